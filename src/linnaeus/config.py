@@ -1,0 +1,337 @@
+"""Every knob once: typed, documented, with its default. Nothing else in Linnaeus holds a default.
+
+A `RunConfig` is read from a recipe (YAML), from `--set section.field=value`, or built in Python. Fields that say
+"auto" are settled by `planning`, which writes each choice and its reason to plan.md; the settled page is saved with
+the run and is itself a recipe. Knows nothing of data, models or devices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from linnaeus.errors import ConfigError, RecipeError, nearest_name
+
+Auto = Literal["auto"]
+Option = int | float | bool | str | list[int]
+
+
+class Section(BaseModel):
+    """A group of knobs: immutable, and strict about names."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class DataConfig(Section):
+    """Which images, and how they are divided."""
+
+    source: str = "digits"
+    """A folder of class folders, a folder of split folders, or a built-in name (`digits`)."""
+    test: str | None = None
+    """A separate test set, with the same class names; the images of `source` are then not used for testing."""
+    validation_share: float = Field(0.15, gt=0.0, lt=1.0)
+    """Share of the images kept for validation where the data names no validation split."""
+    validation_max: int = Field(2500, ge=1)
+    """At most this many validation images are taken away from training (never fewer than 50 per class)."""
+    test_share: float = Field(0.15, gt=0.0, lt=1.0)
+    """Share of the images kept for the final test where the data names no test split."""
+
+
+class ImageConfig(Section):
+    """The exact preprocessing, the same in training, prediction, export and serving."""
+
+    size: int | Auto = "auto"
+    """Height and width in pixels; `auto` follows the images, 224 at most."""
+    resize: Literal["stretch", "crop", "pad"] = "stretch"
+    """`stretch` shows the model the whole image, `crop` its centre square, `pad` the whole image on a grey square."""
+    interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
+    """How pixels are resampled; always with antialiasing when shrinking."""
+    normalize: Literal["dataset", "imagenet", "half", "none"] = "dataset"
+    """Mean and standard deviation: measured on the training images, ImageNet's, 0.5 and 0.5, or 0 and 1."""
+
+
+class AugmentConfig(Section):
+    """Random changes to training images, drawn anew for every image and epoch, on the device."""
+
+    flip: Literal["none", "horizontal", "vertical", "both"] = "none"
+    """Mirror images with probability 1/2."""
+    alternate_flip: bool = False
+    """Mirror each image exactly every other epoch instead of by chance (arXiv 2404.00498, section 3.6)."""
+    pad_crop_px: int = Field(0, ge=0)
+    """Shift by whole pixels: reflect-pad by this many and crop at random; exact, no resampling."""
+    shift: float = Field(0.0, ge=0.0, le=1.0)
+    """Largest shift as a share of the side, uniform in both directions."""
+    rotate_degrees: float = Field(0.0, ge=0.0, le=180.0)
+    """Largest rotation, uniform to both sides."""
+    scale: float = Field(0.0, ge=0.0, lt=1.0)
+    """Zoom factor uniform in [1 - scale, 1 + scale]."""
+    shear_degrees: float = Field(0.0, ge=0.0, lt=90.0)
+    """Largest horizontal shear angle, uniform to both sides."""
+    fill: Literal["zeros", "border", "reflection"] = "reflection"
+    """What geometry shows beyond the edge of the image."""
+    brightness: float = Field(0.0, ge=0.0, le=1.0)
+    """Brightness factor uniform in [1 - brightness, 1 + brightness]."""
+    contrast: float = Field(0.0, ge=0.0, le=1.0)
+    """Contrast factor, likewise."""
+    saturation: float = Field(0.0, ge=0.0, le=1.0)
+    """Saturation factor, likewise."""
+    hue: float = Field(0.0, ge=0.0, le=0.5)
+    """Hue rotation uniform in [-hue, hue] of a full turn, in YIQ space."""
+    noise: float = Field(0.0, ge=0.0, le=1.0)
+    """Standard deviation of Gaussian noise, in units of the full 0-1 range."""
+    erase: float = Field(0.0, ge=0.0, le=1.0)
+    """Probability that a random rectangle is erased (arXiv 1708.04896)."""
+    mixup: float = Field(0.0, ge=0.0)
+    """Alpha of mixup (arXiv 1710.09412); 0 turns it off."""
+    cutmix: float = Field(0.0, ge=0.0)
+    """Alpha of CutMix (arXiv 1905.04899); 0 turns it off. With both on, each batch draws one of them."""
+
+
+class ModelConfig(Section):
+    """The network."""
+
+    name: str = "auto"
+    """`speed_cnn`, `mish_cnn`, any timm architecture, or `auto`."""
+    options: dict[str, Option] = Field(default_factory=dict)
+    """Arguments of that architecture, such as `{widths: [64, 256, 256]}`."""
+
+
+class LossConfig(Section):
+    """What training makes small."""
+
+    name: Literal["cross_entropy"] = "cross_entropy"
+    """Softmax cross-entropy."""
+    label_smoothing: float = Field(0.0, ge=0.0, lt=1.0)
+    """Share of the target spread evenly over all classes."""
+    l2: dict[Literal["convolutions", "dense", "all"], float] = Field(default_factory=dict)
+    """Factor of the sum of squared weights per group of layers, added to the loss as Keras does."""
+
+
+class StopConfig(Section):
+    """Early stopping."""
+
+    metric: Literal[
+        "validation_loss", "validation_accuracy", "validation_balanced_accuracy", "train_loss", "train_accuracy"
+    ] = "validation_loss"
+    """A column of history.csv; losses are better lower, the others higher."""
+    patience: int = Field(10, ge=1)
+    """Epochs without improvement before training stops."""
+    min_delta: float = Field(0.0, ge=0.0)
+    """Smaller improvements do not count."""
+
+
+class PhaseConfig(Section):
+    """One stretch of training with one optimizer."""
+
+    name: str = "scratch"
+    """A word for the history and the progress bar."""
+    optimizer: Literal["adam", "adamw", "sgd", "muon"] = "adamw"
+    """`muon` moves convolutions by Muon and everything else by SGD with Nesterov momentum."""
+    lr: float = Field(1e-3, gt=0.0)
+    """Peak learning rate (for `muon`: of the convolutions)."""
+    head_lr: float | None = Field(None, gt=0.0)
+    """Learning rate of the last layer, where it differs."""
+    bias_lr: float | None = Field(None, gt=0.0)
+    """Learning rate of biases and norms, where it differs."""
+    momentum: float = Field(0.9, ge=0.0, lt=1.0)
+    """Momentum of `sgd` and of the SGD part of `muon`."""
+    filter_momentum: float = Field(0.6, ge=0.0, lt=1.0)
+    """Momentum of the Muon part of `muon`."""
+    weight_decay: float = Field(0.0, ge=0.0)
+    """Decoupled for `adamw`; added to the gradient for `sgd` and `adam`; never on biases and norms of `adamw`."""
+    batch_size: int | Auto = "auto"
+    """Images per step of the optimizer."""
+    micro_batch_size: int | None = Field(None, ge=1)
+    """Images per forward pass; gradients of a batch are accumulated. Bounds memory, and batch norm sees this many."""
+    epochs: int | Auto = "auto"
+    """Passes over the training images; `auto` follows the number of images and the time limit."""
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """How the learning rate falls to zero over the phase, after the warm-up."""
+    warmup: float = Field(0.0, ge=0.0, lt=1.0)
+    """Share of the phase in which the learning rate rises from zero."""
+    clip_norm: float | None = Field(None, gt=0.0)
+    """Largest gradient norm."""
+    stop: StopConfig | None = None
+    """Early stopping; none by default."""
+    keep: Literal["validation_loss", "validation_accuracy", "validation_balanced_accuracy", "last"] = (
+        "validation_accuracy"
+    )
+    """Which epoch's weights are kept: the best by this column, or the last."""
+
+
+class EvaluateConfig(Section):
+    """How the finished model answers, and how its scores are stated."""
+
+    views: Literal["one", "mirror", "mirror_shift", "auto"] = "auto"
+    """Views of each image whose logits are averaged, in validation, test, prediction and serving alike: the image;
+    with its mirror image; with both also shifted by a pixel each way. `auto`: more than one only where training flips."""
+    confidence: float = Field(0.95, gt=0.5, lt=1.0)
+    """Level of every interval."""
+    bootstrap_samples: int = Field(1000, ge=100)
+    """Resamples behind intervals that have no closed form."""
+    batch_size: int = Field(500, ge=1)
+    """Images per forward pass without gradients."""
+
+
+class RuntimeConfig(Section):
+    """The machine."""
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Where the network runs."""
+    devices: int = Field(1, ge=1)
+    """Processes, each with its own device (or share of the processor)."""
+    precision: Literal["auto", "32", "bf16"] = "auto"
+    """`bf16` is autocast over float32 weights; `auto` takes it where the processor computes in it."""
+    threads: int = Field(0, ge=0)
+    """Processor threads; 0 takes every core the process may use."""
+    checkpoint_seconds: float = Field(60.0, gt=0.0)
+    """A checkpoint is written at every epoch's end and after this long within one."""
+    tensorboard: bool = False
+    """Also write TensorBoard event files (needs the extra `linnaeus[tensorboard]`)."""
+
+
+class RunConfig(Section):
+    """One run, whole."""
+
+    data: DataConfig = Field(default_factory=DataConfig)
+    image: ImageConfig = Field(default_factory=ImageConfig)
+    augment: AugmentConfig = Field(default_factory=AugmentConfig)
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    loss: LossConfig = Field(default_factory=LossConfig)
+    phases: list[PhaseConfig] = Field(default_factory=lambda: [PhaseConfig()], min_length=1)
+    evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
+    runtime: RuntimeConfig = Field(default_factory=RuntimeConfig)
+    seed: int = Field(0, ge=0, lt=2**31)
+    """Everything random follows from it."""
+    time_limit_seconds: float | None = Field(None, gt=0.0)
+    """Training is planned to end within this time and is stopped at it at the latest; the best weights are kept."""
+
+
+def parse_config(page: Mapping[str, Any], *, where: str = "the configuration") -> RunConfig:
+    """Turn nested dicts into a RunConfig; raises ConfigError naming the field and the nearest known name."""
+    try:
+        return RunConfig.model_validate(dict(page))
+    except ValidationError as error:
+        raise ConfigError(f"In {where}: " + "; ".join(_explain(item) for item in error.errors())) from error
+
+
+def _explain(item: Any) -> str:
+    path = [str(part) for part in item["loc"]]
+    dotted = ".".join(path)
+    if item["type"] == "extra_forbidden":
+        known = _known_fields(path[:-1])
+        return f"there is no setting '{dotted}'.{nearest_name(path[-1], known)} Known here: {', '.join(sorted(known))}"
+    return f"'{dotted}' = {item['input']!r} does not fit: {item['msg'][:1].lower()}{item['msg'][1:]}"
+
+
+def _known_fields(path: Iterable[str]) -> list[str]:
+    section: type[BaseModel] = RunConfig
+    for part in path:
+        if part.isdigit():
+            continue
+        section = SECTIONS.get(part, section)
+    return list(section.model_fields)
+
+
+SECTIONS: dict[str, type[Section]] = {
+    "data": DataConfig,
+    "image": ImageConfig,
+    "augment": AugmentConfig,
+    "model": ModelConfig,
+    "loss": LossConfig,
+    "phases": PhaseConfig,
+    "stop": StopConfig,
+    "evaluate": EvaluateConfig,
+    "runtime": RuntimeConfig,
+}
+
+
+def merge(page: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
+    """Apply `section.field=value` assignments (values in YAML) to a page; `phases.0.lr=3e-4` reaches into lists.
+
+    Raises ConfigError for an assignment without `=` or an index that the list does not have.
+    """
+    result: dict[str, Any] = yaml.safe_load(yaml.safe_dump(dict(page))) or {}
+    for assignment in assignments:
+        dotted, equals, text = assignment.partition("=")
+        if not equals or not dotted.strip():
+            raise ConfigError(f"--set takes section.field=value, not '{assignment}'. Example: --set phases.0.lr=3e-4")
+        _assign(result, dotted.strip().split("."), _scalar(text), assignment)
+    return result
+
+
+def _scalar(text: str) -> Any:
+    """YAML, but `3e-4` is a number (YAML 1.1 reads it as a string)."""
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set cannot read the value '{text}': {error}") from error
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _assign(page: dict[str, Any], path: list[str], value: Any, assignment: str) -> None:
+    node: Any = page
+    for depth, part in enumerate(path):
+        last = depth == len(path) - 1
+        if isinstance(node, list):
+            if not part.isdigit() or int(part) >= len(node):
+                raise ConfigError(f"--set {assignment}: '{part}' is no place in a list of {len(node)}.")
+            if last:
+                node[int(part)] = value
+            else:
+                node = node[int(part)]
+        elif isinstance(node, dict):
+            if last:
+                node[part] = value
+            else:
+                node = node.setdefault(part, [{}] if part == "phases" else {})
+        else:
+            raise ConfigError(f"--set {assignment}: '{'.'.join(path[:depth])}' has no parts.")
+
+
+def read_page(path: Path) -> dict[str, Any]:
+    """Read a YAML page; raises RecipeError if it is missing or is not a mapping."""
+    try:
+        page = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"Cannot read {path}: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} is not YAML: {error}") from error
+    if not isinstance(page, dict):
+        raise RecipeError(f"{path} is not a recipe: it should hold sections such as 'model:' and 'phases:'.")
+    return page
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes in the package, sorted."""
+    folder = resources.files("linnaeus") / "recipes"
+    return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
+
+
+def read_recipe(name: str) -> dict[str, Any]:
+    """The page of a recipe, by its name in the package or as the path of a user's own file.
+
+    Raises RecipeError with the nearest name if there is none.
+    """
+    if name in recipe_names():
+        return read_page(Path(str(resources.files("linnaeus") / "recipes" / f"{name}.yaml")))
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml") or path.is_file():
+        return read_page(path)
+    names = recipe_names()
+    raise RecipeError(f"There is no recipe '{name}'.{nearest_name(name, names)} Recipes: {', '.join(names)}")
+
+
+def to_yaml(config: RunConfig) -> str:
+    """The whole page, every field written out, ready to be a recipe again."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

@@ -1,0 +1,81 @@
+"""ImageSpec: the exact preprocessing. The same object prepares images in training, prediction, export and serving.
+
+Two halves: `fit` brings one decoded image to the network's size (uint8, done once, cached); `normalize` turns a whole
+batch into the network's floats (on the device). Knows nothing of files, labels or models.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+PAD_GREY = 128
+_FILTERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+}
+
+
+@dataclass(frozen=True)
+class ImageSpec:
+    """How an image becomes the network's input.
+
+    Attributes:
+        height, width: size in pixels that the network sees.
+        resize: "stretch" maps the whole image onto that size; "crop" keeps the aspect ratio and cuts the centre;
+            "pad" keeps the aspect ratio and shows the whole image on grey (128).
+        interpolation: "nearest", "bilinear" or "bicubic"; Pillow's filters, antialiased when shrinking.
+        mean, std: per channel, of values in 0-1.
+    """
+
+    height: int
+    width: int
+    resize: Literal["stretch", "crop", "pad"] = "stretch"
+    interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+    def fit(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """uint8 RGB [h, w, 3] of any size -> uint8 [height, width, 3]. An image of that size already is unchanged."""
+        h, w = image.shape[:2]
+        if (h, w) == (self.height, self.width):
+            return image
+        picture, filter_ = Image.fromarray(image), _FILTERS[self.interpolation]
+        target = (self.width, self.height)
+        if self.resize == "stretch":
+            return np.asarray(picture.resize(target, filter_))
+        across, down = self.width / w, self.height / h
+        if self.resize == "crop":
+            factor = max(across, down)
+            box_w, box_h = self.width / factor, self.height / factor
+            left, top = (w - box_w) / 2, (h - box_h) / 2
+            return np.asarray(picture.resize(target, filter_, box=(left, top, left + box_w, top + box_h)))
+        factor = min(across, down)
+        inner = (max(1, round(w * factor)), max(1, round(h * factor)))
+        canvas = np.full((self.height, self.width, 3), PAD_GREY, np.uint8)
+        left, top = (self.width - inner[0]) // 2, (self.height - inner[1]) // 2
+        canvas[top : top + inner[1], left : left + inner[0]] = np.asarray(picture.resize(inner, filter_))
+        return canvas
+
+    def normalize(self, images: torch.Tensor) -> torch.Tensor:
+        """uint8 [B, 3, H, W] 0-255, or float 0-1 -> float32 [B, 3, H, W], zero mean and unit deviation by `mean`, `std`."""
+        scale = 255.0 if images.dtype == torch.uint8 else 1.0
+        mean = torch.tensor(self.mean, device=images.device).view(1, 3, 1, 1)
+        std = torch.tensor(self.std, device=images.device).view(1, 3, 1, 1)
+        return (images.float() - mean * scale) / (std * scale)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(values: dict[str, Any]) -> ImageSpec:
+        """The inverse of `to_dict`."""
+        return ImageSpec(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})

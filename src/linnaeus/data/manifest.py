@@ -1,0 +1,204 @@
+"""The Manifest: what we have. One row per sample; the first of the two tables everything else is a function of.
+
+Second step in the life of an image: sources -> MANIFEST -> split -> decode. Columns, not objects: ids and uris are
+Arrow strings, the rest are NumPy arrays, so that ten million rows fit in memory. Knows nothing of pixels or models.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from linnaeus.errors import ClassesError, DataError
+from linnaeus.rundir import write_whole
+
+SPLITS = ("train", "validation", "test")
+"""Split names; `Manifest.splits` holds their positions, or UNASSIGNED."""
+TRAIN, VALIDATION, TEST, UNASSIGNED = 0, 1, 2, -1
+
+Task = Literal["single", "multi"]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """N samples with their targets.
+
+    Attributes:
+        ids: unique name of each sample, such as its path below the data folder.
+        uris: where its pixels are: an absolute file path, or `builtin://NAME/ROW`.
+        boxes: int32 [N, 4] x0, y0, x1, y1 in pixels, or None where a sample is a whole image.
+        targets: int64 [N], positions in `classes` (task "single"), or uint8 [N, K] of 0 and 1 ("multi").
+        splits: int8 [N], positions in SPLITS or UNASSIGNED.
+        groups: int64 [N]; samples of one group never stand in two splits. None where every sample is its own.
+        classes: K names. Everything matches by name.
+        task: one label per image, or several.
+        skipped: why files were passed over, with their number, such as {"no image": 3, "hidden": 1}.
+    """
+
+    ids: pa.LargeStringArray
+    uris: pa.LargeStringArray
+    targets: npt.NDArray[np.int64] | npt.NDArray[np.uint8]
+    splits: npt.NDArray[np.int8]
+    classes: tuple[str, ...]
+    task: Task = "single"
+    boxes: npt.NDArray[np.int32] | None = None
+    groups: npt.NDArray[np.int64] | None = None
+    skipped: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        num_rows = len(self.ids)
+        for name in ("uris", "targets", "splits", "boxes", "groups"):
+            column = getattr(self, name)
+            assert column is None or len(column) == num_rows, f"{name} has {len(column)} rows, ids has {num_rows}"
+        if len(set(self.classes)) != len(self.classes):
+            raise ClassesError(f"Class names must be unique: {', '.join(self.classes)}")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return len(self.classes)
+
+    def rows(self, split: int) -> npt.NDArray[np.int64]:
+        """Row numbers, ascending, of TRAIN, VALIDATION, TEST or UNASSIGNED."""
+        return np.flatnonzero(self.splits == split)
+
+    def class_counts(self, rows: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.int64]:
+        """int64 [K]: samples per class among `rows` (all rows if None)."""
+        targets = self.targets if rows is None else self.targets[rows]
+        if self.task == "multi":
+            return targets.sum(axis=0, dtype=np.int64)
+        return np.bincount(targets, minlength=self.num_classes).astype(np.int64)
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Manifest:
+        """The manifest of these rows, in this order, with the same classes."""
+        return dataclasses.replace(
+            self,
+            ids=self.ids.take(pa.array(rows)),
+            uris=self.uris.take(pa.array(rows)),
+            targets=self.targets[rows],
+            splits=self.splits[rows],
+            boxes=None if self.boxes is None else self.boxes[rows],
+            groups=None if self.groups is None else self.groups[rows],
+        )
+
+    def with_splits(self, splits: npt.NDArray[np.int8]) -> Manifest:
+        """The same rows, divided otherwise."""
+        return dataclasses.replace(self, splits=splits.astype(np.int8))
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits over classes, ids, targets, boxes and splits (not over where the files lie)."""
+        digest = hashlib.sha256(json.dumps([self.task, self.classes], ensure_ascii=False).encode())
+        for buffer in pa.concat_arrays([self.ids]).buffers():
+            if buffer is not None:
+                digest.update(buffer)
+        for column in (self.targets, self.splits, self.boxes):
+            if column is not None:
+                digest.update(np.ascontiguousarray(column).tobytes())
+        return digest.hexdigest()[:16]
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per sample: id, uri, split, label (or one 0/1 column per class), and box and group if there are."""
+        names = np.array([*SPLITS, ""], dtype=object)
+        columns: dict[str, object] = {
+            "id": self.ids.to_pandas(),
+            "uri": self.uris.to_pandas(),
+            "split": names[self.splits],
+        }
+        if self.task == "single":
+            columns["label"] = np.array(self.classes, dtype=object)[self.targets]
+        else:
+            columns |= {f"label:{name}": self.targets[:, k] for k, name in enumerate(self.classes)}
+        if self.boxes is not None:
+            columns |= {name: self.boxes[:, k] for k, name in enumerate(("x0", "y0", "x1", "y1"))}
+        if self.groups is not None:
+            columns["group"] = self.groups
+        return pd.DataFrame(columns)
+
+    def save(self, path: Path) -> None:
+        """Write one Parquet file, whole or not at all."""
+        columns: dict[str, pa.Array] = {"id": self.ids, "uri": self.uris, "split": pa.array(self.splits)}
+        if self.task == "single":
+            columns["target"] = pa.array(self.targets)
+        else:
+            flat = pa.array(self.targets.reshape(-1))
+            columns["target"] = pa.FixedSizeListArray.from_arrays(flat, self.num_classes)
+        if self.boxes is not None:
+            columns["box"] = pa.FixedSizeListArray.from_arrays(pa.array(self.boxes.reshape(-1)), 4)
+        if self.groups is not None:
+            columns["group"] = pa.array(self.groups)
+        facts = {"format": 1, "task": self.task, "classes": self.classes, "skipped": dict(self.skipped)}
+        table = pa.table(columns).replace_schema_metadata({"linnaeus": json.dumps(facts, ensure_ascii=False)})
+        write_whole(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
+
+    @staticmethod
+    def load(path: Path) -> Manifest:
+        """Read what `save` wrote; raises DataError if the file is damaged or is another kind of Parquet."""
+        try:
+            table = pq.read_table(path)
+            facts = json.loads((table.schema.metadata or {})[b"linnaeus"])
+        except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+            raise DataError(f"{path} is not a manifest that Linnaeus wrote: {error}") from error
+
+        def column(name: str, width: int | None = None) -> np.ndarray | None:
+            if name not in table.column_names:
+                return None
+            values = table[name].combine_chunks()
+            if width is None:
+                return values.to_numpy(zero_copy_only=False)
+            return values.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
+
+        multi = facts["task"] == "multi"
+        targets = column("target", len(facts["classes"]) if multi else None)
+        splits = column("split")
+        assert targets is not None and splits is not None
+        return Manifest(
+            ids=table["id"].combine_chunks().cast(pa.large_string()),
+            uris=table["uri"].combine_chunks().cast(pa.large_string()),
+            targets=targets,
+            splits=splits,
+            classes=tuple(facts["classes"]),
+            task=facts["task"],
+            boxes=column("box", 4),
+            groups=column("group"),
+            skipped=facts["skipped"],
+        )
+
+
+def manifest_from_columns(
+    ids: Sequence[str],
+    uris: Sequence[str],
+    labels: Sequence[str],
+    *,
+    splits: Sequence[int] | None = None,
+    classes: Sequence[str] | None = None,
+    skipped: Mapping[str, int] | None = None,
+) -> Manifest:
+    """Build a single-label manifest from plain sequences of equal length.
+
+    `labels` are class names; `classes` fixes their order and defaults to the sorted names that occur.
+    """
+    names = tuple(sorted(set(labels)) if classes is None else classes)
+    position = {name: k for k, name in enumerate(names)}
+    return Manifest(
+        ids=pa.array(ids, pa.large_string()),
+        uris=pa.array(uris, pa.large_string()),
+        targets=np.fromiter((position[label] for label in labels), np.int64, len(labels)),
+        splits=np.full(len(ids), UNASSIGNED, np.int8) if splits is None else np.asarray(splits, np.int8),
+        classes=names,
+        skipped=dict(skipped or {}),
+    )

@@ -1,0 +1,1 @@
+"""Scores from arrays: no model, no files."""

@@ -1,0 +1,157 @@
+"""Predictions: what a model thinks of a manifest's rows. The second of the two tables.
+
+Metrics, calibration, thresholds, label issues, galleries and the report are functions of a Manifest and a Predictions;
+nothing in them knows how the logits came about. `predict` fills one from a classifier.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from linnaeus.data.image_spec import ImageSpec
+from linnaeus.data.loader import Batch
+from linnaeus.data.manifest import Manifest
+from linnaeus.errors import DataError
+from linnaeus.rundir import write_whole
+
+Views = Literal["one", "mirror", "mirror_shift"]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Logits of N samples.
+
+    Attributes:
+        ids: names of the samples, as in the manifest.
+        logits: float32 [N, K].
+        targets: int64 [N] or uint8 [N, K], copied from the manifest.
+        classes: K names.
+        splits: int8 [N], positions in SPLITS.
+        manifest_fingerprint: of the manifest that the ids belong to.
+    """
+
+    ids: pa.LargeStringArray
+    logits: npt.NDArray[np.float32]
+    targets: npt.NDArray[np.int64] | npt.NDArray[np.uint8]
+    classes: tuple[str, ...]
+    splits: npt.NDArray[np.int8]
+    manifest_fingerprint: str
+
+    def __len__(self) -> int:
+        return len(self.logits)
+
+    @property
+    def probabilities(self) -> npt.NDArray[np.float64]:
+        """float64 [N, K]: softmax of the logits."""
+        shifted = self.logits.astype(np.float64) - self.logits.max(axis=1, keepdims=True)
+        exponents = np.exp(shifted)
+        return exponents / exponents.sum(axis=1, keepdims=True)
+
+    @property
+    def predicted(self) -> npt.NDArray[np.int64]:
+        """int64 [N]: position of the largest logit."""
+        return self.logits.argmax(axis=1)
+
+    def of_split(self, split: int) -> Predictions:
+        """Those of one split."""
+        return self.take(np.flatnonzero(self.splits == split))
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Predictions:
+        """Those of these rows, in this order."""
+        ids = self.ids.take(pa.array(rows))
+        kept = (self.logits[rows], self.targets[rows], self.classes, self.splits[rows])
+        return Predictions(ids, *kept, self.manifest_fingerprint)
+
+    def save(self, path: Path) -> None:
+        """Write one Parquet file, whole or not at all."""
+        multi = self.targets.ndim == 2
+        flat_logits = pa.array(self.logits.reshape(-1))
+        columns = {
+            "id": self.ids,
+            "split": pa.array(self.splits),
+            "target": pa.FixedSizeListArray.from_arrays(pa.array(self.targets.reshape(-1)), len(self.classes))
+            if multi
+            else pa.array(self.targets),
+            "logits": pa.FixedSizeListArray.from_arrays(flat_logits, len(self.classes)),
+        }
+        facts = {"format": 1, "classes": self.classes, "manifest": self.manifest_fingerprint, "multi": multi}
+        table = pa.table(columns).replace_schema_metadata({"linnaeus": json.dumps(facts, ensure_ascii=False)})
+        write_whole(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
+
+    @staticmethod
+    def load(path: Path) -> Predictions:
+        """Read what `save` wrote; raises DataError if the file is damaged or something else."""
+        try:
+            table = pq.read_table(path)
+            facts = json.loads((table.schema.metadata or {})[b"linnaeus"])
+            classes = tuple(facts["classes"])
+        except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+            raise DataError(f"{path} does not hold predictions that Linnaeus wrote: {error}") from error
+
+        def matrix(name: str) -> np.ndarray:
+            flat = table[name].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+            return flat.reshape(-1, len(classes))
+
+        targets = matrix("target") if facts["multi"] else table["target"].to_numpy()
+        ids = table["id"].combine_chunks().cast(pa.large_string())
+        return Predictions(ids, matrix("logits"), targets, classes, table["split"].to_numpy(), facts["manifest"])
+
+
+def view_logits(classifier: nn.Module, images: torch.Tensor, *, views: Views) -> torch.Tensor:
+    """Logits float32 [B, K] averaged over views of normalized images float [B, 3, H, W].
+
+    "mirror" averages the image and its mirror image. "mirror_shift" gives half the weight to that and half to both
+    shifted by one pixel up-left and down-right over a reflected border (arXiv 2404.00498, section 3.5).
+    """
+    if views == "one":
+        return classifier(images).float()
+    upright = (classifier(images).float() + classifier(images.flip(-1)).float()) / 2
+    if views == "mirror":
+        return upright
+    height, width = images.shape[-2:]
+    padded = F.pad(images, (1, 1, 1, 1), mode="reflect")
+    shifted = torch.zeros_like(upright)
+    for offset in (0, 2):
+        view = padded[:, :, offset : offset + height, offset : offset + width]
+        view = view.contiguous(memory_format=torch.channels_last)
+        shifted += view_logits(classifier, view, views="mirror") / 2
+    return (upright + shifted) / 2
+
+
+@torch.inference_mode()
+def predict(
+    classifier: nn.Module, batches: Iterable[Batch], manifest: Manifest, *, spec: ImageSpec, views: Views
+) -> Predictions:
+    """Run a classifier in evaluation mode over batches of a manifest's rows; the training flag is put back afterwards.
+
+    The caller opens the autocast context, if any.
+    """
+    was_training = classifier.training
+    classifier.eval()
+    rows, logits = [], []
+    for batch in batches:
+        images = spec.normalize(batch.images).contiguous(memory_format=torch.channels_last)
+        logits.append(view_logits(classifier, images, views=views).cpu())
+        rows.append(batch.rows.cpu())
+    classifier.train(was_training)
+    order = torch.cat(rows).numpy()
+    return Predictions(
+        ids=manifest.ids.take(pa.array(order)),
+        logits=torch.cat(logits).numpy().astype(np.float32),
+        targets=manifest.targets[order],
+        classes=manifest.classes,
+        splits=manifest.splits[order],
+        manifest_fingerprint=manifest.fingerprint,
+    )

@@ -1,0 +1,159 @@
+"""The only place that names files in a run directory, and the only way files are written: whole or not at all.
+
+A run lives in `runs/NAME/`. Every file is first written beside its final name, flushed to the disk and then
+renamed over it, so that a reader (or a resumed run) never sees half a file.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from linnaeus.errors import OutputError, RunExistsError, RunNotFoundError
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """Paths of one run. Creating the object touches nothing on disk."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration; itself a recipe."""
+        return self.path / "config.yaml"
+
+    @property
+    def plan(self) -> Path:
+        """Every decision with its reason, for people."""
+        return self.path / "plan.md"
+
+    @property
+    def manifest(self) -> Path:
+        """Every image with its target and split."""
+        return self.path / "manifest.parquet"
+
+    @property
+    def quarantine(self) -> Path:
+        """Images that could not be decoded: id, uri, reason."""
+        return self.path / "quarantine.csv"
+
+    @property
+    def history(self) -> Path:
+        """One row per epoch."""
+        return self.path / "history.csv"
+
+    @property
+    def predictions(self) -> Path:
+        """Logits of validation and test images."""
+        return self.path / "predictions.parquet"
+
+    @property
+    def evaluation(self) -> Path:
+        """The scores, in a documented and stable form."""
+        return self.path / "evaluation.json"
+
+    @property
+    def report(self) -> Path:
+        """The page a person reads."""
+        return self.path / "report.html"
+
+    @property
+    def model(self) -> Path:
+        """The bundle: the folder you ship."""
+        return self.path / "model"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Training states to resume from."""
+        return self.path / "checkpoints"
+
+    @property
+    def tensorboard(self) -> Path:
+        """TensorBoard event files, if asked for."""
+        return self.path / "tensorboard"
+
+    @property
+    def log(self) -> Path:
+        """What was printed, with times."""
+        return self.path / "log.txt"
+
+
+def create(path: Path, *, force: bool) -> RunDir:
+    """Make a new run directory; an existing run is replaced only with `force`.
+
+    Raises RunExistsError if the folder holds anything and `force` is false, or if it holds files that
+    are not a run's (those are never deleted); OutputError if it cannot be written.
+    """
+    run = RunDir(path)
+    if path.is_file():
+        raise RunExistsError(f"{path} is a file, not a folder. Name another one with --out.")
+    if path.is_dir() and any(path.iterdir()):
+        if not force:
+            raise RunExistsError(
+                f"There is something in {path} already. Name another folder with --out, replace the run with "
+                f"--force, or go on with it: linnaeus resume {path}"
+            )
+        if not (run.config.exists() or run.log.exists()):
+            raise RunExistsError(
+                f"{path} is not a run of Linnaeus (it has no config.yaml), so --force will not delete it. "
+                "Name another folder with --out."
+            )
+        shutil.rmtree(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / ".writable"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise OutputError(f"Cannot write to {path}: {error.strerror}. Name another folder with --out.") from error
+    return run
+
+
+def open_existing(path: Path) -> RunDir:
+    """Return the run in `path`; raises RunNotFoundError if it holds no config.yaml."""
+    run = RunDir(path)
+    if not run.config.is_file():
+        raise RunNotFoundError(f"There is no run in {path} (no config.yaml there). Runs are listed by: ls runs/")
+    return run
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Call `write(temporary_path)`, flush that file to disk, and rename it to `path`: whole or not at all.
+
+    Raises OutputError if the disk is full or the folder cannot be written; nothing is left behind then.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(temporary)
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise OutputError(
+                f"The disk is full: {path} could not be written. What was saved before is intact; "
+                "free some space and go on with: linnaeus resume RUN_DIR"
+            ) from error
+        raise OutputError(f"Cannot write {path}: {error.strerror or error}.") from error
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text, whole or not at all."""
+    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON with two spaces of indentation, whole or not at all; NaN is an error of ours."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
