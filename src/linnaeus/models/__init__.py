@@ -1,0 +1,44 @@
+"""Networks: our own (zoo/), and timm's by name."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from linnaeus.errors import ModelError, nearest_name
+from linnaeus.models.classifier import Classifier, count_parameters
+from linnaeus.models.zoo.mish_cnn import mish_cnn
+from linnaeus.models.zoo.speed_cnn import speed_cnn
+
+__all__ = ["MODELS", "Classifier", "build_classifier", "count_parameters"]
+
+MODELS: dict[str, Callable[..., Classifier]] = {
+    "mish_cnn": mish_cnn,
+    "speed_cnn": speed_cnn,
+}
+
+
+def build_classifier(name: str, *, num_classes: int, image_size: int, options: dict[str, Any]) -> Classifier:
+    """Build an architecture with random weights (drawn from torch's global generator).
+
+    Args:
+        name: a key of MODELS, or any timm architecture.
+        num_classes: K, length of the logits.
+        image_size: side in pixels.
+        options: arguments of that architecture.
+
+    Raises ModelError for unknown names and options (naming the nearest) and for sizes the network cannot take.
+    """
+    if name not in MODELS:
+        from linnaeus.models.backbones import timm_classifier  # timm takes seconds to import
+
+        return timm_classifier(name, num_classes=num_classes, image_size=image_size, options=options)
+    build = MODELS[name]
+    known = [key for key in inspect.signature(build).parameters if key not in ("num_classes", "image_size")]
+    for key in options:
+        if key not in known:
+            raise ModelError(
+                f"{name} has no option '{key}'.{nearest_name(key, known)} Its options: {', '.join(known) or 'none'}."
+            )
+    return build(num_classes=num_classes, image_size=image_size, **options)
