@@ -1,0 +1,250 @@
+"""Decoding: one row of a manifest -> uint8 RGB [h, w, 3], exactly as a person would see the image on white paper.
+
+Between split and cache in the life of an image; prediction and serving use the same functions. The first frame of an
+animation counts. What cannot be decoded whole is an error with its cause, never filled up or replaced.
+
+    orientation      applied, from EXIF (or XMP)
+    transparency     composed over white
+    grey, palette    repeated or looked up into RGB
+    CMYK             converted without a colour profile; Adobe's inverted JPEGs are turned round
+    16-bit grey      divided by 257, so that 65535 becomes 255 (16-bit colour: the high byte, by Pillow)
+    32-bit integers  0-255 as they are, 0-65535 divided by 257, any other range stretched from minimum to maximum
+    floats           0-1 multiplied by 255, 0-255 as they are, any other range stretched; not finite is an error
+
+Knows nothing of sizes a network wants, labels or caches.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import struct
+import threading
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
+
+from linnaeus.data.sources.builtin import SCHEME, read_builtin_pixels
+from linnaeus.errors import UnreadableImageError
+
+MAX_PIXELS = 300_000_000
+"""Larger images are refused as decompression bombs."""
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "MPO", "AVIF", "JPEG2000", "QOI")
+"""What Pillow may try. Formats that start other programs (EPS, WMF) or have no signature are left out."""
+
+# fmt: off
+IMAGE_EXTENSIONS = frozenset((
+    ".apng", ".avif", ".bmp", ".dib", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpf", ".jpg", ".jpx", ".mpo",
+    ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".qoi", ".tif", ".tiff", ".webp",
+))
+_OTHER_EXTENSIONS = frozenset((
+    ".avi", ".csv", ".db", ".gz", ".html", ".ipynb", ".json", ".jsonl", ".log", ".mat", ".md", ".mov", ".mp4", ".npy",
+    ".npz", ".pdf", ".py", ".tar", ".tsv", ".txt", ".xml", ".yaml", ".yml", ".zip",
+))
+# fmt: on
+_SIGNATURES = (
+    b"\xff\xd8\xff",
+    b"\x89PNG\r\n\x1a\n",
+    b"GIF87a",
+    b"GIF89a",
+    b"BM",
+    b"II*\x00",
+    b"MM\x00*",
+    b"\x00\x00\x00\x0cjP  \r\n\x87\n",
+    b"qoif",
+)
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_log = logging.getLogger(__name__)
+
+
+def looks_like_image(path: str) -> bool:
+    """Whether a file is taken for an image: by its extension, or by its first bytes if that says nothing."""
+    name = path[path.rfind("/") + 1 :]
+    dot = name.rfind(".")
+    extension = name[dot:].lower() if dot > 0 else ""
+    if extension in IMAGE_EXTENSIONS:
+        return True
+    if extension in _OTHER_EXTENSIONS:
+        return False
+    try:
+        with Path(path).open("rb") as file:
+            start = file.read(16)
+    except OSError:
+        return False
+    riff = start[:4] == b"RIFF" and start[8:12] == b"WEBP"
+    return riff or start[4:12] == b"ftypavif" or start.startswith(_SIGNATURES)
+
+
+def read_image(uri: str, box: Sequence[int] | None = None) -> npt.NDArray[np.uint8]:
+    """Decode what a manifest's uri names.
+
+    Args:
+        uri: a file path, or `builtin://NAME/ROW`.
+        box: x0, y0, x1, y1 in pixels of the upright image, to cut out; parts beyond its edges are dropped.
+
+    Returns:
+        uint8 RGB [h, w, 3], 0-255; h and w at least 1. May be read-only.
+
+    Raises UnreadableImageError naming the file and the cause.
+    """
+    pixels = read_builtin_pixels(uri) if uri.startswith(SCHEME) else decode_file(Path(uri))
+    return pixels if box is None else crop(pixels, box, uri)
+
+
+def crop(pixels: npt.NDArray[np.uint8], box: Sequence[int], uri: str) -> npt.NDArray[np.uint8]:
+    """Cut x0, y0, x1, y1 out of uint8 [h, w, 3]; raises UnreadableImageError if nothing of it is in the image."""
+    height, width = pixels.shape[:2]
+    x0, y0, x1, y1 = (int(edge) for edge in box)
+    part = pixels[max(0, y0) : max(0, min(height, y1)), max(0, x0) : max(0, min(width, x1))]
+    if part.size == 0:
+        raise UnreadableImageError(f"{uri}: the box {x0}, {y0}, {x1}, {y1} is outside the {width}x{height} image")
+    return part
+
+
+def decode_file(path: Path) -> npt.NDArray[np.uint8]:
+    """Decode one image file to uint8 RGB [h, w, 3].
+
+    Raises UnreadableImageError naming the file and the cause. Where the file could not be reached at all (missing,
+    no permission), its `__cause__` is the OSError of the system, with an errno.
+    """
+    try:
+        content = path.read_bytes()
+    except (OSError, ValueError) as error:
+        raise UnreadableImageError(f"{path}: {_why_unreachable(error)}") from error
+    try:
+        with PILLOW_RULES:
+            return decode_bytes(content)
+    except Exception as error:
+        raise UnreadableImageError(f"{path}: {_why_undecodable(error, content)}") from error
+
+
+def decode_bytes(content: bytes) -> npt.NDArray[np.uint8]:
+    """Decode an encoded image; raises whatever Pillow raises. Callers hold PILLOW_RULES."""
+    with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise Image.DecompressionBombError
+        image.load()
+        picture = _upright(image)
+        pixels = _to_rgb(picture)
+    if pixels.size == 0:
+        raise ValueError("it has no pixels")
+    return pixels
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turn as EXIF says. Damaged EXIF data is no reason to lose the image; it says nothing then."""
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        method = _UPRIGHT.get(orientation)
+    except Exception as error:  # Pillow's parsers raise anything on damaged EXIF: struct.error, SyntaxError, KeyError
+        _log.debug("damaged EXIF data ignored: %r", error)
+        return image
+    return image if method is None else image.transpose(method)
+
+
+def _to_rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
+    if image.mode.startswith("I;16"):
+        grey = np.asarray(image).astype(np.float64)
+        return _grey_to_rgb(grey / 257)
+    if image.mode in ("I", "F"):
+        return _grey_to_rgb(_to_byte_range(np.asarray(image).astype(np.float64), floats=image.mode == "F"))
+    if image.has_transparency_data:
+        layered = image.convert("RGBA")
+        paper = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(paper, layered)
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def _to_byte_range(values: npt.NDArray[np.float64], *, floats: bool) -> npt.NDArray[np.float64]:
+    if not np.isfinite(values).all():
+        raise ValueError("it holds values that are not finite numbers")
+    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+    if floats and low >= 0 and high <= 1:
+        return values * 255
+    if low >= 0 and high <= 255:
+        return values
+    if not floats and low >= 0 and high <= 65535:
+        return values / 257
+    return (values - low) * (255 / max(high - low, np.finfo(np.float64).tiny))
+
+
+def _grey_to_rgb(grey: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
+    return np.repeat(np.rint(grey).astype(np.uint8)[..., None], 3, axis=-1)
+
+
+def _why_unreachable(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "the file is missing"
+    if isinstance(error, IsADirectoryError):
+        return "it is a folder"
+    return f"the file cannot be read ({getattr(error, 'strerror', None) or error})"
+
+
+def _why_undecodable(error: Exception, content: bytes) -> str:
+    if not content:
+        return "the file is empty"
+    if isinstance(error, UnidentifiedImageError):
+        known = content.startswith(_SIGNATURES) or content[:4] == b"RIFF"
+        return "the image is damaged or truncated at its beginning" if known else "it is not an image of a known format"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"it is too large: more than {MAX_PIXELS // 10**6} megapixels"
+    if isinstance(error, MemoryError):
+        return "it is too large for the memory of this machine"
+    text = str(error)
+    if "truncated" in text.lower() or isinstance(error, (EOFError, struct.error)):
+        return "the file is truncated"
+    return f"the image is damaged ({text or type(error).__name__})"
+
+
+class _PillowRules:
+    """While held: no warnings from Pillow, bombs are errors above MAX_PIXELS, and truncated files are errors.
+
+    Pillow keeps these as module globals, and `warnings.catch_warnings` is not for threads. So the first to enter sets
+    them for everyone and the last to leave puts them back; a long build holds the rules once around all its threads.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._depth = 0
+        self._before: tuple[Any, Any, warnings.catch_warnings[None]] | None = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._depth += 1
+            if self._depth > 1:
+                return
+            quiet = warnings.catch_warnings()
+            quiet.__enter__()
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+            self._before = (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES, quiet)
+            Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow warns above this and refuses above its double
+            ImageFile.LOAD_TRUNCATED_IMAGES = False
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._lock:
+            self._depth -= 1
+            if self._depth > 0:
+                return
+            assert self._before is not None
+            Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES, quiet = self._before
+            quiet.__exit__(None, None, None)
+
+
+PILLOW_RULES = _PillowRules()

@@ -1,0 +1,111 @@
+"""The loader: cached pixels and row numbers in, whole batches on the device out. No worker processes.
+
+After the cache, before augmentation, in the life of an image. On CUDA all pixels stay in device memory when they fit;
+otherwise a batch is one gather from the memory-mapped file (pinned, so that its copy overlaps computing). Knows
+nothing of files, splits or models, and never hands out a row that could not be decoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from linnaeus.data.cache import CachedImages
+from linnaeus.data.manifest import Manifest
+
+RESIDENT_SHARE = 0.6
+"""Pixels are kept in CUDA memory when they take at most this share of what is free; the rest is for the network."""
+_UPLOAD_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B samples on the device.
+
+    Attributes:
+        images: uint8 [B, 3, H, W], 0-255, channels_last strides.
+        targets: int64 [B], or uint8 [B, K] where an image has several labels.
+        rows: int64 [B], row numbers in the manifest.
+    """
+
+    images: torch.Tensor
+    targets: torch.Tensor
+    rows: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+class ImageStore:
+    """The pixels and targets of a manifest, ready to be asked for by row number.
+
+    Args:
+        cache: of the same manifest, row by row.
+        manifest: N samples.
+        device: where batches are wanted.
+    """
+
+    def __init__(self, cache: CachedImages, manifest: Manifest, device: torch.device) -> None:
+        assert len(cache.pixels) == len(manifest), f"{len(cache.pixels)} cached images, {len(manifest)} rows"
+        self.device = device
+        self.readable = cache.readable
+        # The map is copy-on-write, which is what torch takes without a copy (and without a warning).
+        self._pixels = torch.from_numpy(cache.pixels)
+        self._targets = torch.from_numpy(np.array(manifest.targets)).to(device)
+        self.resident = device.type == "cuda" and _fits(self._pixels, device)
+        if self.resident:
+            self._pixels = _upload(self._pixels, device)
+
+    def batches(self, rows: npt.NDArray[np.int64], *, batch_size: int, first_batch: int = 0) -> Iterator[Batch]:
+        """Batches of `rows` in the order given; the last may be smaller.
+
+        Args:
+            rows: int64 [M], every one readable.
+            batch_size: B.
+            first_batch: so many batches are passed over, as a resumed epoch needs.
+        """
+        order = self._checked(rows)
+        # Moved once: a small copy per batch would make the host wait for the device.
+        on_device = order.to(self.device)
+        for start in range(first_batch * batch_size, len(order), batch_size):
+            part = slice(start, start + batch_size)
+            yield Batch(self._images(order, on_device, part), self._targets[on_device[part]], on_device[part])
+
+    def sample(self, rows: npt.NDArray[np.int64]) -> torch.Tensor:
+        """uint8 [M, 3, H, W], channels_last, on the device: the images of these rows, every one readable."""
+        order = self._checked(rows)
+        return self._images(order, order.to(self.device), slice(None))
+
+    def _checked(self, rows: npt.NDArray[np.int64]) -> torch.Tensor:
+        assert self.readable[rows].all(), f"rows that could not be decoded: {rows[~self.readable[rows]][:5].tolist()}"
+        return torch.from_numpy(np.array(rows, np.int64))
+
+    def _images(self, order: torch.Tensor, on_device: torch.Tensor, part: slice) -> torch.Tensor:
+        if self.resident:
+            gathered = self._pixels.index_select(0, on_device[part])
+        elif self.device.type == "cuda":
+            chosen = order[part]
+            pinned = torch.empty((len(chosen), *self._pixels.shape[1:]), dtype=torch.uint8, pin_memory=True)
+            torch.index_select(self._pixels, 0, chosen, out=pinned)
+            gathered = pinned.to(self.device, non_blocking=True)
+        else:
+            gathered = self._pixels.index_select(0, order[part]).to(self.device)
+        return gathered.permute(0, 3, 1, 2)
+
+
+def _fits(pixels: torch.Tensor, device: torch.device) -> bool:
+    free, _ = torch.cuda.mem_get_info(device)
+    return pixels.numel() <= RESIDENT_SHARE * free
+
+
+def _upload(pixels: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Copy in pieces: one copy of a whole memory map would stage all of it in host memory."""
+    resident = torch.empty(pixels.shape, dtype=torch.uint8, device=device)
+    step = max(1, _UPLOAD_BYTES // max(1, pixels[0].numel()))
+    for start in range(0, len(pixels), step):
+        resident[start : start + step].copy_(pixels[start : start + step])
+    return resident

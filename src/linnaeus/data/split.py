@@ -1,0 +1,107 @@
+"""Splitting: which rows train, which validate, which test. Stratified, seeded, and kept where the data says so.
+
+Between manifest and decode in the life of an image. Knows nothing of pixels. Everything is done on whole columns, so
+that ten million rows divide in seconds.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from linnaeus.data.manifest import TEST, TRAIN, UNASSIGNED, VALIDATION, Manifest
+from linnaeus.errors import ClassesError, SplitError
+
+MIN_VALIDATION_PER_CLASS = 50
+"""The cap on validation images never goes below this many per class."""
+
+_Counts = npt.NDArray[np.int64]
+
+
+def assign_splits(
+    manifest: Manifest, *, validation_share: float, validation_max: int, test_share: float, seed: int
+) -> Manifest:
+    """Put every row in exactly one split.
+
+    Validation and test rows that the data brought stay; a split that it did not bring is drawn, class by class in
+    proportion, from its other rows, and what is left trains.
+
+    Args:
+        manifest: task "single", without groups.
+        validation_share, test_share: in (0, 1), shares of the rows drawn from.
+        validation_max: no more validation rows than this, or 50 per class if that is more.
+        seed: the same seed draws the same test rows, whatever the validation share.
+
+    Raises ClassesError for fewer than two classes or a class too small to stand in every split, SplitError if the
+    shares leave nothing to train on or the rows are grouped or have several labels.
+    """
+    if manifest.task != "single" or manifest.groups is not None:
+        kind = "with several labels each" if manifest.task != "single" else "in groups"
+        raise SplitError(f"Images {kind} cannot be divided at random; the data must bring its own splits.")
+    if manifest.num_classes < 2:
+        raise ClassesError(f"A classifier needs at least two classes; the data has {manifest.num_classes}.")
+    splits = np.where(manifest.splits == UNASSIGNED, TRAIN, manifest.splits).astype(np.int8)
+    shares = {TEST: test_share, VALIDATION: validation_share}
+    wanted = [split for split in shares if not (splits == split).any()]
+    if sum(shares[split] for split in wanted) >= 1:
+        raise SplitError(
+            f"Shares of {validation_share:g} for validation and {test_share:g} for test leave no training images."
+        )
+    pool = np.flatnonzero(splits == TRAIN)
+    counts = manifest.class_counts(pool)
+    _require_enough(manifest, counts, wanted)
+
+    shuffled = np.random.default_rng(seed).permutation(pool)
+    by_class = shuffled[np.argsort(manifest.targets[shuffled], kind="stable")]
+    place_in_class = np.arange(len(pool)) - np.repeat(np.cumsum(counts) - counts, counts)
+    taken = np.zeros_like(counts)
+    for position, split in enumerate(wanted):
+        total = round(shares[split] * len(pool))
+        if split == VALIDATION:
+            total = min(total, max(validation_max, MIN_VALIDATION_PER_CLASS * manifest.num_classes))
+        still_to_serve = len(wanted) - position  # the splits after this one, training among them, one row each
+        drawn = apportion(counts, total, ceiling=counts - taken - still_to_serve)
+        first, beyond = np.repeat(taken, counts), np.repeat(taken + drawn, counts)
+        splits[by_class[(first <= place_in_class) & (place_in_class < beyond)]] = split
+        taken = taken + drawn
+    return manifest.with_splits(splits)
+
+
+def apportion(counts: _Counts, total: int, *, ceiling: _Counts) -> _Counts:
+    """Divide `total` seats in proportion to `counts` by largest remainders (Hamilton's method; ties by position).
+
+    Args:
+        counts: int64 [K], positive.
+        total: how many seats; more are given if each class's one seat takes more, fewer if the ceilings allow no more.
+        ceiling: int64 [K], at least 1: the most seats of each class.
+
+    Returns:
+        int64 [K], between 1 and `ceiling`.
+    """
+    quotas = total * (counts / counts.sum())
+    seats: _Counts = np.clip(np.floor(quotas).astype(np.int64), 1, ceiling)
+    missing = total - int(seats.sum())
+    while missing != 0:
+        step = 1 if missing > 0 else -1
+        open_classes = np.flatnonzero(seats < ceiling if step > 0 else seats > 1)
+        if len(open_classes) == 0:
+            break
+        most_deserving = np.argsort(-step * (quotas - seats)[open_classes], kind="stable")
+        chosen = open_classes[most_deserving[: abs(missing)]]
+        seats[chosen] += step
+        missing -= step * len(chosen)
+    return seats
+
+
+def _require_enough(manifest: Manifest, counts: _Counts, wanted: list[int]) -> None:
+    needed = 1 + len(wanted)
+    small = np.flatnonzero(counts < needed)
+    if len(small) == 0:
+        return
+    named = ", ".join(f"'{manifest.classes[k]}' ({counts[k]})" for k in small[:20])
+    more = f" and {len(small) - 20} more" if len(small) > 20 else ""
+    purposes = ["training", *("validation" if split == VALIDATION else "test" for split in reversed(wanted))]
+    raise ClassesError(
+        f"Too few images in {named}{more}: every class needs at least {needed}, "
+        f"one each for {' and '.join(purposes)}. Add images, or take these classes out of the data."
+    )
