@@ -1,0 +1,281 @@
+"""The Bundle: the thing you ship. A classifier with everything needed to use it, as a folder that runs no code.
+
+    model.safetensors   the weights, float32
+    bundle.json         architecture, classes, preprocessing, calibration, where it comes from
+    README.md           the model card, for people
+    SHA256SUMS          of the three above; `sha256sum -c SHA256SUMS` checks it too
+
+Near the end of the life of an image: ... report -> BUNDLE -> predict. Every byte is covered by a checksum, so a damaged
+copy is noticed and named instead of giving slightly wrong answers. Knows nothing of data or training.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, PositiveFloat, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from linnaeus.config import Option
+from linnaeus.data.image_spec import ImageSpec
+from linnaeus.errors import BundleError, DeviceError, ModelError, OutputError
+from linnaeus.model_card import model_card
+from linnaeus.models import Classifier, build_classifier, count_parameters
+from linnaeus.rundir import RunDir, write_json, write_text
+from linnaeus.version import __version__
+
+FORMAT = 1
+WEIGHTS, FACTS, CARD, SUMS = "model.safetensors", "bundle.json", "README.md", "SHA256SUMS"
+_COVERED = (WEIGHTS, FACTS, CARD)
+_SUM_LINE = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9][A-Za-z0-9._-]*)")
+_AGAIN = "Copy the model folder again from where it came from."
+_FORBIDDEN_OPTIONS = ("pretrained", "checkpoint", "cache_dir")
+"""How options of an architecture begin that would read other files or the network. No bundle needs them."""
+
+Views = Literal["one", "mirror", "mirror_shift"]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A trained classifier, ready to use.
+
+    Attributes:
+        classifier: in evaluation mode after loading.
+        image_spec: how an image becomes its input.
+        classes: K names, in the order of the logits.
+        views: the views of each image whose logits are averaged (`linnaeus.predictions.view_logits`).
+        temperature: logits are divided by it before the softmax.
+        thresholds: K probabilities from which a label is given, for several labels per image; None for one label.
+        provenance: JSON values that say where it comes from; see `linnaeus.model_card` for those the card shows.
+    """
+
+    classifier: Classifier
+    image_spec: ImageSpec
+    classes: tuple[str, ...]
+    views: Views
+    temperature: float = 1.0
+    thresholds: tuple[float, ...] | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.image_spec.height != self.image_spec.width:
+            raise ValueError("networks are built for square images")
+        if not self.classes or len(set(self.classes)) != len(self.classes):
+            raise ValueError("class names must be there and differ")
+        if self.thresholds is not None and len(self.thresholds) != len(self.classes):
+            raise ValueError("there must be one threshold per class")
+
+
+class _ModelFacts(BaseModel):
+    name: str
+    options: dict[str, Option]
+
+
+class _Facts(BaseModel):
+    """What bundle.json holds: everything but the weights."""
+
+    format: int = FORMAT
+    linnaeus: str = __version__
+    model: _ModelFacts
+    num_parameters: int
+    classes: tuple[str, ...]
+    image_spec: ImageSpec
+    views: Views
+    temperature: PositiveFloat
+    thresholds: tuple[float, ...] | None
+    provenance: dict[str, Any]
+
+
+class _FormatOnly(BaseModel):
+    format: int
+    linnaeus: str
+
+
+def bundle_folder(path: Path) -> Path:
+    """The bundle that a person means: `path` itself, or its `model/` if it is a run.
+
+    Raises BundleError if there is neither.
+    """
+    for folder in (path, RunDir(path).model):
+        if (folder / FACTS).exists() or (folder / SUMS).exists():
+            return folder
+    if not path.exists():
+        raise BundleError(f"There is no folder {path}. Give a run folder or the model folder in it.")
+    if RunDir(path).config.is_file():
+        raise BundleError(f"The run {path} has no model yet. Finish it with: linnaeus resume {path}")
+    raise BundleError(f"There is no model in {path} (no {FACTS} there). Give a run folder or the model folder in it.")
+
+
+def save_bundle(bundle: Bundle, path: Path) -> None:
+    """Write the folder `path`, whole or not at all; a bundle that is there already is replaced.
+
+    Raises BundleError if `path` holds something that is not a bundle, OutputError if it cannot be written.
+    """
+    if path.is_file() or (path.is_dir() and any(path.iterdir()) and not (path / FACTS).is_file()):
+        raise BundleError(f"{path} is there already and is no model folder, so it is left alone. Name another one.")
+    temporary, old = (path.with_name(f".{path.name}.{word}") for word in ("part", "old"))
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)  # of a save that was killed
+        temporary.mkdir(parents=True)
+        _write_files(bundle, temporary)
+        if path.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            path.rename(old)
+        temporary.rename(path)
+    except (OSError, SafetensorError) as error:
+        full = getattr(error, "errno", None) == errno.ENOSPC or "os error 28" in str(error)
+        reason = "the disk is full" if full else getattr(error, "strerror", None) or error
+        raise OutputError(f"The model cannot be written to {path}: {reason}.") from error
+    finally:
+        if old.exists() and not path.exists():
+            old.rename(path)
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _write_files(bundle: Bundle, folder: Path) -> None:
+    classifier = bundle.classifier
+    weights = {
+        name: (tensor.float() if tensor.is_floating_point() else tensor)
+        .detach()
+        .cpu()
+        .clone(memory_format=torch.contiguous_format)
+        for name, tensor in classifier.state_dict().items()
+    }
+    save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+    with (folder / WEIGHTS).open("rb") as file:
+        os.fsync(file.fileno())
+    facts = _Facts(
+        model=_ModelFacts(name=classifier.name, options=classifier.options),
+        num_parameters=count_parameters(classifier)[0],
+        classes=bundle.classes,
+        image_spec=bundle.image_spec,
+        views=bundle.views,
+        temperature=bundle.temperature,
+        thresholds=bundle.thresholds,
+        provenance=dict(bundle.provenance),
+    ).model_dump(mode="json")
+    write_json(folder / FACTS, facts)
+    write_text(folder / CARD, model_card(facts))
+    write_text(folder / SUMS, "".join(f"{_sha256(folder / name)}  {name}\n" for name in _COVERED))
+    shutil.copymode(folder / FACTS, folder / WEIGHTS)  # safetensors lets only the owner read
+
+
+def load_bundle(path: Path, *, device: str | torch.device = "cpu") -> Bundle:
+    """Read and check a bundle; the classifier is on `device`, in evaluation mode, with channels-last weights.
+
+    Raises BundleError, naming the file, if one is missing or differs from its checksum by a single bit, if the folder
+    was written by a newer Linnaeus, or if weights and description do not belong together; DeviceError if there is no
+    such device.
+    """
+    _verify(path)
+    facts = _read_facts(path / FACTS)
+    classifier = _build(facts, path / FACTS)
+    try:
+        bundle = Bundle(
+            classifier=classifier,
+            image_spec=facts.image_spec,
+            classes=facts.classes,
+            views=facts.views,
+            temperature=facts.temperature,
+            thresholds=facts.thresholds,
+            provenance=facts.provenance,
+        )
+    except ValueError as error:
+        raise BundleError(f"{path / FACTS} contradicts itself: {error}. {_AGAIN}") from error
+    _load_weights(classifier, path / WEIGHTS)
+    try:
+        classifier.to(device).to(memory_format=torch.channels_last)
+    except (RuntimeError, AssertionError) as error:
+        raise DeviceError(f"The device '{device}' cannot be used: {error}") from error
+    classifier.eval()
+    return bundle
+
+
+def _verify(path: Path) -> None:
+    """Check every listed file against its checksum, and the list itself for damage."""
+    if not path.is_dir():
+        raise BundleError(f"There is no model folder {path}.")
+    try:
+        text = (path / SUMS).read_bytes().decode("ascii")
+    except OSError as error:
+        raise BundleError(f"{path / SUMS} cannot be read: {error.strerror}. {_AGAIN}") from error
+    except UnicodeDecodeError as error:
+        raise BundleError(f"{path / SUMS} is damaged. {_AGAIN}") from error
+    *lines, rest = text.split("\n")  # not splitlines, which takes several other characters for line ends
+    matches = [_SUM_LINE.fullmatch(line) for line in lines]
+    if rest or None in matches:
+        raise BundleError(f"{path / SUMS} is damaged. {_AGAIN}")
+    expected = {match[2]: match[1] for match in matches if match}
+    for name, digest in expected.items():
+        try:
+            found = _sha256(path / name)
+        except OSError as error:
+            raise BundleError(
+                f"{path / name}, which {SUMS} lists, cannot be read: {error.strerror}. {_AGAIN}"
+            ) from error
+        if found != digest:
+            raise BundleError(f"{path / name} does not match its checksum in {SUMS}: it is damaged. {_AGAIN}")
+    for name in _COVERED:
+        if name not in expected:
+            raise BundleError(f"{path / SUMS} is damaged: it does not list {name}. {_AGAIN}")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_facts(path: Path) -> _Facts:
+    text = path.read_bytes()
+    try:
+        header = _FormatOnly.model_validate_json(text)
+        if header.format > FORMAT:
+            raise BundleError(
+                f"{path} is of format {header.format}, written by Linnaeus {header.linnaeus}; Linnaeus {__version__} "
+                f"reads formats up to {FORMAT}. Update it: pip install --upgrade linnaeus"
+            )
+        return _Facts.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BundleError(f"{path} does not describe a model: {where}: {first['msg']}. {_AGAIN}") from error
+
+
+def _build(facts: _Facts, path: Path) -> Classifier:
+    for option in facts.model.options:
+        if option.startswith(_FORBIDDEN_OPTIONS):
+            raise BundleError(f"{path} asks for the option '{option}', which would read files from elsewhere.")
+    try:
+        with torch.random.fork_rng(devices=[]):  # the random first weights must not move the caller's generator
+            return build_classifier(
+                facts.model.name,
+                num_classes=len(facts.classes),
+                image_size=facts.image_spec.height,
+                options=dict(facts.model.options),
+            )
+    except ModelError as error:
+        raise BundleError(
+            f"{path} describes a network that this Linnaeus ({__version__}; it was saved by {facts.linnaeus}) cannot "
+            f"build: {error} Update Linnaeus."
+        ) from error
+
+
+def _load_weights(classifier: Classifier, path: Path) -> None:
+    try:
+        classifier.load_state_dict(load_file(path))
+    except (SafetensorError, OSError) as error:
+        raise BundleError(f"{path} cannot be read: {error}. {_AGAIN}") from error
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise BundleError(f"{path} does not fit the network '{classifier.name}' in {FACTS}: {reason}") from error
