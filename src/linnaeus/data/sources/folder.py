@@ -66,6 +66,15 @@ def read_class_folders(path: Path, *, prefer_test: Sequence[str]) -> Manifest:
     return _to_manifest(root, list(_read_classes(root, "", UNASSIGNED, skipped)), skipped, [])
 
 
+def walk_images(path: Path) -> Iterator[str]:
+    """Paths below `path`, with forward slashes, of all images in it, folder by folder and sorted, without labels.
+
+    Raises DataError for a folder that cannot be read.
+    """
+    for relative in _walk(str(path), "", (), Counter()):
+        yield relative[1:]
+
+
 def _require_folder(path: Path) -> None:
     if not path.exists():
         raise DataNotFoundError(f"There is no folder {path}.")

@@ -1,0 +1,225 @@
+"""Prediction: a bundle and new images in, a table of labels out.
+
+The last step in the life of an image: bundle -> PREDICT. Images are decoded by the same function as in training, fitted
+and normalized by the bundle's ImageSpec and seen in the bundle's views. An image that cannot be read is a row with its
+error; it is never replaced by another and never stops the rest. Knows nothing of manifests, training or commands.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+
+from linnaeus.bundle import Bundle
+from linnaeus.data.decode import PILLOW_RULES, read_image
+from linnaeus.data.sources.folder import walk_images
+from linnaeus.errors import ConfigError, DataError, DeviceError, UnreadableImageError
+from linnaeus.predictions import view_logits
+from linnaeus.progress import SILENT, Progress
+
+BATCH_SIZE = 64
+"""Images per forward pass where the caller does not say."""
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Consecutive files; `pixels` uint8 [R, H, W, 3] are of those that could be read, at the places `read`."""
+
+    paths: list[Path]
+    errors: list[str]
+    read: list[int]
+    pixels: npt.NDArray[np.uint8]
+
+
+class Predictor:
+    """Answers what images show.
+
+    Args:
+        bundle: the model; its classifier is moved to the device.
+        device: "cpu", "cuda", "mps", or "auto" for the fastest there is.
+        batch_size: images per forward pass; bounds the memory together with the image size.
+
+    Raises DeviceError if there is no such device.
+    """
+
+    def __init__(self, bundle: Bundle, *, device: str = "cpu", batch_size: int = BATCH_SIZE) -> None:
+        if batch_size < 1:
+            raise ConfigError(f"The batch size must be 1 at least, not {batch_size}.")
+        self.bundle = bundle
+        self.device = _device(device)
+        self.batch_size = batch_size
+        self._classifier = bundle.classifier.to(self.device).eval()
+
+    def predict(
+        self, paths: Sequence[str | Path] | str | Path, *, top_k: int = 1, progress: Progress = SILENT
+    ) -> pd.DataFrame:
+        """Classify files, everything in folders, and globs (see `expand_paths`).
+
+        Returns one row per file, in order: `path` as given, `label` and `probability` (0-1) of the most likely class,
+        `error` (empty if all is well; else label and probability are missing), and for `top_k` > 1 also `label_2`,
+        `probability_2` and so on, as far as there are classes. Raises ConfigError for `top_k` < 1.
+        """
+        if top_k < 1:
+            raise ConfigError(f"The number of classes to list must be 1 at least, not {top_k}.")
+        files = expand_paths([paths] if isinstance(paths, (str, Path)) else paths)
+        num_shown = min(top_k, len(self.bundle.classes))
+        best = np.zeros((len(files), num_shown), np.int64)
+        shown = np.full((len(files), num_shown), np.nan)
+        errors: list[str] = []
+        with progress.task("Predicting", total=len(files), unit="images") as task:
+            for batch in self._batches(files):
+                if batch.read:
+                    rows = len(errors) + np.array(batch.read)
+                    probabilities = self.probabilities(batch.pixels)
+                    best[rows] = np.argsort(-probabilities, axis=1, kind="stable")[:, :num_shown]
+                    shown[rows] = np.take_along_axis(probabilities, best[rows], axis=1)
+                errors += batch.errors
+                task.advance(len(batch.paths))
+        return _table(files, errors, best, shown, self.bundle.classes)
+
+    @torch.inference_mode()
+    def probabilities(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+        """uint8 [B, H, W, 3], already fitted by the ImageSpec -> float64 [B, K] in 0-1; rows sum to 1."""
+        batch = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2)
+        normalized = self.bundle.image_spec.normalize(batch).contiguous(memory_format=torch.channels_last)
+        logits = view_logits(self._classifier, normalized, views=self.bundle.views).cpu()
+        return torch.softmax(logits.double() / self.bundle.temperature, dim=1).numpy()
+
+    def _batches(self, files: list[Path]) -> Iterator[_Batch]:
+        """Decode a batch ahead of the network, in threads; at most two batches are in memory."""
+        ahead: deque[tuple[list[Path], list[Future[npt.NDArray[np.uint8] | str]]]] = deque()
+        pool = ThreadPoolExecutor(thread_name_prefix="decode")
+        try:
+            with PILLOW_RULES:
+                for start in range(0, len(files), self.batch_size):
+                    paths = files[start : start + self.batch_size]
+                    ahead.append((paths, [pool.submit(self._decode, path) for path in paths]))
+                    if len(ahead) > 1:
+                        yield self._collect(*ahead.popleft())
+                while ahead:
+                    yield self._collect(*ahead.popleft())
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _collect(self, paths: list[Path], decoding: list[Future[npt.NDArray[np.uint8] | str]]) -> _Batch:
+        spec = self.bundle.image_spec
+        outcomes = [future.result() for future in decoding]
+        pixels = [outcome for outcome in outcomes if not isinstance(outcome, str)]
+        return _Batch(
+            paths=paths,
+            errors=[outcome if isinstance(outcome, str) else "" for outcome in outcomes],
+            read=[place for place, outcome in enumerate(outcomes) if not isinstance(outcome, str)],
+            pixels=np.stack(pixels) if pixels else np.zeros((0, spec.height, spec.width, 3), np.uint8),
+        )
+
+    def _decode(self, path: Path) -> npt.NDArray[np.uint8] | str:
+        """The fitted image, or why there is none."""
+        try:
+            if path.is_dir():
+                return _why_no_images(path)
+            if not path.exists():
+                return "no such file"
+            if not path.is_file():
+                return "not a regular file"
+            return self.bundle.image_spec.fit(read_image(str(path)))
+        except UnreadableImageError as error:
+            return str(error).removeprefix(f"{path}: ")
+        except OSError as error:
+            return f"it cannot be reached ({error.strerror})"
+
+
+def expand_paths(arguments: Iterable[str | Path]) -> list[Path]:
+    """The files that a person names on a command line, in order.
+
+    A file stands for itself, whatever its name. A folder stands for the images in it and in the folders below, sorted,
+    without hidden files and litter, as in training data. What does not exist but has `*`, `?` or `[` in its name stands
+    for the files it matches; `**` also reaches into folders. Anything else that does not exist, and a folder without
+    images, stays in the list and becomes a row with an error.
+    """
+    return [path for argument in arguments for path in _expand(Path(argument))]
+
+
+def _expand(path: Path) -> list[Path]:
+    try:
+        if path.is_dir():
+            return _images_in(path)
+        if path.exists() or not glob.has_magic(str(path)):
+            return [path]
+    except OSError:  # no permission, or a name too long; its row will say so
+        return [path]
+    matches = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 - Path.glob takes no absolute patterns
+    # `**` matches a folder and also what is in it
+    return list(dict.fromkeys(file for match in matches for file in _expand(Path(match)))) or [path]
+
+
+def _images_in(folder: Path) -> list[Path]:
+    """The images in a folder; the folder itself, too, if a part of it cannot be read, or alone if there are none."""
+    found: list[Path] = []
+    try:
+        for name in walk_images(folder):
+            found.append(folder / name)
+    except DataError:
+        return [*found, folder]
+    return found or [folder]
+
+
+def _why_no_images(folder: Path) -> str:
+    try:
+        for _ in walk_images(folder):
+            pass
+    except DataError as error:
+        return str(error)
+    return "no images in this folder"
+
+
+def _table(
+    files: list[Path],
+    errors: list[str],
+    best: npt.NDArray[np.int64],
+    shown: npt.NDArray[np.float64],
+    classes: tuple[str, ...],
+) -> pd.DataFrame:
+    """Positions `best` int64 [N, k] and their probabilities `shown` float64 [N, k] as columns; see `predict`."""
+    failed = np.array([bool(error) for error in errors], np.bool_)
+    names = np.array(classes, dtype=object)
+
+    def label(rank: int) -> pd.Series[str]:
+        return pd.Series(names[best[:, rank]], dtype="str").mask(failed)
+
+    columns: dict[str, object] = {
+        "path": pd.Series([_path_text(file) for file in files], dtype="str"),
+        "label": label(0),
+        "probability": shown[:, 0],
+        "error": pd.Series(errors, dtype="str"),
+    }
+    for rank in range(1, best.shape[1]):
+        columns |= {f"label_{rank + 1}": label(rank), f"probability_{rank + 1}": shown[:, rank]}
+    return pd.DataFrame(columns)
+
+
+def _path_text(path: Path) -> str:
+    r"""The path, with bytes that are no UTF-8 as `\xff`, so that it can be printed and written."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise DeviceError(
+            f"This machine cannot use the device '{name}': {str(error).splitlines()[0]}. Use --device cpu, or auto."
+        ) from error
+    return device
