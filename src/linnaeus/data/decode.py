@@ -30,6 +30,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
+from linnaeus.data.image_files import SIGNATURES
 from linnaeus.data.sources.builtin import SCHEME, read_builtin_pixels
 from linnaeus.errors import UnreadableImageError
 
@@ -39,27 +40,6 @@ MAX_PIXELS = 300_000_000
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "MPO", "AVIF", "JPEG2000", "QOI")
 """What Pillow may try. Formats that start other programs (EPS, WMF) or have no signature are left out."""
 
-# fmt: off
-IMAGE_EXTENSIONS = frozenset((
-    ".apng", ".avif", ".bmp", ".dib", ".gif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpf", ".jpg", ".jpx", ".mpo",
-    ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".qoi", ".tif", ".tiff", ".webp",
-))
-_OTHER_EXTENSIONS = frozenset((
-    ".avi", ".csv", ".db", ".gz", ".html", ".ipynb", ".json", ".jsonl", ".log", ".mat", ".md", ".mov", ".mp4", ".npy",
-    ".npz", ".pdf", ".py", ".tar", ".tsv", ".txt", ".xml", ".yaml", ".yml", ".zip",
-))
-# fmt: on
-_SIGNATURES = (
-    b"\xff\xd8\xff",
-    b"\x89PNG\r\n\x1a\n",
-    b"GIF87a",
-    b"GIF89a",
-    b"BM",
-    b"II*\x00",
-    b"MM\x00*",
-    b"\x00\x00\x00\x0cjP  \r\n\x87\n",
-    b"qoif",
-)
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -70,24 +50,6 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _log = logging.getLogger(__name__)
-
-
-def looks_like_image(path: str) -> bool:
-    """Whether a file is taken for an image: by its extension, or by its first bytes if that says nothing."""
-    name = path[path.rfind("/") + 1 :]
-    dot = name.rfind(".")
-    extension = name[dot:].lower() if dot > 0 else ""
-    if extension in IMAGE_EXTENSIONS:
-        return True
-    if extension in _OTHER_EXTENSIONS:
-        return False
-    try:
-        with Path(path).open("rb") as file:
-            start = file.read(16)
-    except OSError:
-        return False
-    riff = start[:4] == b"RIFF" and start[8:12] == b"WEBP"
-    return riff or start[4:12] == b"ftypavif" or start.startswith(_SIGNATURES)
 
 
 def read_image(uri: str, box: Sequence[int] | None = None) -> npt.NDArray[np.uint8]:
@@ -199,7 +161,7 @@ def _why_undecodable(error: Exception, content: bytes) -> str:
     if not content:
         return "the file is empty"
     if isinstance(error, UnidentifiedImageError):
-        known = content.startswith(_SIGNATURES) or content[:4] == b"RIFF"
+        known = content.startswith(SIGNATURES) or content[:4] == b"RIFF"
         return "the image is damaged or truncated at its beginning" if known else "it is not an image of a known format"
     if isinstance(error, Image.DecompressionBombError):
         return f"it is too large: more than {MAX_PIXELS // 10**6} megapixels"
