@@ -252,6 +252,6 @@ def _explain(error: OSError, root: Path, needed: int) -> str:
         free = shutil.disk_usage(root).free
         return (
             f"The disk is full: the image cache in {root} needs {format_bytes(needed)}, {format_bytes(free)} are free. "
-            f"Free some space (linnaeus cache --clear deletes all caches) or choose a smaller --image-size. {advice}"
+            f"Free some space (linnaeus cache clear deletes all caches) or choose a smaller --image-size. {advice}"
         )
     return f"Cannot write the image cache in {root}: {error.strerror or error}. {advice}"
