@@ -1,0 +1,79 @@
+"""Brightness, contrast, saturation and hue as ONE 3 x 4 matrix per sample, applied by one pass and clamped once.
+
+The first three mean what torchvision's adjust_brightness, adjust_contrast and adjust_saturation mean, in this order,
+but pixels are clamped to 0-1 only at the end, so nothing is lost half way. Hue turns the chrominance plane of YIQ,
+which is linear and keeps the luma of every pixel; torchvision's adjust_hue turns the angle of HSV, which is neither,
+so the same turn gives other colours there.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+LUMA = (0.2989, 0.587, 0.114)
+"""Shares of red, green and blue in grey: ITU-R BT.601 as torchvision rounds it, so that factors mean the same."""
+_I, _Q = (0.596, -0.274, -0.322), (0.211, -0.523, 0.312)  # the chrominance axes of NTSC's YIQ
+
+
+def mean_grey(images: torch.Tensor) -> torch.Tensor:
+    """float32 [B]: mean over each image, float [B, 3, H, W], of its grey value."""
+    luma = torch.tensor(LUMA, device=images.device)
+    return (images.mean(dim=(2, 3)) * luma).sum(1)
+
+
+def colour_matrix(
+    *,
+    brightness: torch.Tensor,
+    contrast: torch.Tensor,
+    saturation: torch.Tensor,
+    hue_turns: torch.Tensor,
+    mean_grey: torch.Tensor,
+) -> torch.Tensor:
+    """float32 [B, 3, 4]: (r, g, b, 1) -> (r, g, b), first brightness, then contrast, saturation and hue.
+
+    Args:
+        brightness, contrast, saturation: float [B], factors; 1 changes nothing.
+        hue_turns: float [B], in full turns, red towards yellow; 0 and 1 change nothing.
+        mean_grey: float [B], of the images as they are; contrast pulls away from it.
+    """
+    device = brightness.device
+    luma = torch.tensor(LUMA, device=device)
+    # saturate(x) = s x + (1 - s) grey(x), as a matrix acting on colours; H turns the result.
+    saturate = saturation[:, None, None] * torch.eye(3, device=device)
+    saturate = saturate + (1 - saturation)[:, None, None] * luma.expand(3, 3)
+    turn = _hue_matrix(hue_turns)
+    colour = (turn[..., None] * saturate[:, None]).sum(2)
+    # contrast(b x) = c b x + (1 - c) b grey(mean): the mean of the brightened image is b times the mean.
+    linear = colour * (contrast * brightness)[:, None, None]
+    pivot = ((1 - contrast) * brightness * mean_grey)[:, None, None]
+    return torch.cat([linear, colour.sum(2, keepdim=True) * pivot], dim=2)
+
+
+def apply_colour(images: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
+    """float32 [B, 3, H, W], fastest as planes of channels, through float32 [B, 3, 4]; not clamped.
+
+    Elementwise on purpose: a matrix product would be as fast, but would follow the precision that training may have
+    lowered (TF32, bfloat16).
+    """
+    weights = matrix[..., None, None]
+    result = images[:, 0:1] * weights[:, :, 0]
+    result.add_(weights[:, :, 3])
+    result.addcmul_(images[:, 1:2], weights[:, :, 1])
+    return result.addcmul_(images[:, 2:3], weights[:, :, 2])
+
+
+def _hue_matrix(turns: torch.Tensor) -> torch.Tensor:
+    """float32 [B, 3, 3]: a rotation of (I, Q) between RGB -> YIQ and back; greys stay, and so does luma."""
+    total = sum(LUMA)
+    to_yiq = torch.tensor([[share / total for share in LUMA], _I, _Q], dtype=torch.float64)
+    # I and Q are rounded in the literature; greys have none of either only once each row sums to zero.
+    to_yiq[1:] -= to_yiq[1:].mean(dim=1, keepdim=True)
+    to_rgb = torch.linalg.inv(to_yiq)
+    still = torch.outer(to_rgb[:, 0], to_yiq[0])
+    along = to_rgb[:, 1:] @ to_yiq[1:]
+    crosswise = torch.outer(to_rgb[:, 2], to_yiq[1]) - torch.outer(to_rgb[:, 1], to_yiq[2])
+    angle = (2 * math.pi * turns)[:, None, None]
+    still, along, crosswise = (part.to(turns.device, torch.float32) for part in (still, along, crosswise))
+    return still + angle.cos() * along - angle.sin() * crosswise

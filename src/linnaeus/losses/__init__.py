@@ -1,0 +1,65 @@
+"""What training makes small: the loss of a batch's logits, and the penalty on the size of weights.
+
+Plain functions of tensors; `build_loss` alone reads the configuration. Knows nothing of batches, optimizers or epochs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from linnaeus.config import LossConfig
+
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+L2_GROUPS: dict[str, tuple[type[nn.Conv2d] | type[nn.Linear], ...]] = {
+    "convolutions": (nn.Conv2d,),
+    "dense": (nn.Linear,),
+    "all": (nn.Conv2d, nn.Linear),
+}
+"""Which layers' weights each group of `l2_penalty` takes."""
+
+
+def build_loss(config: LossConfig) -> Loss:
+    """The loss that the configuration names: (logits float [B, K], targets int64 [B] or float [B, K]) -> scalar.
+
+    The mean over the batch, always computed in float32.
+    """
+
+    def loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return cross_entropy(logits, targets, label_smoothing=config.label_smoothing)
+
+    return loss
+
+
+def cross_entropy(logits: torch.Tensor, targets: torch.Tensor, *, label_smoothing: float) -> torch.Tensor:
+    """Batch mean of -sum_k q_k log softmax(logits)_k, with q = (1 - s) y + s / K (arXiv 1512.00567, section 7).
+
+    Args:
+        logits: float [B, K].
+        targets: classes int64 [B], or probabilities float [B, K].
+        label_smoothing: s, the share spread evenly over all classes, 0-1.
+    """
+    return F.cross_entropy(logits.float(), targets, label_smoothing=label_smoothing)
+
+
+def l2_penalty(model: nn.Module, factors: Mapping[str, float]) -> torch.Tensor:
+    """Sum over groups of factor * sum(w ** 2), as Keras' kernel_regularizer=l2(factor) adds it to the loss.
+
+    Args:
+        model: its convolutions (nn.Conv2d) and dense layers (nn.Linear) are taken, wherever they sit.
+        factors: of the groups in L2_GROUPS. A layer in two groups is counted for both.
+
+    Weights only: neither biases nor norms; and only those being trained, as in Keras. Returns a float32 scalar that
+    gradients flow through; zero if nothing matches.
+    """
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    penalty = torch.zeros((), device=device)
+    for group, factor in factors.items():
+        for layer in model.modules():
+            if isinstance(layer, L2_GROUPS[group]) and layer.weight.requires_grad:
+                penalty = penalty + factor * layer.weight.float().square().sum()
+    return penalty

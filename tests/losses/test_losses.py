@@ -1,0 +1,95 @@
+"""Losses: equal to torch's cross-entropy; the penalty equal to Keras' l2, by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from linnaeus.config import LossConfig
+from linnaeus.losses import build_loss, l2_penalty
+
+
+def _logits(num: int = 7, classes: int = 4) -> torch.Tensor:
+    return torch.randn(num, classes, generator=torch.Generator().manual_seed(0))
+
+
+def test_cross_entropy_by_hand() -> None:
+    """Logits log 1, log 3: probabilities 1/4 and 3/4."""
+    logits = torch.tensor([[0.0, math.log(3)], [0.0, math.log(3)]])
+    loss = build_loss(LossConfig())(logits, torch.tensor([0, 1]))
+    assert loss.shape == () and loss.item() == pytest.approx(-(math.log(1 / 4) + math.log(3 / 4)) / 2)
+
+
+def test_label_smoothing_by_hand() -> None:
+    """Smoothing 0.2 over two classes: the target (1, 0) becomes (0.9, 0.1)."""
+    logits = torch.tensor([[0.0, math.log(3)]])
+    loss = build_loss(LossConfig(label_smoothing=0.2))(logits, torch.tensor([0]))
+    assert loss.item() == pytest.approx(-(0.9 * math.log(1 / 4) + 0.1 * math.log(3 / 4)))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5])
+def test_soft_targets_that_are_certain_equal_hard_ones_and_torch(smoothing: float) -> None:
+    logits, targets = _logits(), torch.tensor([0, 1, 2, 3, 0, 1, 2])
+    loss = build_loss(LossConfig(label_smoothing=smoothing))
+    expected = F.cross_entropy(logits, targets, label_smoothing=smoothing)
+    torch.testing.assert_close(loss(logits, targets), expected)
+    torch.testing.assert_close(loss(logits, F.one_hot(targets, 4).float()), expected)
+
+
+def test_mixed_targets_give_the_mixture_of_the_losses() -> None:
+    """Mixup's identity: the loss of the mixed target is the mixture of both targets' losses."""
+    logits, first, second = _logits(3), torch.tensor([0, 1, 2]), torch.tensor([3, 2, 2])
+    loss = build_loss(LossConfig(label_smoothing=0.1))
+    mixed = 0.3 * F.one_hot(first, 4).float() + 0.7 * F.one_hot(second, 4).float()
+    torch.testing.assert_close(loss(logits, mixed), 0.3 * loss(logits, first) + 0.7 * loss(logits, second))
+
+
+def test_half_precision_logits_are_summed_in_float32() -> None:
+    logits, targets = _logits().bfloat16(), torch.tensor([0, 1, 2, 3, 0, 1, 2])
+    loss = build_loss(LossConfig())(logits, targets)
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, F.cross_entropy(logits.float(), targets))
+
+
+def _network() -> nn.Module:
+    """A convolution of 1s (8 weights), a norm of 5s and a dense layer of 2s (6 weights), all biases 3."""
+    network = nn.Sequential(nn.Conv2d(1, 2, 2), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(2, 3))
+    for parameter, value in zip(network.parameters(), (1.0, 3.0, 5.0, 3.0, 2.0, 3.0), strict=True):
+        nn.init.constant_(parameter, value)
+    return network
+
+
+@pytest.mark.parametrize(
+    ("factors", "expected"),
+    [
+        ({}, 0.0),
+        ({"convolutions": 0.5}, 0.5 * 8),
+        ({"dense": 0.25}, 0.25 * 6 * 4),
+        ({"all": 0.5}, 0.5 * (8 + 24)),
+        ({"convolutions": 0.5, "dense": 0.25}, 4 + 6),
+        ({"convolutions": 0.5, "all": 1.0}, 4 + 32),
+    ],
+)
+def test_l2_penalty_is_the_factor_times_the_sum_of_squared_weights(factors: dict[str, float], expected: float) -> None:
+    penalty = l2_penalty(_network(), factors)
+    assert penalty.shape == () and penalty.item() == pytest.approx(expected)
+
+
+def test_l2_penalty_pulls_weights_and_neither_biases_nor_norms() -> None:
+    """The derivative of f w^2 is 2 f w."""
+    network = _network()
+    l2_penalty(network, {"all": 0.5}).backward()
+    convolution, norm, _, dense = network
+    assert torch.equal(convolution.weight.grad, torch.full((2, 1, 2, 2), 1.0))
+    assert torch.equal(dense.weight.grad, torch.full((3, 2), 2.0))
+    assert convolution.bias.grad is None and dense.bias.grad is None and norm.weight.grad is None
+
+
+def test_frozen_layers_pay_no_penalty() -> None:
+    network = _network()
+    network[0].requires_grad_(False)
+    assert l2_penalty(network, {"all": 1.0}).item() == pytest.approx(24)
