@@ -22,6 +22,7 @@ import struct
 import threading
 import warnings
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -37,8 +38,9 @@ from linnaeus.errors import UnreadableImageError
 MAX_PIXELS = 300_000_000
 """Larger images are refused as decompression bombs."""
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "MPO", "AVIF", "JPEG2000", "QOI")
-"""What Pillow may try. Formats that start other programs (EPS, WMF) or have no signature are left out."""
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000", "QOI")
+"""What Pillow may try, where it was built with it. Formats that start other programs (EPS) or have no signature are
+left out; MPO is opened as JPEG."""
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -97,15 +99,23 @@ def decode_file(path: Path) -> npt.NDArray[np.uint8]:
 
 def decode_bytes(content: bytes) -> npt.NDArray[np.uint8]:
     """Decode an encoded image; raises whatever Pillow raises. Callers hold PILLOW_RULES."""
-    with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+    with Image.open(io.BytesIO(content), formats=_formats()) as image:
         if image.width * image.height > MAX_PIXELS:
             raise Image.DecompressionBombError
         image.load()
-        picture = _upright(image)
-        pixels = _to_rgb(picture)
+        # OpenJPEG takes a stream that ends between two tiles for whole and leaves the rest black.
+        if image.format == "JPEG2000" and content.rfind(b"\xff\xd9") < content.find(b"\xff\x4f\xff\x51"):
+            raise EOFError
+        pixels = _to_rgb(_upright(image))
     if pixels.size == 0:
         raise ValueError("it has no pixels")
     return pixels
+
+
+@lru_cache(maxsize=1)
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -121,10 +131,10 @@ def _upright(image: Image.Image) -> Image.Image:
 
 def _to_rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
     if image.mode.startswith("I;16"):
-        grey = np.asarray(image).astype(np.float64)
-        return _grey_to_rgb(grey / 257)
+        return _repeat(((np.asarray(image).astype(np.uint32) + 128) // 257).astype(np.uint8))
     if image.mode in ("I", "F"):
-        return _grey_to_rgb(_to_byte_range(np.asarray(image).astype(np.float64), floats=image.mode == "F"))
+        values = _to_byte_range(np.asarray(image).astype(np.float64), floats=image.mode == "F")
+        return _repeat(np.rint(values).astype(np.uint8))
     if image.has_transparency_data:
         layered = image.convert("RGBA")
         paper = Image.new("RGBA", image.size, (255, 255, 255, 255))
@@ -142,11 +152,11 @@ def _to_byte_range(values: npt.NDArray[np.float64], *, floats: bool) -> npt.NDAr
         return values
     if not floats and low >= 0 and high <= 65535:
         return values / 257
-    return (values - low) * (255 / max(high - low, np.finfo(np.float64).tiny))
+    return (values - low) / (high - low if high > low else 1.0) * 255
 
 
-def _grey_to_rgb(grey: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
-    return np.repeat(np.rint(grey).astype(np.uint8)[..., None], 3, axis=-1)
+def _repeat(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    return np.repeat(grey[..., None], 3, axis=-1)
 
 
 def _why_unreachable(error: Exception) -> str:
@@ -162,13 +172,14 @@ def _why_undecodable(error: Exception, content: bytes) -> str:
         return "the file is empty"
     if isinstance(error, UnidentifiedImageError):
         known = content.startswith(SIGNATURES) or content[:4] == b"RIFF"
-        return "the image is damaged or truncated at its beginning" if known else "it is not an image of a known format"
+        return "the image is damaged or truncated" if known else "it is not an image of a known format"
     if isinstance(error, Image.DecompressionBombError):
         return f"it is too large: more than {MAX_PIXELS // 10**6} megapixels"
     if isinstance(error, MemoryError):
         return "it is too large for the memory of this machine"
     text = str(error)
-    if "truncated" in text.lower() or isinstance(error, (EOFError, struct.error)):
+    short_webp = content[:4] == b"RIFF" and int.from_bytes(content[4:8], "little") + 8 > len(content)
+    if "truncated" in text.lower() or short_webp or isinstance(error, (EOFError, struct.error)):
         return "the file is truncated"
     return f"the image is damaged ({text or type(error).__name__})"
 

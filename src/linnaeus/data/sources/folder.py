@@ -41,6 +41,9 @@ def read_folder(path: Path) -> Manifest:
     skipped: Counter[str] = Counter()
     splits = _split_folders(path)
     if splits:
+        folders, files = _list(str(path), skipped)
+        _count_loose(str(path), files, skipped)
+        skipped["a folder beside the splits"] += len(folders) - len(splits)
         found = [row for name in splits for row in _read_classes(path, name, SPLIT_NAMES[name.lower()], skipped)]
         _require_training_images(path, found)
     else:
@@ -109,12 +112,16 @@ def _read_classes(
     base = str((root / split_folder).resolve())
     prefix = f"{split_folder}/" if split_folder else ""
     folders, files = _list(base, skipped)
-    for name in files:
-        skipped["outside the class folders" if looks_like_image(f"{base}/{name}") else "not an image"] += 1
+    _count_loose(base, files, skipped)
     for name in folders:
         label = unicodedata.normalize("NFC", name)  # macOS writes decomposed names, others composed ones
         for relative in _walk(f"{base}/{name}", f"{prefix}{name}", (), skipped):
             yield relative, f"{base}/{relative[len(prefix) :]}", label, split
+
+
+def _count_loose(folder: str, files: list[str], skipped: Counter[str]) -> None:
+    for name in files:
+        skipped["outside the class folders" if looks_like_image(f"{folder}/{name}") else "not an image"] += 1
 
 
 def _walk(folder: str, relative: str, above: tuple[tuple[int, int], ...], skipped: Counter[str]) -> Iterator[str]:
