@@ -276,13 +276,13 @@ def test_the_bundle_of_a_run_is_found_and_a_missing_one_explained(saved: Path, t
     shutil.copytree(saved, run / "model")
     assert bundle_folder(run) == run / "model"
     assert bundle_folder(run / "model") == run / "model"
-    with pytest.raises(BundleError, match="no folder .*nowhere"):
+    with pytest.raises(BundleError, match=r"no folder .*nowhere"):
         bundle_folder(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(BundleError, match="no model in .*empty"):
+    with pytest.raises(BundleError, match=r"no model in .*empty"):
         bundle_folder(tmp_path / "empty")
     (tmp_path / "empty/config.yaml").write_text("")
-    with pytest.raises(BundleError, match="has no model yet.*linnaeus resume"):
+    with pytest.raises(BundleError, match=r"has no model yet.*linnaeus resume"):
         bundle_folder(tmp_path / "empty")
     with pytest.raises(BundleError, match="no model folder"):
         load_bundle(tmp_path / "nowhere")

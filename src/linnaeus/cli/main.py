@@ -35,28 +35,33 @@ _EPILOGUE = """Try it:
   linnaeus predict runs/photos new/ --out labels.csv"""
 
 
-def build_app() -> App:
-    """The commands; none of them is imported yet."""
+def build_app(*, listing: bool = False) -> App:
+    """The commands; none of them is imported yet.
+
+    `listing` is for the page that `linnaeus --help` shows: it brings the one-line helps, which would otherwise stand in
+    for each command's own page, and plain text, because loading rich's Markdown takes as long as all the rest.
+    """
     app = App(
         name="linnaeus",
         version=__version__,
         help="Turns labelled images into an image classifier you can trust and ship.",
-        help_epilogue=_EPILOGUE,
-        help_format="plaintext",
+        help_format="plaintext" if listing else "markdown",
+        help_epilogue=_EPILOGUE if listing else "",
         suppress_keyboard_interrupt=False,
         result_action="return_value",
         exit_on_error=False,
         print_error=False,
     )
     for position, (name, (import_path, help_line)) in enumerate(COMMANDS.items()):
-        app.command(import_path, name=name, help=help_line, sort_key=position)
+        app.command(import_path, name=name, help=help_line if listing else None, sort_key=position)
     return app
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line (`sys.argv` if None) and return its exit status; never raises for what a user did."""
+    tokens = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        status = build_app()(sys.argv[1:] if arguments is None else list(arguments))
+        status = build_app(listing=not tokens or tokens[0] in ("--help", "-h"))(tokens)
         sys.stdout.flush()
     except CycloptsError as error:
         print(f"Error: {_usage_message(error)}", file=sys.stderr)

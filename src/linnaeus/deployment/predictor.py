@@ -27,9 +27,6 @@ from linnaeus.errors import ConfigError, DataError, DeviceError, UnreadableImage
 from linnaeus.predictions import view_logits
 from linnaeus.progress import SILENT, Progress
 
-BATCH_SIZE = 64
-"""Images per forward pass where the caller does not say."""
-
 
 @dataclass(frozen=True)
 class _Batch:
@@ -52,7 +49,7 @@ class Predictor:
     Raises DeviceError if there is no such device.
     """
 
-    def __init__(self, bundle: Bundle, *, device: str = "cpu", batch_size: int = BATCH_SIZE) -> None:
+    def __init__(self, bundle: Bundle, *, device: str = "cpu", batch_size: int = 64) -> None:
         if batch_size < 1:
             raise ConfigError(f"The batch size must be 1 at least, not {batch_size}.")
         self.bundle = bundle

@@ -1,0 +1,112 @@
+"""The rooms of the house: imports go only to lower layers, and the big libraries each have one door."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import linnaeus
+
+SOURCE = Path(linnaeus.__file__).parent
+LAYERS = [
+    {"errors", "progress", "config", "rundir", "version", "allocator", "recipes"},
+    {"data", "metrics"},
+    {"augment", "models", "losses", "model_card"},
+    {"predictions", "bundle"},
+    {"training", "evaluation", "analysis", "deployment"},
+    {"report", "planning", "review"},
+    {"pipeline", "api", "__init__"},
+    {"cli", "__main__"},
+]
+LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
+NEIGHBOURS_MAY_MEET = (0, 6, 7)  # the foundations, the story with its public face, the commands
+WEB = ("fastapi", "uvicorn", "starlette", "flask", "aiohttp", "http.server", "socketserver")
+
+
+def imported(source: str) -> Iterator[str]:
+    """Dotted names of everything a module imports, wherever in it; `from a import b` gives a.b."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute here"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def violations(path: str, source: str) -> list[str]:
+    """What the module at `path`, relative to the package, imports and should not."""
+    room = Path(path).parts[0].removesuffix(".py")
+    if room not in LEVEL:
+        return [f"{path}: '{room}' has no layer"]
+    found = []
+    for name in imported(source):
+        parts = [*name.split("."), ""]
+        if parts[0] == "linnaeus":
+            other = parts[1] if parts[1] in LEVEL else "__init__"
+            lower = LEVEL[other] < LEVEL[room]
+            if not (lower or other == room or (LEVEL[other] == LEVEL[room] and LEVEL[room] in NEIGHBOURS_MAY_MEET)):
+                found.append(f"{path} (layer {LEVEL[room]}) imports {name} (layer {LEVEL[other]})")
+        fabric = parts[0] == "lightning_fabric" and path != "training/runtime.py"
+        timm = parts[0] == "timm" and parts[1] in ("", "models", "create_model") and path != "models/backbones.py"
+        web = name.startswith(WEB) and path != "deployment/server.py" and room != "review"
+        pickle = parts[0] in ("pickle", "dill", "joblib", "cloudpickle")
+        if fabric or timm or web or pickle:
+            found.append(f"{path} imports {name}")
+    return found
+
+
+def test_every_module_imports_only_what_its_room_may() -> None:
+    modules = sorted(SOURCE.rglob("*.py"))
+    assert len(modules) > 20
+    found = [
+        line
+        for module in modules
+        for line in violations(module.relative_to(SOURCE).as_posix(), module.read_text(encoding="utf-8"))
+    ]
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("data/split.py", "from linnaeus.training.loop import fit"),
+        ("data/split.py", "def f():\n    import linnaeus.predictions"),
+        ("data/split.py", "from linnaeus import pipeline"),
+        ("data/split.py", "import linnaeus"),
+        ("data/split.py", "from linnaeus.metrics.classification import accuracy_score"),
+        ("bundle.py", "from linnaeus.predictions import Views"),
+        ("training/loop.py", "from linnaeus.evaluation.intervals import wilson_interval"),
+        ("training/loop.py", "import lightning_fabric as fabric"),
+        ("training/loop.py", "from lightning_fabric.utilities import seed"),
+        ("models/zoo/new.py", "import timm"),
+        ("models/zoo/new.py", "from timm import create_model"),
+        ("models/zoo/new.py", "import timm.models.resnet"),
+        ("report/page.py", "from fastapi import FastAPI"),
+        ("report/page.py", "import http.server"),
+        ("bundle.py", "import pickle"),
+        ("attic/old.py", ""),
+    ],
+)
+def test_a_forbidden_import_is_found(path: str, source: str) -> None:
+    assert len(violations(path, source)) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        (
+            "data/split.py",
+            "import numpy\nfrom linnaeus.errors import SplitError\nfrom linnaeus.data.manifest import SPLITS",
+        ),
+        ("training/runtime.py", "import lightning_fabric"),
+        ("models/backbones.py", "import timm"),
+        ("augment/mix.py", "from timm.data.mixup import rand_bbox"),
+        ("deployment/server.py", "from fastapi import FastAPI"),
+        ("cli/train.py", "import linnaeus\nfrom linnaeus.pipeline import fit"),
+    ],
+)
+def test_a_proper_import_is_left_alone(path: str, source: str) -> None:
+    assert violations(path, source) == []
