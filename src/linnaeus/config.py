@@ -7,13 +7,14 @@ the run and is itself a recipe. Knows nothing of data, models or devices.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from linnaeus.errors import ConfigError, RecipeError, nearest_name
 
@@ -58,12 +59,13 @@ class ImageConfig(Section):
 class AugmentConfig(Section):
     """Random changes to training images, drawn anew for every image and epoch, on the device."""
 
-    flip: Literal["none", "horizontal", "vertical", "both"] = "none"
-    """Mirror images with probability 1/2."""
+    flip: Literal["none", "horizontal", "vertical", "both"] | Auto = "none"
+    """Mirror images with probability 1/2. `auto`: horizontally, unless the images are grey (characters, scans)."""
     alternate_flip: bool = False
     """Mirror each image exactly every other epoch instead of by chance (arXiv 2404.00498, section 3.6)."""
-    pad_crop_px: int = Field(0, ge=0)
-    """Shift by whole pixels: reflect-pad by this many and crop at random; exact, no resampling."""
+    pad_crop_px: int | Auto = 0
+    """Shift by whole pixels: reflect-pad by this many and crop at random; exact, no resampling. `auto`: a 16th of the
+    side."""
     shift: float = Field(0.0, ge=0.0, le=1.0)
     """Largest shift as a share of the side, uniform in both directions."""
     rotate_degrees: float = Field(0.0, ge=0.0, le=180.0)
@@ -108,8 +110,16 @@ class LossConfig(Section):
     """Softmax cross-entropy."""
     label_smoothing: float = Field(0.0, ge=0.0, lt=1.0)
     """Share of the target spread evenly over all classes."""
-    l2: dict[Literal["convolutions", "dense", "all"], float] = Field(default_factory=dict)
-    """Factor of the sum of squared weights per group of layers, added to the loss as Keras does."""
+    l2: dict[str, float] = Field(default_factory=dict)
+    """Factor of the sum of squared weights of `convolutions`, `dense` layers or `all`, added to the loss as Keras does."""
+
+    @field_validator("l2")
+    @classmethod
+    def _known_layers(cls, value: dict[str, float]) -> dict[str, float]:
+        unknown = sorted(set(value) - {"convolutions", "dense", "all"})
+        if unknown:
+            raise ValueError(f"layers are convolutions, dense or all, not {', '.join(unknown)}")
+        return value
 
 
 class StopConfig(Section):
@@ -135,15 +145,16 @@ class PhaseConfig(Section):
     lr: float = Field(1e-3, gt=0.0)
     """Peak learning rate (for `muon`: of the convolutions)."""
     head_lr: float | None = Field(None, gt=0.0)
-    """Learning rate of the last layer, where it differs."""
+    """Learning rate of the last layer, where it differs. For `muon` per image of a batch: multiplied by batch_size."""
     bias_lr: float | None = Field(None, gt=0.0)
-    """Learning rate of biases and norms, where it differs."""
+    """Learning rate of biases and norms, where it differs. For `muon` per image of a batch, likewise."""
     momentum: float = Field(0.9, ge=0.0, lt=1.0)
     """Momentum of `sgd` and of the SGD part of `muon`."""
     filter_momentum: float = Field(0.6, ge=0.0, lt=1.0)
     """Momentum of the Muon part of `muon`."""
     weight_decay: float = Field(0.0, ge=0.0)
-    """Decoupled for `adamw`; added to the gradient for `sgd` and `adam`; never on biases and norms of `adamw`."""
+    """Decoupled for `adamw` and never on its biases and norms; added to the gradient for `sgd` and `adam`. For `muon`
+    the share by which head and biases shrink per step and image of the batch."""
     batch_size: int | Auto = "auto"
     """Images per step of the optimizer."""
     micro_batch_size: int | None = Field(None, ge=1)
@@ -169,7 +180,7 @@ class EvaluateConfig(Section):
 
     views: Literal["one", "mirror", "mirror_shift", "auto"] = "auto"
     """Views of each image whose logits are averaged, in validation, test, prediction and serving alike: the image;
-    with its mirror image; with both also shifted by a pixel each way. `auto`: more than one only where training flips."""
+    with its mirror image; with both also shifted by a pixel each way. `auto`: mirrored too where training flips."""
     confidence: float = Field(0.95, gt=0.5, lt=1.0)
     """Level of every interval."""
     bootstrap_samples: int = Field(1000, ge=100)
@@ -251,18 +262,33 @@ SECTIONS: dict[str, type[Section]] = {
 }
 
 
-def merge(page: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
-    """Apply `section.field=value` assignments (values in YAML) to a page; `phases.0.lr=3e-4` reaches into lists.
+def overlay(page: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A page with nested settings laid over it; lists are laid over item by item."""
+    result = dict(page)
+    for name, value in settings.items():
+        below = result.get(name)
+        if isinstance(value, Mapping) and isinstance(below, Mapping):
+            result[name] = overlay(below, value)
+        elif isinstance(value, list) and isinstance(below, list):
+            pairs: Iterable[tuple[Any, Any]] = itertools.zip_longest(below, value, fillvalue={})
+            result[name] = [overlay(b, v) if isinstance(v, Mapping) and isinstance(b, Mapping) else v for b, v in pairs]
+        else:
+            result[name] = value
+    return result
 
-    Raises ConfigError for an assignment without `=` or an index that the list does not have.
+
+def settings_from(assignments: Iterable[str]) -> dict[str, Any]:
+    """Nested settings from `section.field=value` assignments (values in YAML); `phases.0.lr=3e-4` reaches into lists.
+
+    Raises ConfigError for an assignment without `=`, or through something that has no parts.
     """
-    result: dict[str, Any] = yaml.safe_load(yaml.safe_dump(dict(page))) or {}
+    settings: dict[str, Any] = {}
     for assignment in assignments:
         dotted, equals, text = assignment.partition("=")
         if not equals or not dotted.strip():
             raise ConfigError(f"--set takes section.field=value, not '{assignment}'. Example: --set phases.0.lr=3e-4")
-        _assign(result, dotted.strip().split("."), _scalar(text), assignment)
-    return result
+        _assign(settings, dotted.strip().split("."), _scalar(text), assignment)
+    return settings
 
 
 def _scalar(text: str) -> Any:
@@ -279,24 +305,25 @@ def _scalar(text: str) -> Any:
     return value
 
 
-def _assign(page: dict[str, Any], path: list[str], value: Any, assignment: str) -> None:
-    node: Any = page
-    for depth, part in enumerate(path):
-        last = depth == len(path) - 1
+def _assign(settings: dict[str, Any], path: list[str], value: Any, assignment: str) -> None:
+    node: Any = settings
+    for part, following in zip(path, [*path[1:], None], strict=True):
         if isinstance(node, list):
-            if not part.isdigit() or int(part) >= len(node):
-                raise ConfigError(f"--set {assignment}: '{part}' is no place in a list of {len(node)}.")
-            if last:
-                node[int(part)] = value
-            else:
-                node = node[int(part)]
+            if not part.isdigit():
+                raise ConfigError(f"--set {assignment}: '{part}' should be a number, such as phases.0.lr.")
+            key: Any = int(part)
+            node.extend({} for _ in range(key + 1 - len(node)))
         elif isinstance(node, dict):
-            if last:
-                node[part] = value
-            else:
-                node = node.setdefault(part, [{}] if part == "phases" else {})
+            key = part
         else:
-            raise ConfigError(f"--set {assignment}: '{'.'.join(path[:depth])}' has no parts.")
+            raise ConfigError(f"--set {assignment}: what comes before '{part}' has no parts.")
+        if following is None:
+            node[key] = value
+        elif isinstance(node, list) or key in node:
+            node = node[key]
+        else:
+            node[key] = [] if part == "phases" else {}
+            node = node[key]
 
 
 def read_page(path: Path) -> dict[str, Any]:

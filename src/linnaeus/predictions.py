@@ -57,12 +57,12 @@ class Predictions:
         """float64 [N, K]: softmax of the logits."""
         shifted = self.logits.astype(np.float64) - self.logits.max(axis=1, keepdims=True)
         exponents = np.exp(shifted)
-        return exponents / exponents.sum(axis=1, keepdims=True)
+        return np.asarray(exponents / exponents.sum(axis=1, keepdims=True), np.float64)
 
     @property
     def predicted(self) -> npt.NDArray[np.int64]:
         """int64 [N]: position of the largest logit."""
-        return self.logits.argmax(axis=1)
+        return np.asarray(self.logits.argmax(axis=1), np.int64)
 
     def of_split(self, split: int) -> Predictions:
         """Those of one split."""
@@ -101,7 +101,7 @@ class Predictions:
             raise DataError(f"{path} does not hold predictions that Linnaeus wrote: {error}") from error
 
         def matrix(name: str) -> np.ndarray:
-            flat = table[name].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+            flat = np.asarray(table[name].combine_chunks().flatten().to_numpy(zero_copy_only=False))
             return flat.reshape(-1, len(classes))
 
         targets = matrix("target") if facts["multi"] else table["target"].to_numpy()
@@ -115,9 +115,11 @@ def view_logits(classifier: nn.Module, images: torch.Tensor, *, views: Views) ->
     "mirror" averages the image and its mirror image. "mirror_shift" gives half the weight to that and half to both
     shifted by one pixel up-left and down-right over a reflected border (arXiv 2404.00498, section 3.5).
     """
+    straight: torch.Tensor = classifier(images).float()
     if views == "one":
-        return classifier(images).float()
-    upright = (classifier(images).float() + classifier(images.flip(-1)).float()) / 2
+        return straight
+    mirrored: torch.Tensor = classifier(images.flip(-1)).float()
+    upright = (straight + mirrored) / 2
     if views == "mirror":
         return upright
     height, width = images.shape[-2:]

@@ -30,6 +30,11 @@ class RunDir:
         return self.path / "config.yaml"
 
     @property
+    def settled(self) -> Path:
+        """What was settled before training: preprocessing, the cache's key, the decisions, the time it took."""
+        return self.path / "settled.json"
+
+    @property
     def plan(self) -> Path:
         """Every decision with its reason, for people."""
         return self.path / "plan.md"
@@ -133,9 +138,9 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(temporary)
-        with open(temporary, "rb") as file:
+        with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):

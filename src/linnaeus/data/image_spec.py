@@ -14,6 +14,9 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
+from linnaeus.config import ImageConfig
+
+Channels = tuple[float, float, float]
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PAD_GREY = 128
 _FILTERS = {
@@ -39,8 +42,8 @@ class ImageSpec:
     width: int
     resize: Literal["stretch", "crop", "pad"] = "stretch"
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
-    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    mean: Channels = (0.0, 0.0, 0.0)
+    std: Channels = (1.0, 1.0, 1.0)
 
     def fit(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """uint8 RGB [h, w, 3] of any size -> uint8 [height, width, 3]. An image of that size already is unchanged."""
@@ -65,7 +68,7 @@ class ImageSpec:
         return canvas
 
     def normalize(self, images: torch.Tensor) -> torch.Tensor:
-        """uint8 [B, 3, H, W] 0-255, or float 0-1 -> float32 [B, 3, H, W], zero mean and unit deviation by `mean`, `std`."""
+        """uint8 [B, 3, H, W] 0-255, or float 0-1 -> float32 [B, 3, H, W]: less `mean`, over `std`."""
         scale = 255.0 if images.dtype == torch.uint8 else 1.0
         mean = torch.tensor(self.mean, device=images.device).view(1, 3, 1, 1)
         std = torch.tensor(self.std, device=images.device).view(1, 3, 1, 1)
@@ -79,3 +82,20 @@ class ImageSpec:
     def from_dict(values: dict[str, Any]) -> ImageSpec:
         """The inverse of `to_dict`."""
         return ImageSpec(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
+
+
+def spec_from_config(config: ImageConfig, *, mean: Channels | None = None, std: Channels | None = None) -> ImageSpec:
+    """The spec of a settled configuration; `mean` and `std` are those of the data, where it asks for them."""
+    assert isinstance(config.size, int)
+    half = (0.5, 0.5, 0.5)
+    fixed = {"imagenet": (IMAGENET_MEAN, IMAGENET_STD), "half": (half, half)}
+    if config.normalize in fixed:
+        mean, std = fixed[config.normalize]
+    return ImageSpec(
+        height=config.size,
+        width=config.size,
+        resize=config.resize,
+        interpolation=config.interpolation,
+        mean=mean or (0.0, 0.0, 0.0),
+        std=std or (1.0, 1.0, 1.0),
+    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,11 +77,15 @@ class Manifest:
         """Row numbers, ascending, of TRAIN, VALIDATION, TEST or UNASSIGNED."""
         return np.flatnonzero(self.splits == split)
 
+    def rows_of(self, *splits: int) -> npt.NDArray[np.int64]:
+        """Row numbers, ascending, of several splits."""
+        return np.flatnonzero(np.isin(self.splits, splits))
+
     def class_counts(self, rows: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.int64]:
         """int64 [K]: samples per class among `rows` (all rows if None)."""
         targets = self.targets if rows is None else self.targets[rows]
         if self.task == "multi":
-            return targets.sum(axis=0, dtype=np.int64)
+            return np.asarray(targets.sum(axis=0), np.int64)
         return np.bincount(targets, minlength=self.num_classes).astype(np.int64)
 
     def take(self, rows: npt.NDArray[np.int64]) -> Manifest:
@@ -159,8 +164,8 @@ class Manifest:
                 return None
             values = table[name].combine_chunks()
             if width is None:
-                return values.to_numpy(zero_copy_only=False)
-            return values.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
+                return np.asarray(values.to_numpy(zero_copy_only=False))
+            return np.asarray(values.flatten().to_numpy(zero_copy_only=False)).reshape(-1, width)
 
         multi = facts["task"] == "multi"
         targets = column("target", len(facts["classes"]) if multi else None)
@@ -177,6 +182,31 @@ class Manifest:
             groups=column("group"),
             skipped=facts["skipped"],
         )
+
+
+def concatenate(first: Manifest, second: Manifest) -> Manifest:
+    """The rows of both; they share classes and task, and no id stands in both."""
+    assert first.classes == second.classes and first.task == second.task
+
+    def both(name: str) -> np.ndarray | None:
+        one, other = getattr(first, name), getattr(second, name)
+        assert (one is None) == (other is None), f"{name} is given for one half only"
+        return None if one is None else np.concatenate([one, other])
+
+    targets, splits = both("targets"), both("splits")
+    assert targets is not None and splits is not None
+    skipped = Counter(first.skipped) + Counter(second.skipped)
+    return Manifest(
+        ids=pa.concat_arrays([first.ids, second.ids]),
+        uris=pa.concat_arrays([first.uris, second.uris]),
+        targets=targets,
+        splits=splits,
+        classes=first.classes,
+        task=first.task,
+        boxes=both("boxes"),
+        groups=both("groups"),
+        skipped=dict(skipped),
+    )
 
 
 def manifest_from_columns(

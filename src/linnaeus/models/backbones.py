@@ -16,7 +16,7 @@ _HEAD_STD = 0.01
 
 def timm_names() -> list[str]:
     """Every architecture of the installed timm."""
-    return timm.list_models()  # type: ignore[no-any-return]
+    return list(timm.list_models())
 
 
 def timm_classifier(name: str, *, num_classes: int, image_size: int, options: dict[str, Any]) -> Classifier:
@@ -44,9 +44,11 @@ def timm_classifier(name: str, *, num_classes: int, image_size: int, options: di
 
 
 def _create(name: str, image_size: int, options: dict[str, Any]) -> nn.Module:
-    fixed_size = {"img_size": image_size} if timm.models.model_entrypoint(name).__module__.endswith(_SIZED) else {}
+    arguments: dict[str, Any] = {"pretrained": False, "num_classes": 0, **options}
+    if timm.models.model_entrypoint(name).__module__.endswith(_SIZED):
+        arguments["img_size"] = image_size
     try:
-        model: nn.Module = timm.create_model(name, pretrained=False, num_classes=0, **fixed_size, **options)
+        model: nn.Module = timm.create_model(name, **arguments)
     except (TypeError, ValueError, AssertionError, RuntimeError) as error:
         raise ModelError(f"{name} cannot be built with {options} at {image_size} px: {error}") from error
     return model

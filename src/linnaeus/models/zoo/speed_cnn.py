@@ -2,8 +2,9 @@
 
 Architecture and constants of "94 % on CIFAR-10 in 3.29 seconds on a single GPU" (Jordan, arXiv 2404.00498; figures from
 github.com/KellerJordan/cifar10-airbench, airbench94): a frozen 2x2 convolution that whitens image patches, three groups
-of two 3x3 convolutions with batch norm and GELU, a global max-pool and a scaled linear head. 1,972,792 parameters at 10
-classes of which the filters start as identities (dirac). Here the number of poolings follows the image size, so that 8 px work too.
+of two 3x3 convolutions with batch norm and GELU, a global max-pool and a scaled linear head; 1,971,352 trainable
+parameters at 10 classes. Filters start as identities (dirac). The number of poolings follows the image size, so that
+8 px work too.
 """
 
 from __future__ import annotations

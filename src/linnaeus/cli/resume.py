@@ -1,0 +1,28 @@
+"""`linnaeus resume`: go on with a run that was stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from linnaeus.cli.bars import Bars
+from linnaeus.cli.summary import print_summary
+
+
+def resume(run: Path, /) -> int:
+    """Go on with a run that was stopped, by Ctrl-C, a time limit of the cluster or a power cut.
+
+    It continues from the last checkpoint with the settings in its config.yaml, and on the processor ends with exactly
+    the weights that it would have had without the stop.
+
+    Example: linnaeus resume runs/photos
+
+    Parameters
+    ----------
+    run
+        Folder of the run.
+    """
+    from linnaeus import pipeline  # takes seconds: torch
+
+    bars = Bars()
+    print_summary(pipeline.resume(run, progress=bars))
+    return 0

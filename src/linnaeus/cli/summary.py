@@ -1,0 +1,43 @@
+"""What a finished run prints: its scores, its weakest classes, and what to do next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from linnaeus.pipeline import Run
+
+_SCORES = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_precision": "mean precision",
+    "macro_f1": "macro F1",
+}
+_WEAKEST = 3
+
+
+def print_summary(run: Run, *, console: Console | None = None) -> None:
+    """Print a short table of the test scores and the next commands to try."""
+    console = console or Console(highlight=False)
+    evaluation = run.evaluation
+    test, seconds = evaluation["test"], evaluation["seconds"]
+    confidence = 100 * run.config.evaluate.confidence
+    table = Table("test score", "value", f"{confidence:g} % interval", box=None, pad_edge=False, header_style="bold")
+    for key, words in _SCORES.items():
+        score = test[key]
+        table.add_row(words, f"{score['value']:.2%}", f"{score['low']:.2%} - {score['high']:.2%}")
+    console.print()
+    console.print(table)
+    per_class = sorted(test["per_class"].items(), key=lambda item: item[1]["recall"])
+    weakest = [f"{escape(name)} {scores['recall']:.0%} of {scores['support']}" for name, scores in per_class[:_WEAKEST]]
+    console.print(f"{test['num_images']:,} test images, looked at once. Lowest recall: {', '.join(weakest)}.")
+    console.print(f"Training took {seconds['train']:.0f} s, everything {seconds['total']:.0f} s.")
+    console.print()
+    console.print(f"Report   {escape(str(run.report))}", soft_wrap=True)
+    console.print(f"Model    {escape(str(run.path / 'model'))}", soft_wrap=True)
+    console.print("Next     ", end="")
+    console.print(f"linnaeus predict {escape(str(run.path))} IMAGES... --out predictions.csv", soft_wrap=True)

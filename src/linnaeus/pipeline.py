@@ -1,0 +1,369 @@
+"""The whole story on one page: images in, a tested model and a report out.
+
+`begin` reads, plans and writes the run folder; `finish` trains (or goes on), tests once, and writes the rest. A resumed
+run, and every process of several, enters at `finish` and knows only what the run folder says.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from linnaeus import rundir
+from linnaeus.bundle import Bundle, load_bundle, save_bundle
+from linnaeus.config import RunConfig, overlay, parse_config, read_page, read_recipe, to_yaml
+from linnaeus.data.cache import CachedImages, open_cache
+from linnaeus.data.image_spec import ImageSpec, spec_from_config
+from linnaeus.data.loader import ImageStore
+from linnaeus.data.manifest import SPLITS, TEST, TRAIN, VALIDATION, Manifest
+from linnaeus.data.statistics import channel_statistics, is_grey
+from linnaeus.errors import ConfigError, DataError, Interrupted
+from linnaeus.evaluation.evaluate import evaluate_predictions
+from linnaeus.models import Classifier, build_classifier, count_parameters
+from linnaeus.planning import intake
+from linnaeus.planning.fingerprint import take_fingerprint
+from linnaeus.planning.plan import Decision, choose_recipe, epochs_within, plan_image, plan_page, plan_training
+from linnaeus.predictions import Predictions, predict
+from linnaeus.progress import SILENT, Progress
+from linnaeus.report.facts import ReportFacts
+from linnaeus.report.page import write_report
+from linnaeus.report.thumbnails import thumbnail_of
+from linnaeus.rundir import RunDir
+from linnaeus.training.checkpoint import Position
+from linnaeus.training.loop import Job
+from linnaeus.training.run import config_fingerprint, measure_throughput, stop_signals, train, write_tensorboard
+from linnaeus.training.runtime import Runtime, describe_environment, start_runtime
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run; everything is read from its folder when asked for."""
+
+    path: Path
+
+    @property
+    def config(self) -> RunConfig:
+        """The settled configuration."""
+        path = RunDir(self.path).config
+        return parse_config(read_page(path), where=str(path))
+
+    @property
+    def evaluation(self) -> dict[str, Any]:
+        """The scores; docs/evaluation-json.md describes them."""
+        values: dict[str, Any] = json.loads(RunDir(self.path).evaluation.read_text(encoding="utf-8"))
+        return values
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """One row per epoch."""
+        return pd.read_csv(RunDir(self.path).history)
+
+    @property
+    def manifest(self) -> Manifest:
+        """Every image with its target and split."""
+        return Manifest.load(RunDir(self.path).manifest)
+
+    @property
+    def predictions(self) -> Predictions:
+        """Logits of the validation and test images."""
+        return Predictions.load(RunDir(self.path).predictions)
+
+    @property
+    def bundle(self) -> Bundle:
+        """The finished model."""
+        return load_bundle(RunDir(self.path).model)
+
+    @property
+    def report(self) -> Path:
+        """The page to open in a browser."""
+        return RunDir(self.path).report
+
+
+def fit(
+    settings: Mapping[str, Any],
+    *,
+    recipe: str | None = None,
+    epochs: int | None = None,
+    manifest: Manifest | None = None,
+    out: Path | None = None,
+    force: bool = False,
+    progress: Progress = SILENT,
+) -> Run:
+    """Train, test and report.
+
+    Args:
+        settings: nested like a recipe, such as {"data": {"source": "photos/"}}; they go before the recipe's.
+        recipe: name or path; None lets the plan choose one.
+        epochs: of every phase, whatever recipe is chosen.
+        manifest: the images, where they do not come from `settings["data"]["source"]`.
+        out: the run folder; None takes the next free `runs/NAME`.
+        force: replace a run that is there.
+        progress: hears of every step.
+
+    Raises the errors of linnaeus.errors, and Interrupted (after saving) on Ctrl-C or SIGTERM.
+    """
+    clock = time.perf_counter()
+    config = _config(settings, recipe, epochs)
+    runtime = start_runtime(config.runtime)
+    path = out or _free_path(config.data.source)
+    if runtime.fabric.is_global_zero:
+        begin(
+            lambda chosen: _config(settings, chosen, epochs),
+            recipe=recipe,
+            manifest=manifest,
+            path=path,
+            force=force,
+            runtime=runtime,
+            progress=progress,
+        )
+        _note_seconds(RunDir(path), time.perf_counter() - clock)
+    path = runtime.fabric.broadcast(path)
+    return finish(RunDir(path), runtime=runtime, progress=progress)
+
+
+def resume(path: Path, *, progress: Progress = SILENT) -> Run:
+    """Go on with a run from its last checkpoint, with its own settings; a finished run is returned as it is.
+
+    Raises RunNotFoundError, CheckpointError if its files do not belong together, DataError if the images have changed.
+    """
+    run = rundir.open_existing(path)
+    if run.report.exists():
+        progress.say(f"{path} is finished already.")
+        return Run(path)
+    config = parse_config(read_page(run.config), where=str(run.config))
+    return finish(run, runtime=start_runtime(config.runtime), progress=progress)
+
+
+def begin(
+    configure: Callable[[str | None], RunConfig],
+    *,
+    recipe: str | None,
+    manifest: Manifest | None,
+    path: Path,
+    force: bool,
+    runtime: Runtime,
+    progress: Progress,
+) -> None:
+    """Read the images, settle the configuration, and write the run folder. Nothing is left behind if that fails.
+
+    `configure` gives the configuration under a recipe's name, or that of the settings alone under None.
+    """
+    config = configure(recipe)
+    decisions: list[Decision] = []
+    brought = intake.read_manifest(config.data, manifest)
+    found = intake.divide(brought, config.data, seed=config.seed)
+    fingerprint = take_fingerprint(found)
+    for line in intake.describe(found, width=fingerprint.width, height=fingerprint.height):
+        progress.say(line)
+    if recipe is None:
+        recipe, decision = choose_recipe(fingerprint)
+        config, decisions = configure(recipe), [decision]
+    config, reasons = plan_image(config, fingerprint)
+    decisions += [*reasons, Decision("device", runtime.device.type, runtime.reason)]
+    run = rundir.create(path, force=force)
+    try:
+        spec = spec_from_config(config.image)
+        cache = open_cache(found, spec, threads=config.runtime.threads, progress=progress)
+        found = intake.set_aside_unreadable(found, cache, config.data, seed=config.seed, original=brought)
+        if cache.problems:
+            intake.write_quarantine(run.quarantine, found, cache)
+            progress.say(f"{len(cache.problems):,} images cannot be read and are left out: {run.quarantine}")
+        train_rows = found.rows(TRAIN)
+        if config.image.normalize == "dataset":
+            mean, std = channel_statistics(cache.pixels, train_rows)
+            spec = spec_from_config(config.image, mean=mean, std=std)
+        config, reasons = plan_training(config, take_fingerprint(found), grey=is_grey(cache.pixels, train_rows))
+        decisions += reasons
+        classifier = _build(config, found)  # an impossible network is noticed before anything is written
+        if config.time_limit_seconds is not None:
+            config, decision = _fit_time_limit(config, _job(config, found, cache, spec, runtime), classifier)
+            decisions.append(decision)
+        _write_beginning(run, config, found, spec, cache, decisions)
+    except BaseException:
+        shutil.rmtree(run.path, ignore_errors=True)
+        raise
+    for decision in decisions:
+        progress.say(f"  {decision.what}: {decision.choice} ({decision.why})")
+
+
+def finish(run: RunDir, *, runtime: Runtime, progress: Progress) -> Run:
+    """Train from wherever the run stands, test once, and write scores, model and report."""
+    config = parse_config(read_page(run.config), where=str(run.config))
+    settled = json.loads(run.settled.read_text(encoding="utf-8"))
+    manifest = Manifest.load(run.manifest)
+    spec = ImageSpec.from_dict(settled["image_spec"])
+    cache = open_cache(manifest, spec, threads=config.runtime.threads, progress=progress)
+    if cache.path.name != settled["cache"]:
+        raise DataError(
+            f"The images have changed since {run.path} began, so it cannot go on. Start again with --force."
+        )
+    classifier = _build(config, manifest)
+    try:
+        with stop_signals() as stop_requested:
+            job = _job(config, manifest, cache, spec, runtime, progress=progress, stop_requested=stop_requested)
+            position = train(classifier, job, run)
+    except Interrupted as stop:
+        raise Interrupted(f"{stop} Go on with: linnaeus resume {run.path}") from None
+    if runtime.fabric.is_global_zero:
+        _judge(run, job, classifier, position, settled)
+    return Run(run.path)
+
+
+def _judge(run: RunDir, job: Job, classifier: Classifier, position: Position, settled: dict[str, Any]) -> None:
+    """Score the kept weights on validation and, this once, on test; write scores, bundle and report."""
+    config, clock = job.config, time.perf_counter()
+    predictions = _predict_held_out(classifier, job)
+    predictions.save(run.predictions)
+    scores = {
+        SPLITS[split]: evaluate_predictions(
+            predictions.of_split(split),
+            confidence=config.evaluate.confidence,
+            bootstrap_samples=config.evaluate.bootstrap_samples,
+            seed=config.seed,
+        )
+        for split in (TEST, VALIDATION)
+    }
+    seconds = {"prepare": settled["seconds"], "train": position.seconds, "evaluate": time.perf_counter() - clock}
+    seconds = {name: round(value, 2) for name, value in seconds.items()}
+    evaluation = {"format": 1, **scores, "seconds": {**seconds, "total": round(sum(seconds.values()), 2)}}
+    rundir.write_json(run.evaluation, evaluation)
+    if config.runtime.tensorboard:
+        write_tensorboard(run, position.history)
+    environment = describe_environment(job.runtime)
+    _write_bundle(run, job, classifier, scores["test"], environment)
+    facts = ReportFacts(
+        title=Path(config.data.source).name,
+        config=config,
+        manifest=job.manifest,
+        predictions=predictions,
+        evaluation=evaluation,
+        history=pd.read_csv(run.history),
+        decisions=[(d["what"], d["choice"], d["why"]) for d in settled["decisions"]],
+        environment=environment,
+        thumbnails=thumbnail_of(job.manifest),
+        problems=intake.read_quarantine(run.quarantine),
+        num_parameters=count_parameters(classifier)[0],
+        kept_epoch=position.best.get("epoch"),
+    )
+    write_report(run.report, facts)
+
+
+def _config(settings: Mapping[str, Any], recipe: str | None, epochs: int | None) -> RunConfig:
+    page = {} if recipe is None else read_recipe(recipe)
+    num_phases = len(page.get("phases", []))
+    if recipe is not None and any("name" not in phase for phase in settings.get("phases", [])[num_phases:]):
+        raise ConfigError(f"Recipe {recipe} has {num_phases} phases, numbered from 0; a new one needs a name.")
+    page = overlay(page, settings)
+    if epochs is not None:
+        page["phases"] = [{**phase, "epochs": epochs} for phase in page.get("phases", [{}])]
+    return parse_config(page, where="the settings" if recipe is None else f"recipe {recipe} and the settings")
+
+
+def _free_path(source: str) -> Path:
+    name = Path(source).resolve().name or "data"
+    taken = (Path("runs") / (name if k == 1 else f"{name}-{k}") for k in range(1, 10**6))
+    return next(path for path in taken if not path.exists())
+
+
+def _build(config: RunConfig, manifest: Manifest) -> Classifier:
+    assert isinstance(config.image.size, int)
+    torch.manual_seed(config.seed)
+    return build_classifier(
+        config.model.name,
+        num_classes=manifest.num_classes,
+        image_size=config.image.size,
+        options=dict(config.model.options),
+    )
+
+
+def _job(
+    config: RunConfig,
+    manifest: Manifest,
+    cache: CachedImages,
+    spec: ImageSpec,
+    runtime: Runtime,
+    *,
+    progress: Progress = SILENT,
+    stop_requested: Callable[[], bool] = lambda: False,
+) -> Job:
+    assert config.evaluate.views != "auto"
+    store = ImageStore(cache, manifest, runtime.device)
+    return Job(config, manifest, store, spec, runtime, config.evaluate.views, progress, stop_requested)
+
+
+def _fit_time_limit(config: RunConfig, job: Job, classifier: Classifier) -> tuple[RunConfig, Decision]:
+    """Cut the epochs of the (only) phase to what the time allows, at the speed this machine shows."""
+    assert config.time_limit_seconds is not None
+    phase = config.phases[0]
+    assert isinstance(phase.epochs, int)
+    speed = measure_throughput(classifier, job, phase) * job.runtime.fabric.world_size
+    epochs, decision = epochs_within(
+        config.time_limit_seconds,
+        num_train=len(job.manifest.rows(TRAIN)),
+        images_per_second=speed,
+        wanted=phase.epochs,
+    )
+    phases = [phase.model_copy(update={"epochs": epochs}), *config.phases[1:]]
+    return config.model_copy(update={"phases": phases}), decision
+
+
+def _write_beginning(
+    run: RunDir,
+    config: RunConfig,
+    manifest: Manifest,
+    spec: ImageSpec,
+    cache: CachedImages,
+    decisions: list[Decision],
+) -> None:
+    manifest.save(run.manifest)
+    rundir.write_text(run.plan, plan_page(decisions))
+    facts = {
+        "image_spec": spec.to_dict(),
+        "cache": cache.path.name,
+        "decisions": [asdict(decision) for decision in decisions],
+        "seconds": 0.0,
+    }
+    rundir.write_json(run.settled, facts)
+    rundir.write_text(run.config, to_yaml(config))  # last: a folder with a config.yaml can be resumed
+
+
+def _note_seconds(run: RunDir, seconds: float) -> None:
+    facts = json.loads(run.settled.read_text(encoding="utf-8"))
+    rundir.write_json(run.settled, {**facts, "seconds": seconds})
+
+
+def _predict_held_out(classifier: Classifier, job: Job) -> Predictions:
+    rows = job.manifest.rows_of(VALIDATION, TEST)
+    model = job.runtime.fabric.setup_module(classifier, move_to_device=False)
+    batches = job.store.batches(rows, batch_size=job.config.evaluate.batch_size)
+    return predict(model, batches, job.manifest, spec=job.spec, views=job.views)
+
+
+def _write_bundle(
+    run: RunDir, job: Job, classifier: Classifier, scores: Mapping[str, Any], environment: Mapping[str, str]
+) -> None:
+    manifest, config = job.manifest, job.config
+    train_rows = manifest.rows(TRAIN)
+    provenance = {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "source": config.data.source,
+        "seed": config.seed,
+        "config_fingerprint": config_fingerprint(config),
+        "manifest_fingerprint": manifest.fingerprint,
+        "num_images": {name: len(manifest.rows(split)) for split, name in enumerate(SPLITS)},
+        "class_counts": dict(zip(manifest.classes, manifest.class_counts(train_rows).tolist(), strict=True)),
+        "scores": {name: value for name, value in scores.items() if name != "confusion"},
+        "confidence": config.evaluate.confidence,
+        "environment": dict(environment),
+    }
+    bundle = Bundle(classifier, job.spec, manifest.classes, job.views, provenance=provenance)
+    save_bundle(bundle, run.model)

@@ -1,0 +1,100 @@
+"""Intake: from what the user named to rows that can be trained on, divided, with unreadable images set aside."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from linnaeus.config import DataConfig
+from linnaeus.data.cache import CachedImages
+from linnaeus.data.manifest import SPLITS, TEST, UNASSIGNED, Manifest, concatenate
+from linnaeus.data.sources import read_source, read_test_source
+from linnaeus.data.split import assign_splits
+from linnaeus.errors import NoImagesError
+from linnaeus.rundir import write_whole
+
+
+def read_manifest(config: DataConfig, manifest: Manifest | None = None) -> Manifest:
+    """The rows of `config.source` (or the given ones), with those of `config.test` as the test split if it is named.
+
+    With a separate test set, test rows of the source itself are left out (UNASSIGNED).
+    """
+    found = read_source(config.source) if manifest is None else manifest
+    if config.test is None:
+        return found
+    own = np.where(found.splits == TEST, UNASSIGNED, found.splits).astype(np.int8)
+    rows = np.flatnonzero(found.splits != TEST)
+    return concatenate(found.with_splits(own).take(rows), read_test_source(config.test, found.classes))
+
+
+def divide(manifest: Manifest, config: DataConfig, *, seed: int) -> Manifest:
+    """Put every row in a split as the configuration says; splits that the data brought stay."""
+    return assign_splits(
+        manifest,
+        validation_share=config.validation_share,
+        validation_max=config.validation_max,
+        test_share=config.test_share,
+        seed=seed,
+    )
+
+
+def set_aside_unreadable(
+    manifest: Manifest, cache: CachedImages, config: DataConfig, *, seed: int, original: Manifest
+) -> Manifest:
+    """The same rows, in which unreadable ones are UNASSIGNED and the others divided again as if those were not there.
+
+    `original` is the manifest with only the splits that the data brought. Raises NoImagesError if nothing is readable,
+    ClassesError if a class has too few readable images.
+    """
+    if cache.readable.all():
+        return manifest
+    if not cache.readable.any():
+        first = next(iter(cache.problems.items()), (0, "no reason known"))
+        raise NoImagesError(
+            f"None of the {len(manifest):,} images can be read. The first, {manifest.ids[first[0]].as_py()}: {first[1]}"
+        )
+    rows = np.flatnonzero(cache.readable)
+    divided = divide(original.take(rows), config, seed=seed)
+    splits = np.full(len(manifest), UNASSIGNED, np.int8)
+    splits[rows] = divided.splits
+    return manifest.with_splits(splits)
+
+
+def write_quarantine(path: Path, manifest: Manifest, cache: CachedImages) -> None:
+    """CSV of the images that could not be decoded: id, uri, reason."""
+
+    def write(temporary: Path) -> None:
+        with temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["id", "uri", "reason"])
+            for row, reason in sorted(cache.problems.items()):
+                writer.writerow([manifest.ids[row].as_py(), manifest.uris[row].as_py(), reason])
+
+    write_whole(path, write)
+
+
+def read_quarantine(path: Path) -> list[tuple[str, str]]:
+    """(id, reason) of each; empty if there is no such file."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [(row["id"], row["reason"]) for row in csv.DictReader(file)]
+
+
+def describe(manifest: Manifest, *, width: int, height: int) -> list[str]:
+    """What was found, in a few lines for the terminal."""
+    counts = manifest.class_counts()
+    order = np.argsort(-counts, kind="stable")
+    named = [f"{manifest.classes[k]} {counts[k]:,}" for k in order]
+    if len(named) > 12:
+        named = [*named[:8], f"... {len(named) - 11} more ...", *named[-3:]]
+    splits = ", ".join(f"{len(manifest.rows(k)):,} {name}" for k, name in enumerate(SPLITS))
+    lines = [
+        f"{len(manifest):,} images of {manifest.num_classes} classes, {width} x {height} px (median): {splits}",
+        f"Classes: {', '.join(named)}",
+    ]
+    if manifest.skipped:
+        lines.append("Skipped: " + ", ".join(f"{count:,} {why}" for why, count in manifest.skipped.items()))
+    return lines

@@ -1,0 +1,152 @@
+"""Settles every "auto" of a configuration from what the data is, and writes down why.
+
+Two steps, because some choices need pixels: `choose_recipe` and `plan_image` before the cache is built, `plan_training`
+after. Nothing here looks at validation or test images.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from linnaeus.config import AugmentConfig, PhaseConfig, RunConfig
+from linnaeus.planning.fingerprint import Fingerprint
+
+SMALL_PX = 64
+LARGE_PX = 128
+_MAX_SMALL_BATCH, _MAX_LARGE_BATCH = 1000, 64
+_STEPS_PER_EPOCH = 24
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One choice: what was chosen, and why."""
+
+    what: str
+    choice: str
+    why: str
+
+
+def choose_recipe(fingerprint: Fingerprint) -> tuple[str, Decision]:
+    """The recipe for someone who named none."""
+    small = max(fingerprint.width, fingerprint.height) <= SMALL_PX
+    name = "best-scratch-small" if small else "best-scratch-large"
+    size = f"the images are {fingerprint.width} x {fingerprint.height} px (median)"
+    why = f"{size}, {'at most' if small else 'more than'} {SMALL_PX}"
+    return name, Decision("recipe", name, why)
+
+
+def plan_image(config: RunConfig, fingerprint: Fingerprint) -> tuple[RunConfig, list[Decision]]:
+    """Settle `image.size`."""
+    if config.image.size != "auto":
+        return config, [Decision("image size", f"{config.image.size} px", "as asked")]
+    longest = max(fingerprint.width, fingerprint.height)
+    if longest <= SMALL_PX:
+        size, why = max(8, longest), "the images' own size"
+    else:
+        size, why = LARGE_PX, f"smaller than their {longest} px: from scratch, more pixels cost more than they bring"
+    image = config.image.model_copy(update={"size": size})
+    return config.model_copy(update={"image": image}), [Decision("image size", f"{size} px, {image.resize}", why)]
+
+
+def plan_training(config: RunConfig, fingerprint: Fingerprint, *, grey: bool) -> tuple[RunConfig, list[Decision]]:
+    """Settle model, augmentation, views, batch sizes and epochs; `image.size` is settled already.
+
+    `grey`: no training image has any colour.
+    """
+    assert isinstance(config.image.size, int)
+    decisions: list[Decision] = []
+    updates: dict[str, Any] = {}
+    if config.model.name == "auto":
+        name = "speed_cnn" if config.image.size <= SMALL_PX else LARGE_MODEL
+        updates["model"] = config.model.model_copy(update={"name": name})
+        why = "the best score for the time at this size, see docs/benchmarks.md"
+        decisions.append(Decision("network", name, why))
+    else:
+        decisions.append(Decision("network", config.model.name, "from the recipe"))
+    augment, reasons = _plan_augment(config, grey=grey)
+    updates["augment"], views = augment, config.evaluate.views
+    decisions += reasons
+    if views == "auto":
+        mirrored = augment.flip in ("horizontal", "both")
+        views = "mirror" if mirrored else "one"
+        why = "training shows mirror images too" if mirrored else "training shows no mirror images"
+        decisions.append(Decision("views when predicting", views, why))
+    updates["evaluate"] = config.evaluate.model_copy(update={"views": views})
+    phases = []
+    for phase in config.phases:
+        settled, reasons = _plan_phase(phase, fingerprint, small=config.image.size <= SMALL_PX)
+        phases.append(settled)
+        decisions += reasons
+    updates["phases"] = phases
+    if fingerprint.imbalance >= 3:
+        why = f"the commonest has {fingerprint.imbalance:.0f} times the images of the rarest: look at balanced accuracy"
+        decisions.append(Decision("imbalance", "every image counts the same", why))
+    return config.model_copy(update=updates), decisions
+
+
+LARGE_MODEL = "resnet18"
+
+
+def _plan_augment(config: RunConfig, *, grey: bool) -> tuple[AugmentConfig, list[Decision]]:
+    augment = config.augment
+    decisions: list[Decision] = []
+    updates: dict[str, Any] = {}
+    assert isinstance(config.image.size, int)
+    if augment.flip == "auto":
+        updates["flip"] = "none" if grey else "horizontal"
+        if grey:
+            why = "all images are grey, and mirrored characters or scans mean something else"
+        else:
+            why = "a mirrored photo shows the same thing; if yours does not (text): --set augment.flip=none"
+        decisions.append(Decision("mirror images", updates["flip"], why))
+    if augment.pad_crop_px == "auto":
+        updates["pad_crop_px"] = max(1, round(config.image.size / 16))
+        decisions.append(Decision("shift images", f"up to {updates['pad_crop_px']} px", "a 16th of the side"))
+    return augment.model_copy(update=updates), decisions
+
+
+def _plan_phase(phase: PhaseConfig, fingerprint: Fingerprint, *, small: bool) -> tuple[PhaseConfig, list[Decision]]:
+    decisions: list[Decision] = []
+    updates: dict[str, Any] = {}
+    num_train = fingerprint.num_train
+    if phase.batch_size == "auto":
+        most = _MAX_SMALL_BATCH if small else _MAX_LARGE_BATCH
+        size = max(16, min(most, round(num_train / _STEPS_PER_EPOCH / 8) * 8))
+        updates["batch_size"] = size
+        why = f"about {_STEPS_PER_EPOCH} steps an epoch, {most} images at most"
+        decisions.append(Decision(f"batch size ({phase.name})", str(size), why))
+    elif phase.batch_size > num_train:
+        updates["batch_size"] = num_train
+        decisions.append(Decision(f"batch size ({phase.name})", str(num_train), "no more images than that"))
+    if phase.epochs == "auto":
+        epochs = default_epochs(num_train, small=small)
+        updates["epochs"] = epochs
+        decisions.append(Decision(f"epochs ({phase.name})", str(epochs), f"for {num_train:,} training images"))
+    return phase.model_copy(update=updates), decisions
+
+
+def default_epochs(num_train: int, *, small: bool) -> int:
+    """Few images are shown more often: between 10 and 60 epochs."""
+    shown = 500_000 if small else 150_000
+    return max(10, min(60, round(shown / num_train)))
+
+
+def epochs_within(seconds: float, *, num_train: int, images_per_second: float, wanted: int) -> tuple[int, Decision]:
+    """Epochs that fit a time limit at a measured speed, leaving a tenth for validation and saving; at least one."""
+    fit = int(0.9 * seconds * images_per_second / num_train)
+    epochs = max(1, min(wanted, fit))
+    why = f"{images_per_second:,.0f} images/s measured, {seconds:.0f} s allowed"
+    if epochs == wanted:
+        return epochs, Decision("epochs", str(epochs), f"{why}: all of them fit")
+    return epochs, Decision("epochs", str(epochs), f"{why}; without a limit {wanted}")
+
+
+def plan_page(decisions: list[Decision]) -> str:
+    """plan.md: a Markdown table of every decision with its reason."""
+    rows = [f"| {_cell(d.what)} | {_cell(d.choice)} | {_cell(d.why)} |" for d in decisions]
+    return "\n".join(["# Plan", "", "| what | choice | why |", "|---|---|---|", *rows, ""])
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,209 @@
+"""THE training loop: phases of epochs of batches, in plain sight.
+
+Order, augmentation and dropout are functions of the seed, the epoch and the batch (and of random states that every
+checkpoint holds), so that a run resumed from any checkpoint continues exactly as if it had never stopped. Knows
+nothing of files beyond its checkpoints, nor of how the finished model will be judged.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from linnaeus.augment import augment_batch
+from linnaeus.config import PhaseConfig, RunConfig
+from linnaeus.data.image_spec import ImageSpec
+from linnaeus.data.loader import Batch, ImageStore
+from linnaeus.data.manifest import TRAIN, VALIDATION, Manifest
+from linnaeus.data.sampling import epoch_order
+from linnaeus.errors import Interrupted, TrainingError
+from linnaeus.losses import build_loss, l2_penalty
+from linnaeus.metrics.classification import accuracy_score, balanced_accuracy_score
+from linnaeus.models.classifier import Classifier
+from linnaeus.predictions import Views, predict
+from linnaeus.progress import SILENT, Progress, Task
+from linnaeus.training.checkpoint import TrainState
+from linnaeus.training.optim import normalize_filters, schedule_factor, set_learning_rates
+from linnaeus.training.runtime import Runtime
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the loop works on; nothing in it changes while it runs.
+
+    Attributes:
+        config: settled, no "auto" left.
+        manifest: every row readable, splits assigned.
+        store: pixels of the manifest's rows.
+        spec: preprocessing, mean and deviation settled.
+        runtime: device, precision, processes.
+        views: how validation looks at an image, as the finished model will.
+        progress: hears of every batch.
+        stop_requested: asked after every batch; True saves the state and raises Interrupted.
+    """
+
+    config: RunConfig
+    manifest: Manifest
+    store: ImageStore
+    spec: ImageSpec
+    runtime: Runtime
+    views: Views
+    progress: Progress = SILENT
+    stop_requested: Callable[[], bool] = lambda: False
+
+
+SaveState = Callable[[], None]
+
+
+def num_batches_per_epoch(job: Job, phase: PhaseConfig) -> int:
+    """Batches of one epoch on one process; a rest smaller than half a batch is left for another epoch's shuffle."""
+    assert isinstance(phase.batch_size, int)
+    world_size = job.runtime.fabric.world_size
+    num_rows = -(-len(job.manifest.rows(TRAIN)) // world_size)
+    return max(1, int(num_rows / (phase.batch_size / world_size) + 0.5))
+
+
+def train_epoch(state: TrainState, job: Job, phase: PhaseConfig, *, save: SaveState) -> bool:
+    """Train one epoch from `state.position.batch` on. Returns False if the time limit cut it short.
+
+    Raises Interrupted (after saving) when asked to stop, TrainingError if the loss is no longer a number.
+    """
+    position, fabric = state.position, job.runtime.fabric
+    assert isinstance(phase.batch_size, int) and isinstance(phase.epochs, int)
+    batch_size = max(1, phase.batch_size // fabric.world_size)
+    num_batches = num_batches_per_epoch(job, phase)
+    rows = _epoch_rows(job, position.epochs_done)[: num_batches * batch_size]
+    description = f"{phase.name} {position.epoch + 1}/{phase.epochs}"
+    clock, saved = time.perf_counter(), time.perf_counter()
+    state.model.train()
+    with job.progress.task(description, total=len(rows) * fabric.world_size, unit="images") as task:
+        task.advance(min(position.batch * batch_size, len(rows)) * fabric.world_size)
+        for batch in job.store.batches(rows, batch_size=batch_size, first_batch=position.batch):
+            factor = schedule_factor(phase, step=position.step, total_steps=phase.epochs * num_batches)
+            set_learning_rates(state.optimizers, factor)
+            train_batch(state, job, phase, batch)
+            now = time.perf_counter()
+            position.epoch_seconds += now - clock
+            position.seconds += now - clock
+            clock = now
+            _report(task, state, len(batch.rows) * fabric.world_size)
+            if position.batch == num_batches:
+                break
+            if job.stop_requested():
+                save()
+                raise Interrupted("Stopped; everything up to this batch is saved.")
+            if now - saved >= job.config.runtime.checkpoint_seconds:
+                save()
+                saved = time.perf_counter()
+            limit = job.config.time_limit_seconds
+            if limit is not None and position.seconds >= limit:
+                return False
+    return True
+
+
+def _epoch_rows(job: Job, epochs_done: int) -> npt.NDArray[np.int64]:
+    train_rows = job.manifest.rows(TRAIN)
+    fabric = job.runtime.fabric
+    order = epoch_order(
+        len(train_rows),
+        seed=job.config.seed,
+        epoch=epochs_done,
+        rank=fabric.global_rank,
+        world_size=fabric.world_size,
+    )
+    return train_rows[order]
+
+
+def train_batch(state: TrainState, job: Job, phase: PhaseConfig, batch: Batch) -> None:
+    """One optimizer step: augment, forward and backward in micro-batches, step."""
+    position, fabric, config = state.position, job.runtime.fabric, job.config
+    criterion = build_loss(config.loss)
+    images, targets = augment_batch(
+        batch.images,
+        batch.targets,
+        config.augment,
+        num_classes=job.manifest.num_classes,
+        epoch=position.epochs_done,
+        rows=batch.rows,
+        seed=config.seed,
+        generator=_batch_generator(job, position.epochs_done, position.batch),
+    )
+    images = job.spec.normalize(images).contiguous(memory_format=torch.channels_last)
+    chunks = list(_chunks(len(images), phase.micro_batch_size or len(images)))
+    for number, chunk in enumerate(chunks):
+        with fabric.no_backward_sync(state.model, enabled=number < len(chunks) - 1):
+            logits = state.model(images[chunk]).float()
+            loss = criterion(logits, targets[chunk]) * (chunk.stop - chunk.start) / len(images)
+            if config.loss.l2:
+                loss = loss + l2_penalty(state.model, config.loss.l2) / len(chunks)
+            fabric.backward(loss)
+        position.loss_sum += loss.item() * len(images)
+        position.num_correct += int((logits.argmax(1) == batch.targets[chunk]).sum())
+    if not np.isfinite(position.loss_sum):
+        raise TrainingError(
+            f"The loss became {position.loss_sum} in epoch {position.epoch + 1}, batch {position.batch + 1}. Try a "
+            f"smaller learning rate, for example --set phases.{position.phase}.lr={phase.lr / 10:g}, or "
+            "--set runtime.precision=32."
+        )
+    if phase.clip_norm is not None:
+        torch.nn.utils.clip_grad_norm_(state.model.parameters(), phase.clip_norm)
+    normalize_filters(state.optimizers)
+    for optimizer in state.optimizers:
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    position.num_seen += len(images)
+    position.batch += 1
+    position.step += 1
+
+
+def _batch_generator(job: Job, epoch: int, batch: int) -> torch.Generator:
+    """The augmentation's randomness for one batch of one process, a function of where it stands."""
+    parts = [job.config.seed, epoch, batch, job.runtime.fabric.global_rank]
+    seed = int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    return torch.Generator(device=job.runtime.device).manual_seed(seed)
+
+
+def _chunks(length: int, size: int) -> Iterator[slice]:
+    """Slices of nearly equal length, none longer than `size`."""
+    count = -(-length // size)
+    bounds = [length * k // count for k in range(count + 1)]
+    return (slice(start, stop) for start, stop in itertools.pairwise(bounds))
+
+
+def _report(task: Task, state: TrainState, count: int) -> None:
+    position = state.position
+    seen = max(1, position.num_seen)
+    best = f"  best {position.best['value']:.4f}" if position.best else ""
+    accuracy = 100 * position.num_correct / seen
+    task.advance(count, status=f"loss {position.loss_sum / seen:.3f}  accuracy {accuracy:.1f} %{best}")
+
+
+def validate(state: TrainState, job: Job) -> dict[str, float]:
+    """Loss, accuracy and balanced accuracy on the validation rows, in the columns of history.csv."""
+    rows = job.manifest.rows(VALIDATION)
+    batches = job.store.batches(rows, batch_size=job.config.evaluate.batch_size)
+    predictions = predict(state.model, batches, job.manifest, spec=job.spec, views=job.views)
+    targets, predicted = predictions.targets.astype(np.int64), predictions.predicted
+    logits = torch.from_numpy(predictions.logits)
+    loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(targets))
+    return {
+        "validation_loss": float(loss),
+        "validation_accuracy": accuracy_score(targets, predicted, job.manifest.num_classes),
+        "validation_balanced_accuracy": balanced_accuracy_score(targets, predicted, job.manifest.num_classes),
+    }
+
+
+def prepare(classifier: Classifier, job: Job) -> None:
+    """Let a backbone that asks for it see some training images before the first step (whitened first layers)."""
+    hook = getattr(classifier.backbone, "prepare", None)
+    if hook is None:
+        return
+    order = epoch_order(len(job.manifest.rows(TRAIN)), seed=job.config.seed, epoch=0)[:5000]
+    images = job.store.sample(job.manifest.rows(TRAIN)[order])
+    hook(job.spec.normalize(images))

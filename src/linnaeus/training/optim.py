@@ -1,0 +1,124 @@
+"""Optimizers and learning-rate schedules of one phase. Update rules come from torch and timm."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from linnaeus.config import PhaseConfig
+from linnaeus.models.classifier import Classifier
+
+
+def build_optimizers(classifier: Classifier, phase: PhaseConfig) -> list[Optimizer]:
+    """One optimizer, or for "muon" two: Muon for the convolutions' filters, SGD for all the rest.
+
+    Every group carries `peak_lr`, which `set_learning_rates` scales by the schedule. Frozen parameters are left out.
+    """
+    head = {id(p) for p in classifier.head.parameters()}
+    trainable = [p for p in classifier.parameters() if p.requires_grad]
+    head_weights = [p for p in trainable if p.ndim > 1 and id(p) in head]
+    vectors = [p for p in trainable if p.ndim <= 1]
+    filters = [p for p in trainable if p.ndim > 1 and id(p) not in head]
+    head_lr, bias_lr = phase.head_lr or phase.lr, phase.bias_lr or phase.lr
+    if phase.optimizer == "muon":
+        return _muon(phase, filters, head_weights, vectors, head_lr, bias_lr)
+    vector_decay = 0.0 if phase.optimizer == "adamw" else phase.weight_decay
+    groups = [
+        {"params": filters, "lr": phase.lr, "weight_decay": phase.weight_decay},
+        {"params": head_weights, "lr": head_lr, "weight_decay": phase.weight_decay},
+        {"params": vectors, "lr": bias_lr, "weight_decay": vector_decay},
+    ]
+    groups = [group for group in groups if group["params"]]
+    optimizer: Optimizer
+    if phase.optimizer == "sgd":
+        nesterov = phase.momentum > 0
+        optimizer = torch.optim.SGD(groups, lr=phase.lr, momentum=phase.momentum, nesterov=nesterov, fused=True)
+    elif phase.optimizer == "adam":
+        optimizer = torch.optim.Adam(groups, lr=phase.lr, fused=True)
+    else:
+        optimizer = torch.optim.AdamW(groups, lr=phase.lr, fused=True)
+    return _with_peaks([optimizer])
+
+
+def _muon(
+    phase: PhaseConfig,
+    filters: list[nn.Parameter],
+    head_weights: list[nn.Parameter],
+    vectors: list[nn.Parameter],
+    head_lr: float,
+    bias_lr: float,
+) -> list[Optimizer]:
+    """Muon (Jordan et al. 2024) as timm has it, with three Newton-Schulz steps as in airbench94_muon.
+
+    There the loss is a sum over the batch, so that rates and decay of the SGD part are per image; ours is a mean, so
+    they are multiplied by the batch size. Decay is stated as a share per step, hence divided by the rate.
+    """
+    from timm.optim.muon import Muon  # timm takes seconds to import
+
+    assert isinstance(phase.batch_size, int)
+    shrink = phase.weight_decay * phase.batch_size
+    groups = [
+        {"params": params, "lr": rate * phase.batch_size, "weight_decay": shrink / (rate * phase.batch_size)}
+        for params, rate in ((head_weights, head_lr), (vectors, bias_lr))
+        if params
+    ]
+    rest = torch.optim.SGD(groups, lr=bias_lr, momentum=phase.momentum, nesterov=True)
+    muon: Optimizer = Muon(
+        [{"params": filters}],
+        lr=phase.lr,
+        momentum=phase.filter_momentum,
+        nesterov=True,
+        ns_steps=3,
+        ns_coefficients="original",
+        adjust_lr_fn="original",
+    )
+    return _with_peaks([muon, rest])
+
+
+def _with_peaks(optimizers: list[Optimizer]) -> list[Optimizer]:
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["peak_lr"] = group["lr"]
+    return optimizers
+
+
+@torch.no_grad()
+def normalize_filters(optimizers: list[Optimizer]) -> None:
+    """Scale every filter bank that Muon moves to the Frobenius norm sqrt(out channels), before each step.
+
+    With the norm fixed, Muon's rate is the relative size of an update (airbench94_muon). No-op without Muon.
+    """
+    for optimizer in optimizers:
+        if "ns_steps" not in optimizer.defaults:
+            continue
+        for group in optimizer.param_groups:
+            for p in group["params"]:
+                p.mul_(math.sqrt(len(p)) / p.norm())
+
+
+def schedule_factor(phase: PhaseConfig, *, step: int, total_steps: int) -> float:
+    """Share of the peak learning rate at `step` (0-based) of `total_steps`.
+
+    Rises linearly over the warm-up, then stays ("constant"), falls linearly or by half a cosine to zero.
+    """
+    warmup_steps = phase.warmup * total_steps
+    if step < warmup_steps:
+        return (step + 1) / (warmup_steps + 1)
+    done = (step - warmup_steps) / max(1.0, total_steps - warmup_steps)
+    if phase.schedule == "linear":
+        return max(0.0, 1.0 - done)
+    if phase.schedule == "cosine":
+        return 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))
+    return 1.0
+
+
+def set_learning_rates(optimizers: list[Optimizer], factor: float) -> None:
+    """Set every group's rate to its peak times `factor`."""
+    for optimizer in optimizers:
+        groups: list[dict[str, Any]] = optimizer.param_groups
+        for group in groups:
+            group["lr"] = group["peak_lr"] * factor
