@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from linnaeus.data.manifest import TEST, Manifest
 from linnaeus.data.sources.builtin import read_digits
@@ -64,7 +63,7 @@ def read_test_source(source: str, classes: tuple[str, ...]) -> Manifest:
     position = np.array([classes.index(name) for name in found.classes], np.int64)
     return dataclasses.replace(
         found,
-        ids=pc.binary_join_element_wise(pa.scalar("test", pa.large_string()), found.ids, "/"),
+        ids=pa.array([f"test/{id}" for id in found.ids.to_pylist()], pa.large_string()),
         targets=position[found.targets],
         splits=np.full(len(found), TEST, np.int8),
         classes=classes,
