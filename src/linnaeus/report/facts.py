@@ -1,0 +1,47 @@
+"""ReportFacts: everything the page shows, gathered by the pipeline. The report itself measures nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from linnaeus.config import RunConfig
+from linnaeus.data.manifest import Manifest
+from linnaeus.predictions import Predictions
+
+
+@dataclass(frozen=True)
+class ReportFacts:
+    """What a finished run knows.
+
+    Attributes:
+        title: a few words, such as the name of the data.
+        config: the settled configuration.
+        manifest: every image with target and split.
+        predictions: of validation and test images; their ids are the manifest's.
+        evaluation: what evaluation.json holds.
+        history: one row per epoch: epoch, phase, train_loss, train_accuracy, validation_loss, validation_accuracy,
+            validation_balanced_accuracy, lr, seconds, images_per_second. Missing values are NaN.
+        decisions: (what, choice, why) of every decision of the plan.
+        environment: names and values, such as {"device": "CPU, 2 threads"}.
+        thumbnails: row of the manifest -> a WebP, PNG or JPEG file; UnreadableImageError where there is none.
+        problems: (id, reason) of quarantined images.
+        num_parameters: of the network.
+        kept_epoch: the epoch (as in `history`) whose weights were kept; None: follows from the last phase's `keep`.
+    """
+
+    title: str
+    config: RunConfig
+    manifest: Manifest
+    predictions: Predictions
+    evaluation: Mapping[str, Any]
+    history: pd.DataFrame
+    decisions: Sequence[tuple[str, str, str]]
+    environment: Mapping[str, str]
+    thumbnails: Callable[[int], bytes]
+    problems: Sequence[tuple[str, str]]
+    num_parameters: int
+    kept_epoch: int | None = None

@@ -1,0 +1,138 @@
+"""Pictures: a strip of the data, right answers, and the most confidently wrong ones.
+
+At most MOST_SAMPLES + MOST_RIGHT + MOST_WRONG thumbnails travel in the page, each as a small data URI.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from PIL import Image
+
+from linnaeus.data.manifest import TEST, TRAIN
+from linnaeus.errors import UnreadableImageError
+from linnaeus.predictions import Predictions
+from linnaeus.report.facts import ReportFacts
+from linnaeus.report.wording import percent
+
+MOST_SAMPLES, MOST_RIGHT, MOST_WRONG = 20, 16, 24
+LARGEST_SIDE_PX = 160
+LARGEST_BYTES = 16_000
+PIXELATED_BELOW_PX = 48
+_TYPES = {b"\x89PNG": "image/png", b"\xff\xd8": "image/jpeg"}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A thumbnail and its words. `uri` is None where the image cannot be shown; `coarse` asks for visible pixels."""
+
+    uri: str | None
+    coarse: bool
+    true: str
+    predicted: str | None
+    probability: str | None
+    id: str
+
+
+@dataclass(frozen=True)
+class Galleries:
+    """The three groups of pictures."""
+
+    samples: list[Picture]
+    right: list[Picture]
+    wrong: list[Picture]
+    num_right: int
+    num_wrong: int
+
+
+def make_galleries(facts: ReportFacts) -> Galleries:
+    """Choose the pictures (always the same for the same run) and embed their thumbnails."""
+    manifest, seed = facts.manifest, facts.config.seed
+    train = manifest.rows(TRAIN)
+    if facts.problems:
+        broken = pa.array([id for id, _ in facts.problems], pa.large_string())
+        readable = ~pc.is_in(manifest.ids.take(pa.array(train)), value_set=broken).to_numpy(zero_copy_only=False)
+        train = train[readable]
+    samples = train[one_class_after_another(manifest.targets[train], at_most=MOST_SAMPLES, seed=seed)]
+    test = facts.predictions.of_split(TEST)
+    hits = test.predicted == test.targets
+    right, wrong = np.flatnonzero(hits), np.flatnonzero(~hits)
+    drawn = right[one_class_after_another(test.targets[right], at_most=MOST_RIGHT, seed=seed)]
+    return Galleries(
+        samples=[_picture(facts, int(row), None, None) for row in samples],
+        right=_answers(facts, test.take(drawn)),
+        wrong=_answers(facts, most_confident(test.take(wrong), at_most=MOST_WRONG)),
+        num_right=len(right),
+        num_wrong=len(wrong),
+    )
+
+
+def one_class_after_another(
+    targets: npt.NDArray[np.int64] | npt.NDArray[np.uint8], *, at_most: int, seed: int
+) -> npt.NDArray[np.int64]:
+    """Positions of randomly drawn rows: one of each class, then another of each class, until there are enough.
+
+    With more classes than `at_most`, evenly spaced ones are shown.
+    """
+    generator = np.random.default_rng(seed)
+    classes = np.unique(targets)
+    if len(classes) > at_most:
+        classes = classes[np.linspace(0, len(classes) - 1, at_most).round().astype(int)]
+    shuffled = [generator.permutation(np.flatnonzero(targets == k)) for k in classes]
+    rounds = max((len(rows) for rows in shuffled), default=0)
+    turns = (int(rows[turn]) for turn in range(rounds) for rows in shuffled if turn < len(rows))
+    return np.fromiter(itertools.islice(turns, at_most), np.int64)
+
+
+def most_confident(predictions: Predictions, *, at_most: int) -> Predictions:
+    """Those whose largest probability is largest, in falling order."""
+    if not len(predictions):
+        return predictions
+    return predictions.take(np.argsort(-predictions.probabilities.max(axis=1), kind="stable")[:at_most])
+
+
+def data_uri(thumbnail: bytes) -> tuple[str, bool]:
+    """Embed a WebP, PNG or JPEG file; returns the URI, and whether the picture is so small that its pixels should show.
+
+    A thumbnail that is larger than it need be is made smaller first, so that the page stays small.
+    """
+    with Image.open(io.BytesIO(thumbnail)) as picture:
+        side = max(picture.size)
+        if side > LARGEST_SIDE_PX or len(thumbnail) > LARGEST_BYTES:
+            smaller = picture.convert("RGB")
+            smaller.thumbnail((LARGEST_SIDE_PX, LARGEST_SIDE_PX))
+            buffer = io.BytesIO()
+            smaller.save(buffer, "WEBP", quality=78, method=4)
+            thumbnail = buffer.getvalue()
+    mime = next((name for start, name in _TYPES.items() if thumbnail.startswith(start)), "image/webp")
+    return f"data:{mime};base64,{base64.b64encode(thumbnail).decode()}", side < PIXELATED_BELOW_PX
+
+
+def _answers(facts: ReportFacts, predictions: Predictions) -> list[Picture]:
+    if not len(predictions):
+        return []
+    rows = pc.index_in(predictions.ids, value_set=facts.manifest.ids).to_numpy(zero_copy_only=False)
+    probabilities: Sequence[float] = predictions.probabilities.max(axis=1)
+    names = [predictions.classes[k] for k in predictions.predicted]
+    return [
+        _picture(facts, int(row), name, percent(float(probability)))
+        for row, name, probability in zip(rows, names, probabilities, strict=True)
+    ]
+
+
+def _picture(facts: ReportFacts, row: int, predicted: str | None, probability: str | None) -> Picture:
+    manifest = facts.manifest
+    try:
+        uri, coarse = data_uri(facts.thumbnails(row))
+    except UnreadableImageError:
+        uri, coarse = None, False
+    true = manifest.classes[int(manifest.targets[row])]
+    return Picture(uri, coarse, true, predicted, probability, manifest.ids[row].as_py())

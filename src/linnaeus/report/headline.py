@@ -1,0 +1,166 @@
+"""The top of the page: the score in words, what it is worth, and the tiles of the four scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from linnaeus.data.manifest import TRAIN
+from linnaeus.report.charts import interval_bar
+from linnaeus.report.facts import ReportFacts
+from linnaeus.report.wording import count, figure, listing, percent, percent_range, plural
+
+SMALL_TEST = 300
+SMALL_CLASS = 20
+LARGE_GAP = 0.05
+_TILES = (
+    ("accuracy", "Accuracy", "share of images whose class is right"),
+    ("balanced_accuracy", "Balanced accuracy", "recall, averaged over classes"),
+    ("macro_precision", "Macro precision", "precision, averaged over classes"),
+    ("macro_f1", "Macro F1", "F1 (Dice), averaged over classes"),
+)
+
+
+@dataclass(frozen=True)
+class Extreme:
+    """The classes with the best or the worst recall."""
+
+    names: str
+    verb: str
+    recall: str
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Always answering with the most frequent class of the training images."""
+
+    name: str
+    accuracy: str
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The first sentences, already in words."""
+
+    accuracy: str
+    figure: str
+    interval: str
+    level: str
+    num_images: str
+    num_classes: str
+    best: Extreme | None
+    worst: Extreme | None
+    baseline: Baseline
+    notices: list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One score."""
+
+    name: str
+    meaning: str
+    value: str
+    interval: str
+    bar: Markup
+
+
+def make_headline(facts: ReportFacts) -> Headline:
+    """Put the test scores into words. `best` and `worst` are None where all classes fare alike."""
+    test = facts.evaluation["test"]
+    score = test["accuracy"]
+    recalls = {name: row["recall"] for name, row in test["per_class"].items() if row["support"]}
+    best, worst = max(recalls.values()), min(recalls.values())
+    alike = best == worst
+    return Headline(
+        accuracy=percent(score["value"]),
+        figure=figure(score["value"]),
+        interval=percent_range(score["low"], score["high"]),
+        level=level(facts),
+        num_images=count(test["num_images"]),
+        num_classes=count(facts.manifest.num_classes),
+        best=None if alike else _extreme(recalls, best),
+        worst=None if alike else _extreme(recalls, worst),
+        baseline=Baseline(*_most_frequent(facts)),
+        notices=_notices(facts),
+    )
+
+
+def level(facts: ReportFacts) -> str:
+    """The level of every interval, such as `95 %`."""
+    return percent(facts.config.evaluate.confidence).replace(".0", "")
+
+
+def make_tiles(test: dict[str, Any]) -> tuple[list[Tile], str]:
+    """The four scores, and where their common scale begins (`0 %`, `50 %` ...)."""
+    least = min(test[key]["low"] for key, _, _ in _TILES)
+    floor = max(f for f in (0.0, 0.5, 0.8, 0.9, 0.98) if f <= least)
+    tiles = []
+    for key, name, meaning in _TILES:
+        value, low, high = (test[key][part] for part in ("value", "low", "high"))
+        bar = interval_bar(value, low, high, floor=floor)
+        tiles.append(Tile(name, meaning, percent(value), percent_range(low, high), bar))
+    return tiles, f"{100 * floor:.0f}"
+
+
+def _extreme(recalls: dict[str, float], value: float) -> Extreme:
+    names = [name for name, recall in recalls.items() if recall == value]
+    return Extreme(listing(names, at_most=2), "is" if len(names) == 1 else "are", percent(value))
+
+
+def _most_frequent(facts: ReportFacts) -> tuple[str, str]:
+    rows = facts.manifest.rows(TRAIN)
+    name = facts.manifest.classes[int(np.argmax(facts.manifest.class_counts(rows if len(rows) else None)))]
+    return name, percent(_baseline_accuracy(facts, name))
+
+
+def _baseline_accuracy(facts: ReportFacts, name: str) -> float:
+    test = facts.evaluation["test"]
+    return float(test["per_class"][name]["support"] / test["num_images"])
+
+
+def _notices(facts: ReportFacts) -> list[tuple[str, str]]:
+    """What a reader must know before believing the score, each as (a few words, a sentence)."""
+    test = facts.evaluation["test"]
+    accuracy, supports = test["accuracy"], {name: row["support"] for name, row in test["per_class"].items()}
+    notices = []
+    if test["num_images"] < SMALL_TEST:
+        points = 100 * (accuracy["high"] - accuracy["low"])
+        notices.append(
+            (
+                "Small test set.",
+                f"With {plural(test['num_images'], 'test image')} the interval is {points:.0f} points wide: "
+                "the score is a rough one. More test images would make it sharper.",
+            )
+        )
+    name, _ = _most_frequent(facts)
+    baseline = _baseline_accuracy(facts, name)
+    if accuracy["low"] <= baseline:
+        notices.append(
+            (
+                "Not clearly better than guessing.",
+                f"Always answering {name}, the most frequent class, would be right for {percent(baseline)} of the "
+                "test images, which is not below the interval.",
+            )
+        )
+    few = [f"{name} ({number})" for name, number in supports.items() if 0 < number < SMALL_CLASS]
+    if few:
+        sentence = (
+            f"{listing(few, at_most=5)} {'has' if len(few) == 1 else 'have'} fewer than {SMALL_CLASS}; "
+            f"{'its own scores are' if len(few) == 1 else 'their own scores are'} rough."
+        )
+        notices.append(("Classes with few test images.", sentence))
+    none = [name for name, number in supports.items() if not number]
+    if none:
+        notices.append(("Classes without test images.", f"Nothing is known about {listing(none, at_most=5)}."))
+    gap = accuracy["value"] - test["balanced_accuracy"]["value"]
+    if gap >= LARGE_GAP:
+        sentence = (
+            f"Balanced accuracy, which counts every class alike, is {100 * gap:.0f} points lower "
+            f"({figure(test['balanced_accuracy']['value'])} against {percent(accuracy['value'])})."
+        )
+        notices.append(("Rare classes fare worse.", sentence))
+    return notices

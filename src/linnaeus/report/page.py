@@ -1,0 +1,77 @@
+"""The report: one HTML file that a person reads, complete in itself, needing no network and no other file.
+
+Each section is prepared by a module of its own as plain words, numbers and pictures; `templates/` says how it looks.
+Every name that came with the data is escaped, and the page's own policy forbids it to load or run anything else.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from linnaeus.config import to_yaml
+from linnaeus.report.curves import make_curves_section
+from linnaeus.report.dataset import make_data_section
+from linnaeus.report.facts import ReportFacts
+from linnaeus.report.gallery import make_galleries
+from linnaeus.report.headline import SMALL_CLASS, make_headline, make_tiles
+from linnaeus.report.tables import make_class_scores, make_matrix, make_pairs
+from linnaeus.report.wording import count, duration
+from linnaeus.rundir import write_text
+from linnaeus.version import __version__
+
+__all__ = ["ReportFacts", "render_report", "write_report"]
+
+
+def write_report(path: Path, facts: ReportFacts) -> None:
+    """Write the page, whole or not at all. Raises OutputError if it cannot be written."""
+    write_text(path, render_report(facts))
+
+
+def render_report(facts: ReportFacts) -> str:
+    """The page as HTML text."""
+    environment = Environment(
+        loader=PackageLoader("linnaeus.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    test: dict[str, Any] = facts.evaluation["test"]
+    tiles, floor = make_tiles(test)
+    # Text of ours; the policy names its hash, so that no other script can run in the page.
+    script = environment.get_template("report.js").render()
+    page = environment.get_template("report.html").render(
+        title=facts.title,
+        version=__version__,
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        favicon=_favicon(environment),
+        headline=make_headline(facts),
+        tiles=tiles,
+        floor=floor,
+        data=make_data_section(facts),
+        curves=make_curves_section(facts),
+        matrix=make_matrix(test),
+        pairs=make_pairs(test),
+        class_scores=make_class_scores(test, few=SMALL_CLASS),
+        small_class=SMALL_CLASS,
+        galleries=make_galleries(facts),
+        decisions=facts.decisions,
+        config=to_yaml(facts.config),
+        environment=facts.environment,
+        num_parameters=count(facts.num_parameters),
+        model_name=facts.config.model.name,
+        seconds=[(name.replace("_", " "), duration(value)) for name, value in facts.evaluation["seconds"].items()],
+    )
+    # A file name that is not Unicode would otherwise make the page impossible to write.
+    return page.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _favicon(environment: Environment) -> str:
+    return base64.b64encode(environment.get_template("favicon.svg").render().encode()).decode()

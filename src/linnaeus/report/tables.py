@@ -1,0 +1,121 @@
+"""Where the model is right and wrong: the confusion matrix, the most confused pairs, and the scores of each class."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from linnaeus.report.wording import count, figure, percent, plural, shorten
+
+MOST_MATRIX_CLASSES = 30
+MOST_ROOMY_CLASSES = 12
+LONGEST_HEADING = 22
+NUM_PAIRS = 10
+NUM_PAIRS_WITHOUT_MATRIX = 30
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of the confusion matrix; `shade` 0-1, `right` on the diagonal."""
+
+    number: str
+    share: str
+    shade: float
+    right: bool
+    words: str
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Images of one class that were taken for another. `share`: of the true class; `width`: 0-1 of the worst pair."""
+
+    true: str
+    predicted: str
+    number: str
+    share: str
+    width: float
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Rows of cells under headings; each heading is (short, whole name)."""
+
+    headings: list[tuple[str, str]]
+    rows: list[list[Cell]]
+    dense: bool
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The most confused pairs, and a caption that says how many of all mistakes they make up."""
+
+    pairs: list[Pair]
+    caption: str
+
+
+@dataclass(frozen=True)
+class ClassScores:
+    """One row of the per-class table: (0-1 or None where undefined, words) of each score, and images."""
+
+    name: str
+    scores: list[tuple[float, str]]
+    support: int
+    images: str
+    few: bool
+
+
+def make_matrix(test: dict[str, Any]) -> Matrix | None:
+    """The confusion matrix, or None for more than MOST_MATRIX_CLASSES classes."""
+    names = list(test["per_class"])
+    if len(names) > MOST_MATRIX_CLASSES:
+        return None
+    rows = []
+    for i, (name, numbers) in enumerate(zip(names, test["confusion"], strict=True)):
+        total = sum(numbers)
+        rows.append([_cell(number, total, name, names[j], right=i == j) for j, number in enumerate(numbers)])
+    headings = [(shorten(name, at_most=LONGEST_HEADING), name) for name in names]
+    return Matrix(headings, rows, dense=len(names) > MOST_ROOMY_CLASSES)
+
+
+def _cell(number: int, total: int, true: str, predicted: str, *, right: bool) -> Cell:
+    share = number / total if total else 0.0
+    # The square root keeps a few mistakes visible beside many right answers.
+    words = f"{count(number)} of {count(total)} {true} taken for {predicted} ({percent(share)})"
+    return Cell(count(number), f"{100 * share:.0f}" if share >= 0.005 else "<1", math.sqrt(share), right, words)
+
+
+def make_pairs(test: dict[str, Any]) -> Pairs:
+    """The pairs of (true, predicted) classes with most mistakes, worst first; more of them where there is no matrix."""
+    names = list(test["per_class"])
+    confusion: npt.NDArray[np.int64] = np.array(test["confusion"])
+    totals, wrong = confusion.sum(axis=1), confusion * (1 - np.eye(len(names), dtype=np.int64))
+    limit = NUM_PAIRS if len(names) <= MOST_MATRIX_CLASSES else NUM_PAIRS_WITHOUT_MATRIX
+    cells = [(int(wrong[i, j]), int(wrong[i, j]) / int(totals[i]), i, j) for i, j in np.argwhere(wrong)]
+    cells.sort(key=lambda cell: (-cell[0], -cell[1], cell[2], cell[3]))
+    pairs = [
+        Pair(names[i], names[j], count(number), percent(share), number / cells[0][0])
+        for number, share, i, j in cells[:limit]
+    ]
+    mistakes, shown = int(wrong.sum()), sum(cell[0] for cell in cells[:limit])
+    if shown == mistakes:
+        return Pairs(pairs, "Confused pairs, all of them")
+    return Pairs(pairs, f"Most confused pairs: {percent(shown / mistakes)} of {plural(mistakes, 'wrong answer')}")
+
+
+def make_class_scores(test: dict[str, Any], *, few: int) -> list[ClassScores]:
+    """One row per class, in the order of the classes; `few` marks those with fewer test images."""
+    columns = ("precision", "recall", "specificity", "f1")
+    return [
+        ClassScores(
+            name=name,
+            scores=[(row[column], figure(row[column])) for column in columns],
+            support=row["support"],
+            images=count(row["support"]),
+            few=row["support"] < few,
+        )
+        for name, row in test["per_class"].items()
+    ]

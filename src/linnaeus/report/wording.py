@@ -1,0 +1,70 @@
+"""Numbers and lists as a person writes them. Used by every part of the page; knows nothing of what they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+NBSP = "\N{NO-BREAK SPACE}"
+
+
+def figure(share: float) -> str:
+    """A share of 0-1 as a percentage without its sign, `94.1`.
+
+    More decimals where one would claim perfection or nothing at all: 0.99996 is `99.996`, never `100.0`.
+    """
+    if share in (0, 1):
+        return f"{100 * share:.0f}"
+    for decimals in (1, 2, 3):
+        text = f"{100 * share:.{decimals}f}"
+        if float(text) not in (0.0, 100.0):
+            return text
+    return "<0.001" if share < 0.5 else ">99.999"
+
+
+def percent(share: float) -> str:
+    """`94.1 %`."""
+    return f"{figure(share)}{NBSP}%"
+
+
+def percent_range(low: float, high: float) -> str:
+    """`93.6–94.5 %`."""
+    return f"{figure(low)}–{figure(high)}{NBSP}%"
+
+
+def count(number: int) -> str:
+    """`10,000`."""
+    return f"{number:,}"
+
+
+def plural(number: int, singular: str, several: str | None = None) -> str:
+    """`1 image`, `2,000 images`."""
+    return f"{count(number)}{NBSP}{singular if number == 1 else several or singular + 's'}"
+
+
+def duration(seconds: float) -> str:
+    """`0.4 s`, `12 s`, `4 min 12 s`, `1 h 3 min`."""
+    if seconds < 10:
+        return f"{seconds:.1f}{NBSP}s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}{NBSP}s"
+    if whole < 3600:
+        return f"{whole // 60}{NBSP}min {whole % 60}{NBSP}s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60}{NBSP}h {minutes % 60}{NBSP}min"
+
+
+def shorten(text: str, *, at_most: int) -> str:
+    """The whole text, or its beginning and end around `…`: names of one family often differ only at the end."""
+    if len(text) <= at_most:
+        return text
+    tail = (at_most - 1) // 2
+    return f"{text[: at_most - 1 - tail].rstrip()}…{text[-tail:].lstrip()}"
+
+
+def listing(items: Sequence[str], *, at_most: int) -> str:
+    """`a, b and c`, or `a, b and 7 more` beyond `at_most` items."""
+    if len(items) == 1:
+        return items[0]
+    shown, rest = (items[:-1], items[-1]) if len(items) <= at_most else (items[:at_most], "")
+    return f"{', '.join(shown)} and {rest or f'{len(items) - at_most:,} more'}"
