@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import struct
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +220,24 @@ def test_another_librarys_leniency_with_truncated_files_is_neither_used_nor_lost
     assert limit == Image.MAX_IMAGE_PIXELS
 
 
+def test_threads_share_the_rules_and_the_last_one_lifts_them(tmp_path: Path) -> None:
+    good = write(tmp_path, "a.png", encode(Image.fromarray(scene()), "PNG"))
+    large = write(
+        tmp_path, "large.png", png_claiming(14_000, 14_000)
+    )  # Pillow would warn, and warnings are errors here
+    before = (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES, list(warnings.filters))
+
+    def outcome(k: int) -> str:
+        try:
+            return str(decode_file((good, large)[k % 2]).shape)
+        except UnreadableImageError as error:
+            return str(error).rpartition(": ")[2]
+
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(outcome, range(40))) == ["(24, 40, 3)", "the file is truncated"] * 20
+    assert before == (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES, list(warnings.filters))
+
+
 def png_claiming(width: int, height: int) -> bytes:
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
@@ -229,9 +249,9 @@ def png_claiming(width: int, height: int) -> bytes:
 def test_more_than_300_megapixels_are_refused_before_decoding(tmp_path: Path) -> None:
     with pytest.raises(UnreadableImageError, match="too large: more than 300 megapixels"):
         decode_file(write(tmp_path, "bomb.png", png_claiming(20_000, 15_001)))
-    # 120 megapixels are beyond Pillow's own warning; that must not come through, only that the pixels are missing.
+    # 196 megapixels are beyond Pillow's own warning; that must not come through, only that the pixels are missing.
     with pytest.raises(UnreadableImageError, match="truncated"):
-        decode_file(write(tmp_path, "large.png", png_claiming(12_000, 10_000)))
+        decode_file(write(tmp_path, "large.png", png_claiming(14_000, 14_000)))
 
 
 def test_an_image_without_pixels_is_an_error(tmp_path: Path) -> None:

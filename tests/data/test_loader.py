@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from linnaeus.data.cache import CachedImages
-from linnaeus.data.loader import ImageStore
+from linnaeus.data.loader import ImageStore, _upload
 from linnaeus.data.manifest import Manifest, manifest_from_columns
 
 NUM_ROWS, HEIGHT, WIDTH = 23, 4, 6
@@ -66,6 +66,14 @@ def test_a_sample_is_the_images_of_its_rows(cached: CachedImages, manifest: Mani
     images = ImageStore(cached, manifest, torch.device(device)).sample(rows)
     assert np.array_equal(images.cpu().numpy(), cached.pixels[rows].transpose(0, 3, 1, 2))
     assert images.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_pixels_uploaded_in_pieces_are_all_there(cached: CachedImages, manifest: Manifest, residence: str) -> None:
+    store = ImageStore(cached, manifest, torch.device("cpu"))
+    store._resident = _upload(cached.pixels, torch.device("cpu"))  # what CUDA does, where there is none
+    assert np.array_equal(store._resident.numpy(), cached.pixels)
+    rows = np.array([22, 0, 22])
+    assert np.array_equal(store.sample(rows).numpy(), cached.pixels[rows].transpose(0, 3, 1, 2))
 
 
 def test_a_resumed_epoch_begins_at_its_batch(cached: CachedImages, manifest: Manifest) -> None:
