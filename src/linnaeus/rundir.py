@@ -6,6 +6,7 @@ renamed over it, so that a reader (or a resumed run) never sees half a file.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -142,7 +143,8 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a file may stand where the folder should be
+            temporary.unlink()
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise OutputError(
                 f"The disk is full: {path} could not be written. What was saved before is intact; "

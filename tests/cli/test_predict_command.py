@@ -13,7 +13,9 @@ from PIL import Image
 
 from linnaeus.bundle import Bundle, save_bundle
 from linnaeus.cli.main import main
+from linnaeus.cli.predict import write_table
 from linnaeus.data.image_spec import ImageSpec
+from linnaeus.errors import OutputError
 from linnaeus.models import build_classifier
 
 
@@ -162,3 +164,10 @@ def test_an_output_file_is_kept_when_writing_the_new_one_fails(
     assert "The disk is full" in capsys.readouterr().err
     assert out.read_text() == "precious"
     assert list(tmp_path.iterdir()) == [out]
+
+
+def test_a_file_in_the_place_of_the_folder_is_a_plain_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("precious")
+    with pytest.raises(OutputError, match=r"Cannot write .*labels\.csv"):
+        write_table(pd.DataFrame({"path": ["x"]}), tmp_path / "file/labels.csv")
+    assert (tmp_path / "file").read_text() == "precious"
