@@ -37,7 +37,7 @@ class CurvesSection:
 
 def make_curves_section(facts: ReportFacts) -> CurvesSection:
     """Draw the history."""
-    history, keep = facts.history, facts.config.phases[-1].keep
+    history, keep, seconds = facts.history, facts.config.phases[-1].keep, facts.evaluation["seconds"]
     if history.empty:
         return CurvesSection([], "no epoch", None, None, None, _KEPT_BY[keep], None)
     row = _kept_row(facts)
@@ -58,13 +58,12 @@ def make_curves_section(facts: ReportFacts) -> CurvesSection:
                 positions, lines, key=f"chart-{kind}", title=title, marks=marks, words=words, bounds=bounds
             )
             charts.append((kind.capitalize(), chart))
-    seconds = [v for v in _column(history, "seconds") if math.isfinite(v)]
     rates = pd.Series(_column(history, "images_per_second")).median()
     accuracy = math.nan if row is None else _column(history, "validation_accuracy")[row]
     return CurvesSection(
         charts=charts,
         epochs=plural(len(history), "epoch"),
-        seconds=duration(sum(seconds)) if seconds else None,
+        seconds=duration(seconds["train"]) if "train" in seconds else None,
         rate=count(round(rates)) if math.isfinite(rates) else None,
         kept=None if row is None else f"{positions[row]:.0f}",
         kept_by=_KEPT_BY[keep],

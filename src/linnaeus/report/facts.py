@@ -24,7 +24,7 @@ class ReportFacts:
         predictions: of validation and test images; their ids are the manifest's.
         evaluation: what evaluation.json holds.
         history: one row per epoch: epoch, phase, train_loss, train_accuracy, validation_loss, validation_accuracy,
-            validation_balanced_accuracy, lr, seconds, images_per_second. Missing values are NaN.
+            validation_balanced_accuracy, images_per_second. Missing values are NaN.
         decisions: (what, choice, why) of every decision of the plan.
         environment: names and values, such as {"device": "CPU, 2 threads"}.
         thumbnails: row of the manifest -> a WebP, PNG or JPEG file; UnreadableImageError where there is none.

@@ -58,7 +58,8 @@ def make_galleries(facts: ReportFacts) -> Galleries:
     manifest, seed = facts.manifest, facts.config.seed
     train = manifest.rows(TRAIN)
     if facts.problems:
-        broken = pa.array([id for id, _ in facts.problems], pa.large_string())
+        names = [id.encode("utf-8", "replace").decode() for id, _ in facts.problems]  # Arrow holds Unicode only
+        broken = pa.array(names, pa.large_string())
         readable = ~pc.is_in(manifest.ids.take(pa.array(train)), value_set=broken).to_numpy(zero_copy_only=False)
         train = train[readable]
     samples = train[one_class_after_another(manifest.targets[train], at_most=MOST_SAMPLES, seed=seed)]

@@ -1,0 +1,87 @@
+"""Small but whole facts for the page, made without files."""
+
+import io
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from linnaeus.config import parse_config
+from linnaeus.data.manifest import manifest_from_columns
+from linnaeus.evaluation.evaluate import evaluate_predictions
+from linnaeus.predictions import Predictions
+from linnaeus.report.facts import ReportFacts
+
+
+def tiny_picture(row: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8), (row % 256, 90, 120)).save(file, "PNG")
+    return file.getvalue()
+
+
+def make_history(num_epochs: int, phases: tuple[str, ...] = ("scratch",)) -> pd.DataFrame:
+    epochs = np.arange(1, num_epochs + 1)
+    falling = 2.0 / epochs
+    return pd.DataFrame(
+        {
+            "epoch": epochs,
+            "phase": [phases[k * len(phases) // num_epochs] for k in range(num_epochs)],
+            "train_loss": falling,
+            "train_accuracy": 1 - falling / 3,
+            "validation_loss": falling + 0.1 * (epochs > 3) * epochs,
+            "validation_accuracy": 1 - falling / 2.5,
+            "validation_balanced_accuracy": 1 - falling / 2.4,
+            "images_per_second": 300.0,
+        }
+    )
+
+
+@pytest.fixture
+def make_facts() -> Callable[..., ReportFacts]:
+    """A builder: `make(classes, share_right=..., per_class=..., **fields of ReportFacts)`."""
+
+    def make(classes=("ant", "bee", "cow"), *, share_right=0.7, per_class=24, prefix="", **fields) -> ReportFacts:
+        num_classes = len(classes)
+        targets = np.repeat(np.arange(num_classes), per_class)
+        splits = np.tile(np.arange(per_class) % 3, num_classes)
+        manifest = manifest_from_columns(
+            [f"{prefix}{row}.png" for row in range(len(targets))],
+            [f"/nowhere/{row}.png" for row in range(len(targets))],
+            [classes[k] for k in targets],
+            splits=splits,
+            classes=classes,
+            skipped={"no image": 2, "hidden": 0},
+        )
+        rows = np.flatnonzero(splits > 0)
+        right = np.random.default_rng(3).random(len(rows)) < share_right
+        predicted = np.where(right, targets[rows], (targets[rows] + 1 + rows % (num_classes - 1)) % num_classes)
+        logits = np.eye(num_classes, dtype=np.float32)[predicted] * (1 + rows[:, None] / len(targets))
+        predictions = Predictions(
+            manifest.ids.take(pa.array(rows)),
+            logits.astype(np.float32),
+            targets[rows],
+            manifest.classes,
+            manifest.splits[rows],
+            manifest.fingerprint,
+        )
+        settings = {"confidence": 0.95, "bootstrap_samples": 100, "seed": 0}
+        scores = evaluate_predictions(predictions.of_split(2), **settings)
+        values = {
+            "title": "animals",
+            "config": parse_config({"image": {"size": 32}, "phases": [{"epochs": 5}]}),
+            "manifest": manifest,
+            "predictions": predictions,
+            "evaluation": {"format": 1, "test": scores, "seconds": {"prepare": 0.4, "train": 72.0, "total": 72.4}},
+            "history": make_history(5),
+            "decisions": [("model", "speed_cnn", "small images")],
+            "environment": {"device": "CPU"},
+            "thumbnails": tiny_picture,
+            "problems": [("broken.png", "truncated")],
+            "num_parameters": 404_778,
+        }
+        return ReportFacts(**{**values, **fields})
+
+    return make

@@ -1,0 +1,274 @@
+"""The whole page, read back with a parser: complete in itself, harmless, accessible, and true to the scores."""
+
+import base64
+import hashlib
+import io
+import re
+from html.parser import HTMLParser
+from importlib import resources
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from linnaeus.errors import UnreadableImageError
+from linnaeus.report.page import render_report, write_report
+from linnaeus.report.wording import figure
+
+VOID = {"meta", "link", "img", "input", "br"}
+HOSTILE = [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "' onmouseover='alert(1)",
+    "{{ 7 * 7 }}{% raw %}",
+    "</style></title>&amp;",
+]
+
+
+class Page(HTMLParser):
+    """Tags with attributes in order, and text; asserts that every element is closed where it was opened."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.texts: list[str] = []
+        self.raw = ""
+        self._open: list[str] = []
+        self.feed(html)
+        self.close()
+        assert not self._open, f"never closed: {self._open}"
+
+    def handle_starttag(self, tag, attrs):
+        if tag in ("td", "th", "dd", "li", "p"):
+            self.texts.append(" ")
+        self.tags.append((tag, {name: value or "" for name, value in attrs}))
+        if tag not in VOID and not self.get_starttag_text().endswith("/>"):
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, {name: value or "" for name, value in attrs}))
+
+    def handle_endtag(self, tag):
+        assert self._open and self._open.pop() == tag, f"</{tag}> closes another element"
+
+    def handle_data(self, data):
+        if self._open and self._open[-1] in ("script", "style"):
+            self.raw += data
+        else:
+            self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", "".join(self.texts))
+
+    def all(self, tag: str) -> list[dict[str, str]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+@pytest.fixture
+def page(make_facts):
+    return lambda *args, **fields: Page(render_report(make_facts(*args, **fields)))
+
+
+def test_the_page_reaches_for_nothing_outside_itself(page):
+    read = page()
+    for _, attributes in read.tags:
+        for name in ("src", "href", "action", "data", "poster", "srcset"):
+            assert attributes.get(name, "#").startswith(("#", "data:")), attributes
+        assert "url(" not in attributes.get("style", "")
+    assert not re.search(r"url\(|@import|https?:|//[a-z]", read.raw)
+    policy = next(m["content"] for m in read.all("meta") if m.get("http-equiv") == "Content-Security-Policy")
+    assert "default-src 'none'" in policy
+
+
+def test_only_our_script_may_run(make_facts):
+    html = render_report(make_facts())
+    scripts = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
+    assert len(scripts) == 1
+    digest = base64.b64encode(hashlib.sha256(scripts[0].encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in html
+
+
+def test_hostile_names_change_no_element_of_the_page(make_facts):
+    def facts_named(names):
+        return make_facts(
+            tuple(names),
+            prefix=names[0],
+            title=names[1],
+            decisions=[tuple(names[:3])],
+            environment={names[3]: names[4]},
+            problems=[(names[0], names[1])],
+            history=pd.DataFrame({"epoch": [1, 2], "phase": names[:2], "train_loss": [1.0, 0.5]}),
+        )
+
+    hostile = Page(render_report(facts_named(HOSTILE)))
+    harmless = Page(render_report(facts_named([f"{k}".ljust(len(name), "x") for k, name in enumerate(HOSTILE)])))
+    shape = [[(tag, list(attributes)) for tag, attributes in page.tags] for page in (hostile, harmless)]
+    assert shape[0] == shape[1]
+    for name in HOSTILE:
+        assert name in hostile.text
+
+
+def test_headline_and_tiles_show_the_numbers_of_the_evaluation(make_facts, page):
+    facts = make_facts()
+    text = page().text
+    for name in ("accuracy", "balanced_accuracy", "macro_precision", "macro_f1"):
+        score = facts.evaluation["test"][name]
+        assert f"{100 * score['value']:.1f} %" in text, name
+        assert f"{100 * score['low']:.1f}–{100 * score['high']:.1f} %" in text, name
+    accuracy = facts.evaluation["test"]["accuracy"]
+    assert f"{100 * accuracy['value']:.1f} % of 24 test images right 95 % interval {100 * accuracy['low']:.1f}–" in text
+
+
+@pytest.mark.parametrize("num_classes", [2, 3, 10, 25, 40])
+def test_every_class_and_its_scores_appear(page, make_facts, num_classes):
+    classes = tuple(f"species number {k} of a long-named family" for k in range(num_classes))
+    text = page(classes).text
+    rows = make_facts(classes).evaluation["test"]["per_class"]
+    for name, row in rows.items():
+        assert f"{name} {figure(row['precision'])} {figure(row['recall'])} {figure(row['specificity'])} " in text
+
+
+def test_the_matrix_gives_way_to_pairs_beyond_thirty_classes(page):
+    def matrices(read):
+        return [table for table in read.all("table") if table.get("class", "").startswith("matrix")]
+
+    assert len(matrices(page(tuple(f"c{k}" for k in range(30))))) == 1
+    large = page(tuple(f"c{k}" for k in range(31)))
+    assert not matrices(large)
+    assert "Most confused pairs" in large.text
+
+
+def test_the_matrix_holds_counts_and_percent_of_row(make_facts):
+    html = render_report(make_facts(("ant", "bee")))
+    confusion = make_facts(("ant", "bee")).evaluation["test"]["confusion"]
+    cells = re.findall(r'<span class="images">([\d,]+)</span><span class="share">([\d<]+)</span>', html)
+    expected = [(str(n), f"{100 * n / sum(row):.0f}") for row in confusion for n in row if n]
+    assert cells == expected
+
+
+def test_pictures_are_few_and_the_page_is_small_even_if_thumbnails_are_large(make_facts):
+    noise = np.random.default_rng(0).integers(0, 256, (400, 300, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, "PNG")
+    html = render_report(make_facts(tuple(f"c{k}" for k in range(20)), thumbnails=lambda row: file.getvalue()))
+    pictures = Page(html).all("img")
+    assert len(pictures) == 60
+    assert all(picture["src"].startswith("data:image/webp;base64,") for picture in pictures)
+    assert len(html.encode()) < 2_000_000
+    first = Image.open(io.BytesIO(base64.b64decode(pictures[0]["src"].partition(",")[2])))
+    assert max(first.size) == 160
+
+
+def test_a_thousand_classes_stay_below_two_megabytes(make_facts):
+    html = render_report(make_facts(tuple(f"some species {k}" for k in range(1000)), per_class=3))
+    assert len(html.encode()) < 2_000_000
+
+
+def test_an_image_that_cannot_be_shown_is_said_to_be_so(make_facts):
+    def thumbnail(row):
+        raise UnreadableImageError("gone")
+
+    read = Page(render_report(make_facts(thumbnails=thumbnail)))
+    assert not read.all("img")
+    assert "cannot be shown" in read.text
+
+
+def test_no_mistakes_and_only_mistakes_are_both_told(page):
+    perfect = page(share_right=1.0).text
+    assert "None. Every test image was recognised." in perfect
+    assert "No two classes were confused." in perfect
+    assert "100 % of 24 test images right" in perfect
+    hopeless = page(share_right=0.0).text
+    assert "None. No test image was recognised." in hopeless
+    assert "Not clearly better than guessing." in hopeless
+
+
+def test_the_plan_the_configuration_and_the_environment_are_there(page):
+    text = page().text
+    for words in (
+        "speed_cnn small images",
+        "bootstrap_samples: 1000",
+        "device CPU",
+        "404,778 parameters",
+        "1 min 12 s",
+    ):
+        assert words in text, words
+
+
+def test_skipped_and_unreadable_files_are_listed(page):
+    read = page(problems=[(f"{k}.png", "no bytes") for k in range(25)])
+    assert "no image (2)" in read.text
+    assert "hidden" not in read.text
+    assert "25 images could not be read" in read.text
+    assert "19.png no bytes and 5 more" in read.text
+    assert "Every image could be read." in page(problems=[]).text
+
+
+def test_file_names_that_are_not_unicode_do_not_stop_the_page(make_facts, tmp_path):
+    write_report(tmp_path / "report.html", make_facts(problems=[("caf\udce9.png", "truncated")]))
+    assert "caf\\udce9.png" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_same_run_gives_the_same_page(make_facts):
+    assert render_report(make_facts()) == render_report(make_facts())
+
+
+def test_numbers_that_do_not_exist_are_never_printed(page):
+    history = pd.DataFrame({"epoch": [1, 2], "phase": ["a", "a"], "train_loss": [np.nan, 1.0]})
+    for read in (page(history=history), page(history=history.iloc[:0]), page(share_right=0.0)):
+        assert not re.search(
+            r"\b(nan|inf|None|undefined)\b", read.text.replace("None. No", "").replace("None. Every", "")
+        )
+
+
+def test_structure_serves_keyboards_and_screen_readers(page):
+    read = page(tuple("abcdefghijkl"))
+    ids = [attributes["id"] for _, attributes in read.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    for _, attributes in read.tags:
+        for name in ("aria-labelledby", "for"):
+            assert attributes.get(name, ids[0]) in ids
+    for link in read.all("a"):
+        assert link["href"].removeprefix("#") in ids
+    assert len(read.all("h1")) == len(read.all("main")) == 1
+    assert all(th.get("scope") in ("col", "row") for th in read.all("th"))
+    assert all("alt" in picture for picture in read.all("img"))
+    for svg in read.all("svg"):
+        assert svg.get("aria-hidden") == "true" or (svg["role"] == "img" and svg["aria-labelledby"] in ids)
+    assert read.all("html") == [{"lang": "en"}]
+    assert "aria-sort" in read.raw
+    assert sum("data-sortable" in table for table in read.all("table")) == 1
+
+
+def test_text_is_legible_on_every_ground_in_light_and_dark():
+    css = (resources.files("linnaeus.report") / "templates" / "report.css").read_text(encoding="utf-8")
+    blocks = re.findall(r":root \{(.*?)\}", css, re.DOTALL)[:2]
+    values: dict[str, str] = {}
+    for block in blocks:  # dark repeats only what differs
+        values |= dict(re.findall(r"--([\w-]+): ([^;]+);", block))
+        colours = {n: tuple(int(v[k : k + 2], 16) for k in (1, 3, 5)) for n, v in values.items() if v.startswith("#")}
+        paper, ink = colours["paper"], colours["ink"]
+
+        def tinted(rgb, alpha, paper=paper):
+            return tuple(alpha * t + (1 - alpha) * p for t, p in zip(map(int, rgb.split()), paper, strict=True))
+
+        grounds = [paper, colours["card"]]
+        for ground in grounds:
+            for text in ("ink", "muted", "accent"):
+                assert contrast(colours[text], ground) >= 4.5, (text, ground)
+        assert contrast(paper, colours["accent"]) >= 4.5
+        assert contrast(ink, tinted(values["accent-rgb"], float(values["right-shade"]))) >= 4.5
+        assert contrast(ink, tinted(values["ink-rgb"], float(values["wrong-shade"]))) >= 4.5
+
+
+def contrast(one, other) -> float:
+    """WCAG 2 contrast ratio of two sRGB colours."""
+
+    def luminance(colour):
+        linear = [(c / 255 / 12.92) if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in colour]
+        return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
+
+    dark, light = sorted((luminance(one), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)

@@ -1,0 +1,137 @@
+"""What the sections choose to say: warnings, extremes, kept epochs, pairs, pictures."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from linnaeus.config import parse_config
+from linnaeus.report.curves import make_curves_section
+from linnaeus.report.gallery import data_uri, make_galleries, one_class_after_another
+from linnaeus.report.headline import make_headline
+from linnaeus.report.tables import make_matrix, make_pairs
+
+
+def scores(confusion):
+    names = [f"c{k}" for k in range(len(confusion))]
+    return {"per_class": {name: {} for name in names}, "confusion": confusion}
+
+
+def notices(facts):
+    return dict(make_headline(facts).notices)
+
+
+def test_small_test_sets_and_small_classes_are_warned_of(make_facts):
+    small = notices(make_facts(per_class=30))
+    assert "30 test images" in small["Small test set."].replace("\xa0", " ")
+    assert small["Classes with few test images."].startswith("ant (10), bee (10) and cow (10) have fewer than 20")
+    assert not {"Small test set.", "Classes with few test images."} & set(notices(make_facts(per_class=300)))
+
+
+def test_a_class_without_test_images_and_a_poor_model_are_warned_of(make_facts):
+    facts = make_facts(("ant", "bee", "cow"))
+    test = facts.evaluation["test"]
+    test["per_class"]["cow"]["support"] = 0
+    test["balanced_accuracy"]["value"] = test["accuracy"]["value"] - 0.2
+    test["accuracy"]["low"] = 0.3
+    found = notices(facts)
+    assert found["Classes without test images."] == "Nothing is known about cow."
+    assert "20 points lower" in found["Rare classes fare worse."]
+    assert "Always answering ant" in found["Not clearly better than guessing."]
+
+
+def test_best_and_worst_class_go_by_recall_and_name_ties(make_facts):
+    facts = make_facts(("ant", "bee", "cow"))
+    for name, recall in (("ant", 0.5), ("bee", 0.9), ("cow", 0.5)):
+        facts.evaluation["test"]["per_class"][name]["recall"] = recall
+    headline = make_headline(facts)
+    assert (headline.best.names, headline.best.verb) == ("bee", "is")
+    assert (headline.worst.names, headline.worst.verb) == ("ant and cow", "are")
+    assert make_headline(make_facts(share_right=1.0)).best is None
+
+
+def test_the_level_in_words_is_the_configured_one(make_facts):
+    config = parse_config({"evaluate": {"confidence": 0.99}})
+    assert make_headline(make_facts(config=config)).level == "99\xa0%"
+    assert make_headline(make_facts(config=parse_config({"evaluate": {"confidence": 0.995}}))).level == "99.5\xa0%"
+
+
+@pytest.mark.parametrize(("keep", "kept"), [("validation_loss", "3"), ("validation_accuracy", "5"), ("last", "6")])
+def test_the_kept_epoch_is_the_first_best_of_the_last_phase(make_facts, keep, kept):
+    history = pd.DataFrame(
+        {
+            "epoch": range(1, 7),
+            "phase": ["head"] * 2 + ["all"] * 4,
+            "validation_loss": [0.1, 0.1, 0.2, 0.3, 0.3, 0.4],
+            "validation_accuracy": [0.99, 0.99, 0.5, 0.6, 0.7, 0.7],
+        }
+    )
+    config = parse_config({"phases": [{"name": "head"}, {"name": "all", "keep": keep}]})
+    assert make_curves_section(make_facts(history=history, config=config)).kept == kept
+    assert make_curves_section(make_facts(history=history, config=config, kept_epoch=4)).kept == "4"
+
+
+def test_pairs_are_the_largest_mistakes_and_the_caption_tells_their_share():
+    confusion = [[10 + k if i == k else (i * 12 + k) % 5 for k in range(12)] for i in range(12)]
+    pairs = make_pairs(scores(confusion))
+    numbers = [int(pair.number) for pair in pairs.pairs]
+    wrong = sorted((n for i, row in enumerate(confusion) for k, n in enumerate(row) if i != k), reverse=True)
+    assert numbers == wrong[:10]
+    assert f"{100 * sum(numbers) / sum(wrong):.1f}\xa0% of {sum(wrong)}" in pairs.caption
+    assert make_pairs(scores([[3, 1], [0, 4]])).caption == "Confused pairs, all of them"
+
+
+def test_matrix_cells_are_shaded_by_their_share_of_the_row():
+    cells = [cell for row in make_matrix(scores([[75, 25, 0], [0, 0, 0], [1, 0, 999]])).rows for cell in row]
+    assert [round(cell.shade**2, 3) for cell in cells] == [0.75, 0.25, 0, 0, 0, 0, 0.001, 0, 0.999]
+    assert [cell.right for cell in cells] == [True, False, False, False, True, False, False, False, True]
+    assert cells[6].share == "<1"
+    assert cells[1].words.replace("\xa0", " ") == "25 of 100 c0 taken for c1 (25.0 %)"
+
+
+def test_pictures_take_turns_between_classes_without_repeating():
+    targets = np.array([0, 0, 0, 0, 1, 2, 2])
+    rows = one_class_after_another(targets, at_most=5, seed=0)
+    assert targets[rows].tolist() == [0, 1, 2, 0, 2]
+    assert len(set(rows.tolist())) == 5
+    assert one_class_after_another(targets, at_most=99, seed=0).size == 7
+    assert one_class_after_another(targets[:0], at_most=5, seed=0).size == 0
+    many = one_class_after_another(np.arange(100), at_most=5, seed=0)
+    assert many.tolist() == [0, 25, 50, 74, 99]
+
+
+def test_the_gallery_shows_the_most_confident_mistakes_first_and_the_right_thumbnails(make_facts):
+    plain = make_facts(tuple("abcdef"), per_class=60)
+    shown = []
+
+    def thumbnail(row):
+        shown.append(row)
+        return plain.thumbnails(row)
+
+    facts = dataclasses.replace(plain, thumbnails=thumbnail)
+    galleries = make_galleries(facts)
+    test = facts.predictions.of_split(2)
+    wrong = np.flatnonzero(test.predicted != test.targets)
+    expected = np.sort(test.probabilities[wrong].max(axis=1))[::-1][:24]
+    assert [p.probability.replace("\xa0", " ") for p in galleries.wrong] == [f"{100 * p:.1f} %" for p in expected]
+    ids = [facts.manifest.ids[row].as_py() for row in shown]
+    assert ids == [p.id for p in galleries.samples + galleries.right + galleries.wrong]
+    assert all(p.true != p.predicted for p in galleries.wrong)
+    assert all(p.true == p.predicted for p in galleries.right)
+    assert (galleries.num_right, galleries.num_wrong) == (len(test) - len(wrong), len(wrong))
+
+
+def test_unreadable_training_images_are_not_in_the_strip(make_facts):
+    facts = make_facts(("ant", "bee"), per_class=6)
+    gone = ["0.png", "3.png", "6.png"]
+    samples = make_galleries(make_facts(("ant", "bee"), per_class=6, problems=[(id, "x") for id in gone])).samples
+    assert len(samples) == len(facts.manifest.rows(0)) - 3
+    assert not {picture.id for picture in samples} & set(gone)
+
+
+def test_thumbnails_keep_their_bytes_if_they_are_small(make_facts):
+    small = make_facts().thumbnails(3)
+    uri, coarse = data_uri(small)
+    assert uri.startswith("data:image/png;base64,")
+    assert coarse
