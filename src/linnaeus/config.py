@@ -111,7 +111,7 @@ class LossConfig(Section):
     label_smoothing: float = Field(0.0, ge=0.0, lt=1.0)
     """Share of the target spread evenly over all classes."""
     l2: dict[str, float] = Field(default_factory=dict)
-    """Factor of the sum of squared weights of `convolutions`, `dense` layers or `all`, added to the loss as Keras does."""
+    """Factor of the sum of squared weights of `convolutions`, `dense` layers or `all`, added to the loss."""
 
     @field_validator("l2")
     @classmethod

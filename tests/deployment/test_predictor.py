@@ -54,7 +54,7 @@ def reference(bundle: Bundle, path: Path) -> np.ndarray:
 
 def test_probabilities_are_those_computed_by_hand(bundle: Bundle, tmp_path: Path) -> None:
     files = [write_image(tmp_path / f"{k}.png", seed=k, size=(9 + 3 * k, 31)) for k in range(7)]
-    table = Predictor(bundle, batch_size=3).predict(files, top_k=4)
+    table = Predictor(bundle, batch_size=3, precision="32").predict(files, top_k=4)
     assert list(table["path"]) == [str(file) for file in files]
     assert (table["error"] == "").all()
     assert table["label"].nunique() > 1

@@ -46,6 +46,7 @@ from linnaeus.data.image_spec import ImageSpec
 from linnaeus.data.manifest import Manifest
 from linnaeus.data.sources.builtin import SCHEME
 from linnaeus.errors import OutputError
+from linnaeus.machine import usable_cores
 from linnaeus.progress import SILENT, Progress
 
 FORMAT = 1
@@ -122,7 +123,7 @@ def open_cache(
                 state = read_state(path, shape)
                 if state is None:
                     state = create(path, spec, len(manifest))
-                build(path, manifest, spec, state, threads=threads or _num_cores(), progress=progress)
+                build(path, manifest, spec, state, threads=threads or usable_cores(), progress=progress)
         with contextlib.suppress(OSError):  # somebody else's cache may be used but not touched
             os.utime(path / INFO)
         pixels = np.memmap(path / PIXELS, np.uint8, mode="c", shape=shape)
@@ -240,10 +241,6 @@ def _is_same_file(descriptor: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
         return False
-
-
-def _num_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _explain(error: OSError, root: Path, needed: int) -> str:

@@ -23,7 +23,8 @@ import torch
 from linnaeus.bundle import Bundle
 from linnaeus.data.decode import PILLOW_RULES, read_image
 from linnaeus.data.sources.folder import walk_images
-from linnaeus.errors import ConfigError, DataError, DeviceError, UnreadableImageError
+from linnaeus.errors import ConfigError, DataError, UnreadableImageError
+from linnaeus.machine import choose_device, choose_precision
 from linnaeus.predictions import view_logits
 from linnaeus.progress import SILENT, Progress
 
@@ -45,15 +46,17 @@ class Predictor:
         bundle: the model; its classifier is moved to the device.
         device: "cpu", "cuda", "mps", or "auto" for the fastest there is.
         batch_size: images per forward pass; bounds the memory together with the image size.
+        precision: "32", "bf16" (autocast), or "auto" for bfloat16 where the hardware computes in it, as in training.
 
     Raises DeviceError if there is no such device.
     """
 
-    def __init__(self, bundle: Bundle, *, device: str = "cpu", batch_size: int = 64) -> None:
+    def __init__(self, bundle: Bundle, *, device: str = "cpu", batch_size: int = 64, precision: str = "auto") -> None:
         if batch_size < 1:
             raise ConfigError(f"The batch size must be 1 at least, not {batch_size}.")
         self.bundle = bundle
-        self.device = _device(device)
+        self.device = torch.device(choose_device(device))
+        self._in_bfloat16 = choose_precision(precision, self.device.type)[0] == "bf16"
         self.batch_size = batch_size
         self._classifier = bundle.classifier.to(self.device).eval()
 
@@ -89,7 +92,8 @@ class Predictor:
         """uint8 [B, H, W, 3], already fitted by the ImageSpec -> float64 [B, K] in 0-1; rows sum to 1."""
         batch = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2)
         normalized = self.bundle.image_spec.normalize(batch).contiguous(memory_format=torch.channels_last)
-        logits = view_logits(self._classifier, normalized, views=self.bundle.views).cpu()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._in_bfloat16):
+            logits = view_logits(self._classifier, normalized, views=self.bundle.views).cpu()
         return torch.softmax(logits.double() / self.bundle.temperature, dim=1).numpy()
 
     def _batches(self, files: list[Path]) -> Iterator[_Batch]:
@@ -207,16 +211,3 @@ def _table(
 def _path_text(path: Path) -> str:
     r"""The path, with bytes that are no UTF-8 as `\xff`, so that it can be printed and written."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise DeviceError(
-            f"This machine cannot use the device '{name}': {str(error).splitlines()[0]}. Use --device cpu, or auto."
-        ) from error
-    return device

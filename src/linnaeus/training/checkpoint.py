@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 import safetensors
 import torch
-from lightning_fabric.wrappers import _FabricModule as FabricModule
 from safetensors.torch import save_file
 from torch import nn
 from torch.optim import Optimizer
 
 from linnaeus.errors import CheckpointError
 from linnaeus.rundir import write_whole
+from linnaeus.training.runtime import FabricModule
 
 LAST = "last.safetensors"
 _FORMAT = 1
@@ -91,9 +91,9 @@ def save_checkpoint(state: TrainState, folder: Path, *, config_fingerprint: str)
         "position": vars(state.position),
         "scalars": scalars,
         "random": _random_facts(),
-        "digest": _digest(tensors),
     }
-    header = {"linnaeus": json.dumps(facts)}
+    text = json.dumps(facts)
+    header = {"linnaeus": text, "digest": _digest(text, tensors)}
     write_whole(folder / LAST, lambda temporary: save_file(tensors, temporary, metadata=header))
 
 
@@ -124,14 +124,15 @@ def read_checkpoint(folder: Path, *, config_fingerprint: str) -> tuple[dict[str,
     path = folder / LAST
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            facts = json.loads(file.metadata()["linnaeus"])
+            text, digest = file.metadata()["linnaeus"], file.metadata()["digest"]
+            facts = json.loads(text)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged and cannot be read ({error}). {_ADVICE}") from error
+    if digest != _digest(text, tensors):
+        raise CheckpointError(f"{path} is damaged: its content does not match its checksum. {_ADVICE}")
     if facts.get("format") != _FORMAT:
         raise CheckpointError(f"{path} was written by another version of Linnaeus. {_ADVICE}")
-    if facts["digest"] != _digest(tensors):
-        raise CheckpointError(f"{path} is damaged: its content does not match its checksum. {_ADVICE}")
     if facts["config"] != config_fingerprint:
         raise CheckpointError(
             f"{path} belongs to another configuration than config.yaml beside it. Put that file back as it was, "
@@ -193,9 +194,9 @@ def _restore_random(tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> 
     np.random.set_state((kind, np.asarray(keys, np.uint32), place, has_gauss, gauss))  # noqa: NPY002
 
 
-def _digest(tensors: dict[str, torch.Tensor]) -> str:
-    digest = hashlib.sha256()
+def _digest(text: str, tensors: dict[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256(text.encode())
     for name in sorted(tensors):
-        digest.update(name.encode())
+        digest.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}".encode())
         digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

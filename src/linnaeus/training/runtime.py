@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import platform
 import warnings
 from dataclasses import dataclass
@@ -11,11 +10,13 @@ from importlib.metadata import version as package_version
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.wrappers import _FabricModule as FabricModule
 
 from linnaeus.config import RuntimeConfig
 from linnaeus.errors import DeviceError
+from linnaeus.machine import choose_device, choose_precision, usable_cores
 
-_log = logging.getLogger(__name__)
+__all__ = ["FabricModule", "Runtime", "describe_environment", "start_runtime"]
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ def start_runtime(config: RuntimeConfig) -> Runtime:
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Fabric's hints about clusters are not for our users
-        logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+        for logger in ("lightning.fabric", "lightning_fabric"):
+            logging.getLogger(logger).setLevel(logging.WARNING)
         fabric = Fabric(
             accelerator=name,
             devices=config.devices,
@@ -61,38 +63,6 @@ def start_runtime(config: RuntimeConfig) -> Runtime:
         torch.set_float32_matmul_precision("high")
         torch.backends.cudnn.benchmark = True
     return Runtime(fabric, fabric.device, precision, f"{name}, {precision}: {why}")
-
-
-def choose_device(wanted: str) -> str:
-    """ "auto" takes CUDA, then Apple's MPS, then the processor; a named device that is not there is a DeviceError."""
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if wanted == "auto":
-        return next(name for name in ("cuda", "mps", "cpu") if available[name])
-    if not available[wanted]:
-        there = ", ".join(name for name, present in available.items() if present)
-        raise DeviceError(f"There is no device '{wanted}' that PyTorch can use on this machine. It has: {there}.")
-    return wanted
-
-
-def choose_precision(wanted: str, device: str) -> tuple[str, str]:
-    """("32" or "bf16", reason). "auto" takes bfloat16 only where the hardware multiplies in it."""
-    if wanted != "auto":
-        return wanted, "as asked"
-    if device == "cuda":
-        native = torch.cuda.get_device_capability() >= (8, 0)
-        return ("bf16", "the GPU computes in bfloat16") if native else ("32", "the GPU has no bfloat16 units")
-    if device == "mps":
-        return "32", "float32 on Apple GPUs"
-    capabilities = torch.cpu.get_capabilities()
-    for flag, words in (("amx_bf16", "AMX"), ("avx512_bf16", "AVX512-BF16"), ("bf16", "Arm BF16")):
-        if capabilities.get(flag):
-            return "bf16", f"the processor computes in bfloat16 ({words})"
-    return "32", "the processor has no bfloat16 units"
-
-
-def usable_cores() -> int:
-    """Cores this process may run on, which on a cluster are fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def describe_environment(runtime: Runtime) -> dict[str, str]:

@@ -15,7 +15,8 @@ from torch import nn
 from linnaeus.models.classifier import Classifier
 
 WHITENING_EPSILON = 5e-4
-_NORM_EPSILON = 1e-12
+_NO_VARIANCE = 1e-6
+_NORM_EPSILON = 1e-5  # 1e-12 in airbench, where a channel that is constant in a batch gives NaN
 _NORM_MOMENTUM = 0.4
 
 
@@ -60,13 +61,18 @@ class SpeedBackbone(nn.Module):
         """Set the first layer's filters to the whitening directions of patches of normalized images [B, 3, H, W].
 
         The filters are the eigenvectors of the patch covariance over the root of their eigenvalues, and their negatives
-        (arXiv 2404.00498, section 3.2).
+        (arXiv 2404.00498, section 3.2). Directions without variance, such as colour in grey images, would amplify
+        rounding errors; their places are taken by the others again. Images without any variance leave the layer as it is.
         """
         kernel = self.whiten.kernel_size[0]
         patches = nn.functional.unfold(images.float(), kernel).transpose(1, 2).reshape(-1, 3 * kernel**2)
         covariance = patches.T @ patches / len(patches)
         eigenvalues, eigenvectors = torch.linalg.eigh(covariance)
-        directions = eigenvectors.T / torch.sqrt(eigenvalues + WHITENING_EPSILON).unsqueeze(1)
+        varied = eigenvalues > _NO_VARIANCE
+        if not varied.any():
+            return
+        directions = eigenvectors.T[varied] * torch.rsqrt(eigenvalues[varied] + WHITENING_EPSILON).unsqueeze(1)
+        directions = directions.repeat(-(-len(varied) // len(directions)), 1)[: len(varied)]
         filters = torch.cat([directions, -directions]).reshape(self.whiten.weight.shape)
         self.whiten.weight.copy_(filters)
 

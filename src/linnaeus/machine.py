@@ -1,0 +1,44 @@
+"""The machine: which device, which precision, how many cores. Asked at run time, never at import."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from linnaeus.errors import DeviceError
+
+
+def choose_device(wanted: str) -> str:
+    """Return "cuda", "mps" or "cpu"; "auto" takes the first of these that is there.
+
+    Raises DeviceError for a device that PyTorch cannot use here, or does not know.
+    """
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if wanted == "auto":
+        return next(name for name in ("cuda", "mps", "cpu") if available[name])
+    if not available.get(wanted):
+        there = ", ".join(name for name, present in available.items() if present)
+        raise DeviceError(f"There is no device '{wanted}' that PyTorch can use on this machine. It has: {there}.")
+    return wanted
+
+
+def choose_precision(wanted: str, device: str) -> tuple[str, str]:
+    """Return ("32" or "bf16", reason). "auto" takes bfloat16 only where the hardware multiplies in it."""
+    if wanted != "auto":
+        return wanted, "as asked"
+    if device == "cuda":
+        native = torch.cuda.get_device_capability() >= (8, 0)
+        return ("bf16", "the GPU computes in bfloat16") if native else ("32", "the GPU has no bfloat16 units")
+    if device == "mps":
+        return "32", "float32 on Apple GPUs"
+    capabilities = torch.cpu.get_capabilities()
+    for flag, words in (("amx_bf16", "AMX"), ("avx512_bf16", "AVX512-BF16"), ("bf16", "Arm BF16")):
+        if capabilities.get(flag):
+            return "bf16", f"the processor computes in bfloat16 ({words})"
+    return "32", "the processor has no bfloat16 units"
+
+
+def usable_cores() -> int:
+    """Cores this process may run on, which on a cluster are fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,69 @@
+"""Run by test_resume.py in a process of its own: a training that kills itself with SIGKILL at a chosen moment.
+
+Usage: python killed_run.py RUN_DIR MOMENT, where MOMENT is `batch:N` (before the N-th batch), `save:N` (half of the
+N-th checkpoint written), `rename:N` (written but not yet in its place) or `judge` (after training, before the report).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from linnaeus import pipeline
+from linnaeus.training import checkpoint, loop, run
+
+SETTINGS: dict[str, Any] = {
+    "data": {"source": "digits", "test_share": 0.6},
+    "image": {"size": 8},
+    "augment": {"rotate_degrees": 10, "noise": 0.05, "mixup": 0.2},
+    "model": {"name": "mish_cnn"},
+    "phases": [{"name": "one", "optimizer": "adam", "batch_size": 32, "epochs": 2, "schedule": "cosine"}],
+    "runtime": {"threads": 1, "checkpoint_seconds": 1e-6, "device": "cpu"},
+}
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_at_call(number: int, function: Callable[..., Any], last_words: Callable[..., None] | None = None) -> Any:
+    calls = 0
+
+    def counted(*arguments: Any, **named: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == number:
+            if last_words is not None:
+                last_words(*arguments)
+            die()
+        return function(*arguments, **named)
+
+    return counted
+
+
+def half_a_file(tensors: Any, path: Path, *_: Any) -> None:
+    Path(path).write_bytes(b"half of a checkpoint")
+
+
+def main(path: Path, moment: str) -> None:
+    kind, _, number = moment.partition(":")
+    if kind == "batch":
+        loop.train_batch = die_at_call(int(number), loop.train_batch)
+    elif kind == "save":
+        checkpoint.save_file = die_at_call(int(number), checkpoint.save_file, half_a_file)
+    elif kind == "rename":
+        Path.replace = die_at_call(int(number), Path.replace)  # type: ignore[method-assign]
+    elif kind == "judge":
+        pipeline.save_bundle = die_at_call(1, pipeline.save_bundle)
+    else:
+        raise SystemExit(f"no moment {moment}")
+    assert run.train_epoch is loop.train_epoch
+    pipeline.fit(SETTINGS, out=path)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])

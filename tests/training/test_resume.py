@@ -1,0 +1,172 @@
+"""A run that was stopped, in whatever way, ends with the weights it would have had."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from killed_run import SETTINGS
+
+from linnaeus import pipeline
+from linnaeus.config import overlay
+from linnaeus.data.loader import ImageStore
+from linnaeus.errors import CheckpointError, DataError, Interrupted, OutputError
+from linnaeus.rundir import RunDir
+from linnaeus.training import loop, run
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def cache_for_all(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def cache(cache_for_all: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LINNAEUS_CACHE", str(cache_for_all))
+
+
+def weights(path: Path) -> bytes:
+    return (RunDir(path).model / "model.safetensors").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory, cache_for_all: Path) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LINNAEUS_CACHE", str(cache_for_all))
+        return pipeline.fit(SETTINGS, out=tmp_path_factory.mktemp("runs") / "whole").path
+
+
+@pytest.mark.parametrize("moment", ["batch:5", "batch:20", "save:4", "rename:9", "judge"])
+def test_kill_9_at_any_moment_costs_nothing_but_time(moment: str, uninterrupted: Path, tmp_path: Path) -> None:
+    path = tmp_path / "killed"
+    command = [sys.executable, str(HERE / "killed_run.py"), str(path), moment]
+    killed = subprocess.run(command, capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    assert not RunDir(path).report.exists()
+    pipeline.resume(path)
+    assert weights(path) == weights(uninterrupted)
+    deterministic = ["epoch", "lr", "train_loss", "train_accuracy", "validation_loss", "kept"]
+    ours, theirs = pipeline.Run(path).history, pipeline.Run(uninterrupted).history
+    assert ours[deterministic].equals(theirs[deterministic])
+    assert pipeline.Run(path).evaluation["test"] == pipeline.Run(uninterrupted).evaluation["test"]
+
+
+def test_another_seed_gives_other_weights(uninterrupted: Path, tmp_path: Path) -> None:
+    other = pipeline.fit(overlay(SETTINGS, {"seed": 1}), out=tmp_path / "other")
+    assert weights(other.path) != weights(uninterrupted)
+
+
+def stop_after(batches: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C arrives during the given batch."""
+    train_batch, calls = loop.train_batch, iter(range(1, 10**6))
+
+    def counted(*arguments: object) -> None:
+        train_batch(*arguments)  # type: ignore[arg-type]
+        if next(calls) == batches:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(loop, "train_batch", counted)
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(
+    uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "stopped"
+    with monkeypatch.context() as patch:
+        stop_after(7, patch)
+        with pytest.raises(Interrupted, match=rf"linnaeus resume {path}"):
+            pipeline.fit(SETTINGS, out=path)
+    resumed_batches = []
+    batches = ImageStore.batches
+
+    def watched(self: ImageStore, rows: object, **named: object) -> object:
+        resumed_batches.append(named.get("first_batch"))
+        return batches(self, rows, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ImageStore, "batches", watched)
+    pipeline.resume(path)
+    assert resumed_batches[0] == 7, "it went on in the middle of the epoch"
+    assert weights(path) == weights(uninterrupted)
+
+
+def test_muon_and_micro_batches_resume_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = overlay(SETTINGS, {"model": {"name": "speed_cnn", "options": {"widths": [8, 16, 16]}}})
+    settings["phases"] = [
+        {"name": "one", "optimizer": "muon", "lr": 0.2, "batch_size": 64, "micro_batch_size": 20, "epochs": 2},
+        {"name": "two", "optimizer": "sgd", "lr": 0.01, "batch_size": 64, "epochs": 1},
+    ]
+    whole = pipeline.fit(settings, out=tmp_path / "whole")
+    for number, batches in enumerate((3, 12, 17)):
+        path = tmp_path / f"stopped{number}"
+        with monkeypatch.context() as patch:
+            stop_after(batches, patch)
+            with pytest.raises(Interrupted):
+                pipeline.fit(settings, out=path)
+        pipeline.resume(path)
+        assert weights(path) == weights(whole.path)
+
+
+@pytest.fixture
+def stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunDir:
+    with monkeypatch.context() as patch:
+        stop_after(4, patch)
+        with pytest.raises(Interrupted):
+            pipeline.fit(SETTINGS, out=tmp_path / "stopped")
+    return RunDir(tmp_path / "stopped")
+
+
+def test_a_checkpoint_of_another_config_is_refused(stopped: RunDir) -> None:
+    stopped.config.write_text(stopped.config.read_text().replace("batch_size: 32", "batch_size: 16"))
+    with pytest.raises(CheckpointError, match="another configuration"):
+        pipeline.resume(stopped.path)
+
+
+@pytest.mark.parametrize("position", [3, 5000, -1])
+def test_a_flipped_byte_in_a_checkpoint_is_noticed(stopped: RunDir, position: int) -> None:
+    file = stopped.checkpoints / "last.safetensors"
+    content = bytearray(file.read_bytes())
+    content[position] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"last\.safetensors"):
+        pipeline.resume(stopped.path)
+
+
+def test_changed_images_are_noticed(stopped: RunDir) -> None:
+    stopped.settled.write_text(stopped.settled.read_text().replace('"cache": "', '"cache": "other'))
+    with pytest.raises(DataError, match="have changed"):
+        pipeline.resume(stopped.path)
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_intact(
+    uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import errno
+
+    from linnaeus.training import checkpoint
+
+    save_file, calls = checkpoint.save_file, iter(range(1, 10**6))
+
+    def full(tensors: object, path: Path, metadata: object = None) -> None:
+        if next(calls) == 5:
+            path.write_bytes(b"as much as there was room for")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save_file(tensors, path, metadata=metadata)  # type: ignore[arg-type]
+
+    path = tmp_path / "full"
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save_file", full)
+        with pytest.raises(OutputError, match="disk is full"):
+            pipeline.fit(SETTINGS, out=path)
+    assert not list(path.rglob("*.part"))
+    pipeline.resume(path)
+    assert weights(path) == weights(uninterrupted)
+
+
+def test_a_finished_run_is_not_trained_again(uninterrupted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "train_epoch", lambda *_: pytest.fail("trained again"))
+    assert pipeline.resume(uninterrupted).path == uninterrupted
