@@ -24,7 +24,7 @@ def notices(facts):
 
 def test_small_test_sets_and_small_classes_are_warned_of(make_facts):
     small = notices(make_facts(per_class=30))
-    assert "30 test images" in small["Small test set."].replace("\xa0", " ")
+    assert "With 30 images" in small["Small test set."].replace("\xa0", " ")
     assert small["Classes with few test images."].startswith("ant (10), bee (10) and cow (10) have fewer than 20")
     assert not {"Small test set.", "Classes with few test images."} & set(notices(make_facts(per_class=300)))
 

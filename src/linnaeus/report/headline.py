@@ -132,8 +132,8 @@ def _notices(facts: ReportFacts) -> list[tuple[str, str]]:
         notices.append(
             (
                 "Small test set.",
-                f"With {plural(test['num_images'], 'test image')} the interval is {points:.0f} points wide: "
-                "the score is a rough one. More test images would make it sharper.",
+                f"With {plural(test['num_images'], 'image')} the interval is {points:.1f} points wide"
+                f"{', so the score is a rough one' if points >= 100 * LARGE_GAP else ''}; more would make it narrower.",
             )
         )
     name, _ = _most_frequent(facts)

@@ -13,7 +13,9 @@ from linnaeus.report.wording import count, figure, percent, plural, shorten
 
 MOST_MATRIX_CLASSES = 30
 MOST_ROOMY_CLASSES = 12
+MOST_WIDE_CLASSES = 4
 LONGEST_HEADING = 22
+LONGEST_UPRIGHT_HEADING = 3
 NUM_PAIRS = 10
 NUM_PAIRS_WITHOUT_MATRIX = 30
 
@@ -42,11 +44,13 @@ class Pair:
 
 @dataclass(frozen=True)
 class Matrix:
-    """Rows of cells under headings; each heading is (short, whole name)."""
+    """Rows of cells under headings; each heading is (short, whole name). `upright`: column headings need no turning."""
 
     headings: list[tuple[str, str]]
     rows: list[list[Cell]]
+    wide: bool
     dense: bool
+    upright: bool
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,14 @@ def make_matrix(test: dict[str, Any]) -> Matrix | None:
         total = sum(numbers)
         rows.append([_cell(number, total, name, names[j], right=i == j) for j, number in enumerate(numbers)])
     headings = [(shorten(name, at_most=LONGEST_HEADING), name) for name in names]
-    return Matrix(headings, rows, dense=len(names) > MOST_ROOMY_CLASSES)
+    wide, longest = len(names) <= MOST_WIDE_CLASSES, max(len(short) for short, _ in headings)
+    return Matrix(
+        headings,
+        rows,
+        wide=wide,
+        dense=len(names) > MOST_ROOMY_CLASSES,
+        upright=wide or longest <= LONGEST_UPRIGHT_HEADING,
+    )
 
 
 def _cell(number: int, total: int, true: str, predicted: str, *, right: bool) -> Cell:
