@@ -14,7 +14,10 @@ from linnaeus.planning.fingerprint import Fingerprint
 
 SMALL_PX = 64
 LARGE_PX = 128
-_MAX_SMALL_BATCH, _MAX_LARGE_BATCH = 1000, 64
+MIN_PX = 16
+FEW_IMAGES = 10_000
+NARROW, WIDE = [64, 128, 128], [64, 256, 256]
+_MAX_SMALL_BATCH, _MAX_LARGE_BATCH, _MIN_BATCH = 1000, 64, 128
 _STEPS_PER_EPOCH = 24
 
 
@@ -42,7 +45,8 @@ def plan_image(config: RunConfig, fingerprint: Fingerprint) -> tuple[RunConfig, 
         return config, [Decision("image size", f"{config.image.size} px", "as asked")]
     longest = max(fingerprint.width, fingerprint.height)
     if longest <= SMALL_PX:
-        size, why = max(8, longest), "the images' own size"
+        size = max(MIN_PX, longest)
+        why = "the images' own size" if size == longest else f"enlarged from {longest} px: shifts need room"
     else:
         size, why = LARGE_PX, f"smaller than their {longest} px: from scratch, more pixels cost more than they bring"
     image = config.image.model_copy(update={"size": size})
@@ -60,10 +64,14 @@ def plan_training(config: RunConfig, fingerprint: Fingerprint, *, grey: bool) ->
     if config.model.name == "auto":
         name = "speed_cnn" if config.image.size <= SMALL_PX else LARGE_MODEL
         updates["model"] = config.model.model_copy(update={"name": name})
-        why = "the best score for the time at this size, see docs/benchmarks.md"
-        decisions.append(Decision("network", name, why))
+        decisions.append(Decision("network", name, "the best score for the time at this size: docs/benchmarks.md"))
     else:
-        decisions.append(Decision("network", config.model.name, "from the recipe"))
+        decisions.append(Decision("network", config.model.name, "as the recipe says"))
+    if config.model.name == "speed_cnn" and "widths" not in config.model.options:
+        widths = NARROW if fingerprint.num_train < FEW_IMAGES else WIDE
+        updates["model"] = config.model.model_copy(update={"options": {**config.model.options, "widths": widths}})
+        why = f"{'fewer' if widths is NARROW else 'no fewer'} than {FEW_IMAGES:,} training images"
+        decisions.append(Decision("widths", ", ".join(map(str, widths)), why))
     augment, reasons = _plan_augment(config, grey=grey)
     updates["augment"], views = augment, config.evaluate.views
     decisions += reasons
@@ -112,8 +120,8 @@ def _plan_phase(phase: PhaseConfig, fingerprint: Fingerprint, *, small: bool) ->
     num_train = fingerprint.num_train
     if phase.batch_size == "auto":
         most = _MAX_SMALL_BATCH if small else _MAX_LARGE_BATCH
-        size = max(16, min(most, round(num_train / _STEPS_PER_EPOCH / 8) * 8))
-        updates["batch_size"] = size
+        size = max(round(num_train / _STEPS_PER_EPOCH / 8) * 8, min(_MIN_BATCH, num_train // 4), 2)
+        size = updates["batch_size"] = min(most, size)
         why = f"about {_STEPS_PER_EPOCH} steps an epoch, {most} images at most"
         decisions.append(Decision(f"batch size ({phase.name})", str(size), why))
     elif phase.batch_size > num_train:
@@ -127,9 +135,9 @@ def _plan_phase(phase: PhaseConfig, fingerprint: Fingerprint, *, small: bool) ->
 
 
 def default_epochs(num_train: int, *, small: bool) -> int:
-    """Few images are shown more often: between 10 and 60 epochs."""
-    shown = 500_000 if small else 150_000
-    return max(10, min(60, round(shown / num_train)))
+    """Few images are shown more often: between 10 and 30 epochs at small sizes, 10 and 60 at large ones."""
+    shown, most = (400_000, 30) if small else (150_000, 60)
+    return max(10, min(most, round(shown / num_train)))
 
 
 def epochs_within(seconds: float, *, num_train: int, images_per_second: float, wanted: int) -> tuple[int, Decision]:
