@@ -197,6 +197,8 @@ def begin(
 
 def finish(run: RunDir, *, runtime: Runtime, progress: Progress) -> Run:
     """Train from wherever the run stands, test once, and write scores, model and report."""
+    if runtime.fabric.is_global_zero:
+        progress.log_to(run.log)
     config = parse_config(read_page(run.config), where=str(run.config))
     settled = json.loads(run.settled.read_text(encoding="utf-8"))
     manifest = Manifest.load(run.manifest)

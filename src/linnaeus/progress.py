@@ -7,6 +7,7 @@ and `SILENT` (the default everywhere) hears nothing.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Protocol
 
 
@@ -23,6 +24,9 @@ class Progress(Protocol):
     def say(self, message: str) -> None:
         """Pass on one line a person would want to read (no markup)."""
 
+    def log_to(self, path: Path) -> None:
+        """From here on also keep what is said in this file (its folder exists); what was said before comes first."""
+
     def task(self, description: str, *, total: int, unit: str) -> AbstractContextManager[Task]:
         """Open a bar of `total` units ("images", "batches"); leaving the block closes it."""
 
@@ -34,6 +38,9 @@ class _SilentTask:
 
 class _Silent:
     def say(self, message: str) -> None:
+        return None
+
+    def log_to(self, path: Path) -> None:
         return None
 
     def task(self, description: str, *, total: int, unit: str) -> AbstractContextManager[Task]:

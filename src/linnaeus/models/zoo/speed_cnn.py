@@ -62,7 +62,7 @@ class SpeedBackbone(nn.Module):
 
         The filters are the eigenvectors of the patch covariance over the root of their eigenvalues, and their negatives
         (arXiv 2404.00498, section 3.2). Directions without variance, such as colour in grey images, would amplify
-        rounding errors; their places are taken by the others again. Images without any variance leave the layer as it is.
+        rounding errors; the others take their places again. Without any variance the layer stays as it is.
         """
         kernel = self.whiten.kernel_size[0]
         patches = nn.functional.unfold(images.float(), kernel).transpose(1, 2).reshape(-1, 3 * kernel**2)
