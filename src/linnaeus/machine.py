@@ -39,6 +39,14 @@ def choose_precision(wanted: str, device: str) -> tuple[str, str]:
     return "32", "the processor has no bfloat16 units"
 
 
+def is_main_process() -> bool:
+    """Whether this process is the one that writes and prints, among several started for one run."""
+    for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"):
+        if name in os.environ:
+            return os.environ[name] == "0"
+    return True
+
+
 def usable_cores() -> int:
     """Cores this process may run on, which on a cluster are fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -127,6 +127,8 @@ def fit(
         )
         _note_seconds(RunDir(path), time.perf_counter() - clock)
     path = runtime.fabric.broadcast(path)
+    if not runtime.fabric.is_global_zero:
+        progress = SILENT
     return finish(RunDir(path), runtime=runtime, progress=progress)
 
 
@@ -217,6 +219,7 @@ def finish(run: RunDir, *, runtime: Runtime, progress: Progress) -> Run:
         raise Interrupted(f"{stop} Go on with: linnaeus resume {run.path}") from None
     if runtime.fabric.is_global_zero:
         _judge(run, job, classifier, position, settled)
+    runtime.fabric.barrier()
     return Run(run.path)
 
 
@@ -345,9 +348,9 @@ def _note_seconds(run: RunDir, seconds: float) -> None:
 
 def _predict_held_out(classifier: Classifier, job: Job) -> Predictions:
     rows = job.manifest.rows_of(VALIDATION, TEST)
-    model = job.runtime.fabric.setup_module(classifier, move_to_device=False)
     batches = job.store.batches(rows, batch_size=job.config.evaluate.batch_size)
-    return predict(model, batches, job.manifest, spec=job.spec, views=job.views)
+    with job.runtime.fabric.autocast():
+        return predict(classifier, batches, job.manifest, spec=job.spec, views=job.views)
 
 
 def _write_bundle(

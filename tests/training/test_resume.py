@@ -61,24 +61,25 @@ def test_another_seed_gives_other_weights(uninterrupted: Path, tmp_path: Path) -
     assert weights(other.path) != weights(uninterrupted)
 
 
-def stop_after(batches: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C arrives during the given batch."""
+def stop_after(batches: int, monkeypatch: pytest.MonkeyPatch, number: signal.Signals = signal.SIGINT) -> None:
+    """The signal arrives during the given batch."""
     train_batch, calls = loop.train_batch, iter(range(1, 10**6))
 
     def counted(*arguments: object) -> None:
         train_batch(*arguments)  # type: ignore[arg-type]
         if next(calls) == batches:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
 
     monkeypatch.setattr(loop, "train_batch", counted)
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on(
-    uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_sigterm_save_and_say_how_to_go_on(
+    number: signal.Signals, uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "stopped"
     with monkeypatch.context() as patch:
-        stop_after(7, patch)
+        stop_after(7, patch, number)
         with pytest.raises(Interrupted, match=rf"linnaeus resume {path}"):
             pipeline.fit(SETTINGS, out=path)
     resumed_batches = []

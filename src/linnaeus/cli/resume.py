@@ -6,6 +6,7 @@ from pathlib import Path
 
 from linnaeus.cli.bars import Bars
 from linnaeus.cli.summary import print_summary
+from linnaeus.progress import SILENT
 
 
 def resume(run: Path, /) -> int:
@@ -22,7 +23,10 @@ def resume(run: Path, /) -> int:
         Folder of the run.
     """
     from linnaeus import pipeline  # takes seconds: torch
+    from linnaeus.machine import is_main_process
 
-    bars = Bars()
-    print_summary(pipeline.resume(run, progress=bars))
+    progress = Bars() if is_main_process() else SILENT
+    finished = pipeline.resume(run, progress=progress)
+    if is_main_process():
+        print_summary(finished)
     return 0

@@ -11,6 +11,7 @@ from linnaeus.cli.bars import Bars
 from linnaeus.cli.summary import print_summary
 from linnaeus.config import overlay, settings_from
 from linnaeus.errors import ConfigError
+from linnaeus.progress import SILENT
 
 
 def train(
@@ -72,11 +73,13 @@ def train(
             settings = overlay(settings, {section: {field: value}} if section else {field: value})
     settings = overlay(settings, settings_from(set_))
 
-    from linnaeus.pipeline import fit  # takes seconds: torch
+    from linnaeus.machine import is_main_process  # takes seconds: torch
+    from linnaeus.pipeline import fit
 
-    bars = Bars()
-    run = fit(settings, recipe=recipe, epochs=epochs, out=out, force=force, progress=bars)
-    print_summary(run)
+    progress = Bars() if is_main_process() else SILENT
+    run = fit(settings, recipe=recipe, epochs=epochs, out=out, force=force, progress=progress)
+    if is_main_process():
+        print_summary(run)
     return 0
 
 

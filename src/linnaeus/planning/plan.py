@@ -17,8 +17,8 @@ LARGE_PX = 128
 MIN_PX = 16
 FEW_IMAGES = 10_000
 NARROW, WIDE = [64, 128, 128], [64, 256, 256]
-_MAX_SMALL_BATCH, _MAX_LARGE_BATCH, _MIN_BATCH = 1000, 64, 128
-_STEPS_PER_EPOCH = 24
+_MAX_SMALL_BATCH, _MAX_LARGE_BATCH, _MIN_BATCH = 500, 64, 128
+_STEPS_PER_EPOCH = 96
 
 
 @dataclass(frozen=True)
@@ -135,9 +135,9 @@ def _plan_phase(phase: PhaseConfig, fingerprint: Fingerprint, *, small: bool) ->
 
 
 def default_epochs(num_train: int, *, small: bool) -> int:
-    """Few images are shown more often: between 10 and 30 epochs at small sizes, 10 and 60 at large ones."""
-    shown, most = (400_000, 30) if small else (150_000, 60)
-    return max(10, min(most, round(shown / num_train)))
+    """Few images are shown more often: between 7 and 30 epochs at small sizes, 10 and 60 at large ones."""
+    shown, least, most = (330_000, 7, 30) if small else (150_000, 10, 60)
+    return max(least, min(most, round(shown / num_train)))
 
 
 def epochs_within(seconds: float, *, num_train: int, images_per_second: float, wanted: int) -> tuple[int, Decision]:

@@ -95,16 +95,25 @@ def train_epoch(state: TrainState, job: Job, phase: PhaseConfig, *, save: SaveSt
             _report(task, state, len(batch.rows) * fabric.world_size)
             if position.batch == num_batches:
                 break
-            if job.stop_requested():
+            if _agreed(job, job.stop_requested()):
                 save()
                 raise Interrupted("Stopped; everything up to this batch is saved.")
             if now - saved >= job.config.runtime.checkpoint_seconds:
                 save()
                 saved = time.perf_counter()
             limit = job.config.time_limit_seconds
-            if limit is not None and position.seconds >= limit:
+            if limit is not None and _agreed(job, position.seconds >= limit):
                 return False
     return True
+
+
+def _agreed(job: Job, here: bool) -> bool:
+    """Whether any process says so; all of them must leave the loop at the same batch."""
+    fabric = job.runtime.fabric
+    if fabric.world_size == 1:
+        return here
+    flag = torch.tensor(float(here), device=job.runtime.device)
+    return bool(fabric.all_reduce(flag, reduce_op="max"))
 
 
 def _epoch_rows(job: Job, epochs_done: int) -> npt.NDArray[np.int64]:

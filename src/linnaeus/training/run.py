@@ -70,6 +70,7 @@ def train(classifier: Classifier, job: Job, run: RunDir) -> Position:
                 save_checkpoint(state, run.checkpoints, config_fingerprint=fingerprint)
 
         _train_phase(state, job, phase, run, save)
+    fabric.barrier()
     if position.best:
         classifier.load_state_dict(load_file(run.checkpoints / position.best["file"]))
     _write_history(run, position)
@@ -118,6 +119,7 @@ def _finish_epoch(state: TrainState, job: Job, phase: PhaseConfig, run: RunDir) 
     }
     position.seconds += time.perf_counter() - clock
     row["seconds"] = position.seconds
+    row = fabric.broadcast(row)  # every process must come to the same decisions
     position.history.append(row)
     position.epochs_done += 1
     position.epoch += 1
