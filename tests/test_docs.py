@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from cyclopts import CycloptsError
 
+import linnaeus
 from linnaeus.cli.main import build_app
 from linnaeus.config import overlay, parse_config, read_recipe, recipe_names, settings_from
 from linnaeus.errors import ConfigError
@@ -125,14 +126,46 @@ def test_every_setting_shown_exists(page: Path) -> None:
 
 def test_every_recipe_named_exists(page: Path) -> None:
     names = re.findall(r"--recipe ([\w/.-]+)|recipes show ([\w-]+)", page.read_text(encoding="utf-8"))
-    named = [first or second for first, second in names]
+    named = {first or second for first, second in names} - {"NAME"}
     assert [name for name in named if name not in recipe_names() and not name.endswith(".yaml")] == []
 
 
-def test_the_readme_gives_the_two_commands_and_the_api_its_words() -> None:
+def test_every_file_named_exists(page: Path) -> None:
+    spans = SPAN.findall(FENCE.sub("", page.read_text(encoding="utf-8")))
+    named = [span for span in spans if re.fullmatch(r"(src|tests|docs|benchmarks)/[a-z\d_./-]*", span)]
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def test_every_name_of_the_python_api_exists(page: Path) -> None:
+    used = set(re.findall(r"\blinnaeus\.(\w+)\(", page.read_text(encoding="utf-8")))
+    assert used - set(linnaeus.__all__) == set()
+
+
+def test_the_readme_gives_the_two_commands() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert "\npip install uv && uv run linnaeus train digits\n" in text
     assert "\npip install uv && uv run pytest\n" in text
+
+
+def rooms_on_disk() -> set[str]:
+    """Names below src/linnaeus of modules and folders, without those that every package has."""
+    paths = (ROOT / "src" / "linnaeus").iterdir()
+    everywhere = {"__init__.py", "__main__.py", "__pycache__", "py.typed", "version.py"}
+    return {f"{path.name}/" if path.is_dir() else path.name for path in paths if path.name not in everywhere}
+
+
+def test_the_tree_in_the_readme_is_the_one_on_disk() -> None:
+    [tree] = [block for _, block in FENCE.findall((ROOT / "README.md").read_text(encoding="utf-8")) if "cli/" in block]
+    assert set(re.findall(r"^  (\S+)  ", tree, re.MULTILINE)) == rooms_on_disk() - {"__pycache__/"}
+
+
+def test_the_rooms_of_the_architecture_page_are_on_their_layers() -> None:
+    layers = runpy.run_path(str(ROOT / "tests" / "test_architecture.py"))["LAYERS"]
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| (\d) \| (.*) \|$", page, re.MULTILINE))
+    shown = {room: int(layer) for layer, rooms in rows.items() for room in SPAN.findall(rooms)}
+    there = {name.removesuffix(".py").removesuffix("/") for name in rooms_on_disk()} | {"version"}
+    assert shown == {room: layer for layer, rooms in enumerate(layers) for room in rooms if room in there}
 
 
 @pytest.mark.parametrize(
