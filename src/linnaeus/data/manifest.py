@@ -45,6 +45,7 @@ class Manifest:
         classes: K names. Everything matches by name.
         task: one label per image, or several.
         skipped: why files were passed over, with their number, such as {"no image": 3, "hidden": 1}.
+        notes: what the reader guessed or found, in sentences with examples, for the person who brought the data.
     """
 
     ids: pa.LargeStringArray
@@ -56,6 +57,7 @@ class Manifest:
     boxes: npt.NDArray[np.int32] | None = None
     groups: npt.NDArray[np.int64] | None = None
     skipped: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         num_rows = len(self.ids)
@@ -147,6 +149,7 @@ class Manifest:
         if self.groups is not None:
             columns["group"] = pa.array(self.groups)
         facts = {"format": 1, "task": self.task, "classes": self.classes, "skipped": dict(self.skipped)}
+        facts["notes"] = self.notes
         table = pa.table(columns).replace_schema_metadata({"linnaeus": json.dumps(facts, ensure_ascii=False)})
         write_whole(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
 
@@ -181,6 +184,7 @@ class Manifest:
             boxes=column("box", 4),
             groups=column("group"),
             skipped=facts["skipped"],
+            notes=tuple(facts.get("notes", ())),
         )
 
 
@@ -206,6 +210,7 @@ def concatenate(first: Manifest, second: Manifest) -> Manifest:
         boxes=both("boxes"),
         groups=both("groups"),
         skipped=dict(skipped),
+        notes=first.notes + tuple(note for note in second.notes if note not in first.notes),
     )
 
 

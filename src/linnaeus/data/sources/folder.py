@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from linnaeus.data.image_files import looks_like_image
 from linnaeus.data.manifest import SPLITS, TEST, TRAIN, UNASSIGNED, VALIDATION, Manifest
+from linnaeus.data.sources.options import NO_OPTIONS, SourceOptions
 from linnaeus.errors import ClassesError, DataError, DataNotFoundError, NoImagesError
 
 SPLIT_NAMES = {"train": TRAIN, "val": VALIDATION, "valid": VALIDATION, "validation": VALIDATION, "test": TEST}
@@ -29,7 +30,12 @@ _Found = list[tuple[str, str, str, int]]
 """(id, absolute path, class name, split)"""
 
 
-def read_folder(path: Path) -> Manifest:
+def recognise_folder(path: Path) -> bool:
+    """Any folder at all: this layout is asked last."""
+    return path.is_dir()
+
+
+def read_folder(path: Path, options: SourceOptions = NO_OPTIONS) -> Manifest:
     """Rows in the order of their sorted names; ids are paths below `path` with forward slashes.
 
     Files passed over are counted in `skipped` by reason. Symbolic links are followed.
