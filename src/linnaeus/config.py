@@ -47,7 +47,7 @@ class ImageConfig(Section):
     """The exact preprocessing, the same in training, prediction, export and serving."""
 
     size: int | Auto = "auto"
-    """Height and width in pixels; `auto` follows the images, 224 at most."""
+    """Height and width in pixels; `auto` lets the plan choose by the size of the images."""
     resize: Literal["stretch", "crop", "pad"] = "stretch"
     """`stretch` shows the model the whole image, `crop` its centre square, `pad` the whole image on a grey square."""
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
