@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from linnaeus.data.manifest import TEST, TRAIN, UNASSIGNED, VALIDATION, Manifest
+from linnaeus.data.split_groups import divide_groups
 from linnaeus.errors import ClassesError, SplitError
 
 MIN_VALIDATION_PER_CLASS = 50
@@ -27,17 +28,19 @@ def assign_splits(
     proportion, from its other rows, and what is left trains.
 
     Args:
-        manifest: task "single", without groups.
+        manifest: task "single". Of its groups, if it has any, none is divided; shares and cap then hold as nearly as
+            whole groups allow. Splits that the data brought stay even where they divide a group.
         validation_share, test_share: in (0, 1), shares of the rows drawn from.
         validation_max: no more validation rows than this, or 50 per class if that is more.
         seed: the same seed draws the same test rows, whatever the validation share.
 
-    Raises ClassesError for fewer than two classes or a class too small to stand in every split, SplitError if the
-    shares leave nothing to train on or the rows are grouped or have several labels.
+    Raises ClassesError for fewer than two classes or a class in too few rows or groups to stand in every split,
+    SplitError if the shares leave nothing to train on, the rows have several labels, or groups cannot be divided.
     """
-    if manifest.task != "single" or manifest.groups is not None:
-        kind = "with several labels each" if manifest.task != "single" else "in groups"
-        raise SplitError(f"Images {kind} cannot be divided at random; the data must bring its own splits.")
+    if manifest.task != "single":
+        raise SplitError(
+            "Images with several labels each cannot be divided at random; the data must bring its own splits."
+        )
     if manifest.num_classes < 2:
         raise ClassesError(f"A classifier needs at least two classes; the data has {manifest.num_classes}.")
     splits = np.where(manifest.splits == UNASSIGNED, TRAIN, manifest.splits).astype(np.int8)
@@ -50,6 +53,18 @@ def assign_splits(
     pool = np.flatnonzero(splits == TRAIN)
     counts = manifest.class_counts(pool)
     _require_enough(manifest, counts, wanted)
+    cap = max(validation_max, MIN_VALIDATION_PER_CLASS * manifest.num_classes)
+    if manifest.groups is not None and wanted:
+        places = divide_groups(
+            manifest.groups[pool],
+            manifest.targets[pool].astype(np.int64),
+            shares=[shares[split] for split in wanted],
+            most=[cap if split == VALIDATION else None for split in wanted],
+            names=manifest.classes,
+            seed=seed,
+        )
+        splits[pool] = np.array([TRAIN, *wanted], np.int8)[places]
+        return manifest.with_splits(splits)
 
     shuffled = np.random.default_rng(seed).permutation(pool)
     by_class = shuffled[np.argsort(manifest.targets[shuffled], kind="stable")]
@@ -58,7 +73,7 @@ def assign_splits(
     for position, split in enumerate(wanted):
         total = round(shares[split] * len(pool))
         if split == VALIDATION:
-            total = min(total, max(validation_max, MIN_VALIDATION_PER_CLASS * manifest.num_classes))
+            total = min(total, cap)
         still_to_serve = len(wanted) - position  # the splits after this one, training among them, one row each
         drawn = apportion(counts, total, ceiling=counts - taken - still_to_serve)
         first, beyond = np.repeat(taken, counts), np.repeat(taken + drawn, counts)
