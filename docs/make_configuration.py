@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
-from annotated_types import Ge, Gt, Le, Lt, MinLen
+from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
@@ -102,6 +102,8 @@ def _limits(field: FieldInfo) -> Iterator[str]:
                 yield f"<= {_number(limit.le)}"
             case MinLen():
                 yield f"{limit.min_length} at least"
+            case MaxLen():
+                yield f"{limit.max_length} at most"
 
 
 def _number(value: Any) -> str:

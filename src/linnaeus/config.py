@@ -32,7 +32,26 @@ class DataConfig(Section):
     """Which images, and how they are divided."""
 
     source: str = "digits"
-    """A folder of class folders, a folder of split folders, or a built-in name (`digits`)."""
+    """A folder of class folders or of split folders, a table, arrays, any other known layout, a data set
+    saved as one file, or a built-in name (`digits`)."""
+    format: str | None = None
+    """The layout of `source`, such as `table`, where it is not recognised from the path."""
+    image_column: str | None = None
+    """The column of a table that holds paths or ids of images; found out if not given."""
+    label_columns: list[str] = Field(default_factory=list)
+    """The column of a table that holds labels, or one 0/1 column per label; found out if not given."""
+    image_root: str | None = None
+    """The folder below which the images named by a table or by lists lie; by default that of the table or lists."""
+    image_shape: list[int] | None = Field(None, min_length=2, max_length=3)
+    """The shape of one sample of an array, such as [300, 300, 3] or [3, 300, 300], where it cannot be inferred."""
+    classes: list[str] = Field(default_factory=list)
+    """Keep only these classes."""
+    top_classes: int | None = Field(None, ge=2)
+    """Keep only so many of the most frequent classes."""
+    context: float | None = Field(None, ge=0.0)
+    """Widen every box to each side by this share of its width and height."""
+    min_box_px: float | None = Field(None, ge=0.0)
+    """Drop boxes of which a side is shorter than this."""
     test: str | None = None
     """A separate test set, with the same class names; the images of `source` are then not used for testing."""
     validation_share: float = Field(0.15, gt=0.0, lt=1.0)

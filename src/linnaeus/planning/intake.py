@@ -11,8 +11,9 @@ from linnaeus.config import DataConfig
 from linnaeus.data.cache import CachedImages
 from linnaeus.data.manifest import SPLITS, TEST, UNASSIGNED, Manifest, concatenate
 from linnaeus.data.sources import read_source, read_test_source
+from linnaeus.data.sources.options import SourceOptions
 from linnaeus.data.split import assign_splits
-from linnaeus.errors import NoImagesError
+from linnaeus.errors import NoImagesError, SplitError
 from linnaeus.rundir import write_whole
 
 
@@ -21,16 +22,39 @@ def read_manifest(config: DataConfig, manifest: Manifest | None = None) -> Manif
 
     With a separate test set, test rows of the source itself are left out (UNASSIGNED).
     """
-    found = read_source(config.source) if manifest is None else manifest
+    options = source_options(config)
+    found = read_source(config.source, format=config.format, options=options) if manifest is None else manifest
     if config.test is None:
         return found
     own = np.where(found.splits == TEST, UNASSIGNED, found.splits).astype(np.int8)
     rows = np.flatnonzero(found.splits != TEST)
-    return concatenate(found.with_splits(own).take(rows), read_test_source(config.test, found.classes))
+    return concatenate(found.with_splits(own).take(rows), read_test_source(config.test, found.classes, options=options))
+
+
+def source_options(config: DataConfig) -> SourceOptions:
+    """What the configuration says where a reader would guess."""
+    return SourceOptions(
+        image_column=config.image_column,
+        label_columns=tuple(config.label_columns),
+        image_root=None if config.image_root is None else Path(config.image_root).expanduser(),
+        image_shape=None if config.image_shape is None else tuple(config.image_shape),
+        classes=tuple(config.classes),
+        top_classes=config.top_classes,
+        context=config.context,
+        min_box_px=config.min_box_px,
+    )
 
 
 def divide(manifest: Manifest, config: DataConfig, *, seed: int) -> Manifest:
-    """Put every row in a split as the configuration says; splits that the data brought stay."""
+    """Put every row in a split as the configuration says; splits that the data brought stay.
+
+    Raises SplitError for images with several labels: nothing can be trained on them yet.
+    """
+    if manifest.task == "multi":
+        raise SplitError(
+            f"{len(manifest):,} images with {manifest.num_classes} labels, several per image, were read; "
+            "training on several labels per image is not possible yet."
+        )
     return assign_splits(
         manifest,
         validation_share=config.validation_share,
@@ -95,6 +119,7 @@ def describe(manifest: Manifest, *, width: int, height: int) -> list[str]:
         f"{len(manifest):,} images of {manifest.num_classes} classes, {width} x {height} px (median): {splits}",
         f"Classes: {', '.join(named)}",
     ]
-    if manifest.skipped:
-        lines.append("Skipped: " + ", ".join(f"{count:,} {why}" for why, count in manifest.skipped.items()))
-    return lines
+    untold = {why: count for why, count in manifest.skipped.items() if not any(why in note for note in manifest.notes)}
+    if untold:
+        lines.append("Skipped: " + ", ".join(f"{count:,} {why}" for why, count in untold.items()))
+    return [*lines, *manifest.notes]

@@ -18,6 +18,7 @@ from linnaeus.data.manifest import TEST, Manifest
 from linnaeus.data.sources.builtin import read_digits
 from linnaeus.data.sources.folder import read_class_folders, read_folder, recognise_folder
 from linnaeus.data.sources.options import NO_OPTIONS, SourceOptions
+from linnaeus.data.sources.table import read_table, recognise_table
 from linnaeus.data.sources.xview import read_xview, recognise_xview
 from linnaeus.errors import ClassesError, DataError, DataNotFoundError, nearest_name
 
@@ -31,6 +32,7 @@ class Source:
 
 
 SOURCES: Mapping[str, Source] = {
+    "table": Source(read_table, recognise_table),
     "xview": Source(read_xview, recognise_xview),
     "folder": Source(read_folder, recognise_folder),
 }
