@@ -18,7 +18,6 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from linnaeus.data.manifest import UNASSIGNED, Manifest
-from linnaeus.data.scenes import read_size
 from linnaeus.data.sources.options import SourceOptions
 from linnaeus.errors import NoImagesError, UnreadableImageError
 
@@ -97,6 +96,8 @@ class BoxCollector:
 
     def _extents(self, rows: _Sieve, scene_of: _Rows) -> _Corners:
         """float64 [M, 4]: width, height, width, height of each box's scene. Boxes without a scene leave the sieve."""
+        from linnaeus.data.scenes import read_size  # it imports decode, which imports the sources, which import this
+
         sizes = np.zeros((len(self._paths), 2))
         missing, unreadable = np.zeros(len(sizes), bool), np.zeros(len(sizes), bool)
         for scene in np.unique(scene_of).tolist():
