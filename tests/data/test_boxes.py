@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from linnaeus.data.boxes import BoxCollector
 from linnaeus.data.manifest import TEST, TRAIN, Manifest
+from linnaeus.data.sources.boxes import BoxCollector
 from linnaeus.data.sources.options import SourceOptions
 from linnaeus.errors import NoImagesError
 

@@ -10,21 +10,24 @@ import shutil
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
 from linnaeus.data import cache as cache_module
-from linnaeus.data import cache_build
+from linnaeus.data import cache_build, cache_tasks
 from linnaeus.data.cache import CachedImages, cache_folder, clear_caches, list_caches, open_cache
 from linnaeus.data.decode import read_image
 from linnaeus.data.image_spec import ImageSpec
 from linnaeus.data.manifest import Manifest
+from linnaeus.data.scenes import read_scene
 from linnaeus.data.sources import read_source
 from linnaeus.errors import OutputError, UnreadableImageError
 from linnaeus.progress import Task
@@ -282,23 +285,97 @@ def test_two_builders_of_one_cache_take_turns(data: Path) -> None:
         assert_right(cached, manifest)
 
 
-def test_objects_of_one_scene_are_cut_from_one_decoding(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scene = read_source(str(data)).take(np.array([9, 9, 9, 12]))
-    boxes = np.array([[0, 0, 10, 12], [2, 1, 12, 13], [90, 90, 99, 99], [0, 0, 10, 12]], np.int32)
+@pytest.fixture
+def scenes(tmp_path: Path) -> Manifest:
+    """60 boxes in five scenes, in no order: TIFFs of several kinds, a JPEG, one truncated and one that is missing."""
+    rng = np.random.default_rng(3)
+    paths = [tmp_path / name for name in ("raw.tif", "deflated.tif", "lzw.tif", "photo.jpg", "cut.tif", "gone.tif")]
+    picture = Image.fromarray(rng.integers(0, 256, (90, 70, 3), dtype=np.uint8))
+    for path, compression in zip(paths[:3], (None, "tiff_adobe_deflate", "tiff_lzw"), strict=True):
+        picture.save(path, compression=compression)
+    picture.save(paths[3])
+    paths[4].write_bytes(paths[0].read_bytes()[:9000])
+    scene = rng.integers(0, len(paths), 60)
+    corner = rng.integers(-5, 60, (60, 2))
+    boxes = np.concatenate([corner, corner + rng.integers(6, 30, (60, 2))], axis=1).astype(np.int32)
+    boxes[7] = 200, 200, 210, 210
+    scene[7] = 0
+    ids = pa.array([str(row) for row in range(60)], pa.large_string())
+    uris = pa.array([str(paths[k]) for k in scene], pa.large_string())
+    return Manifest(ids, uris, np.zeros(60, np.int64), np.zeros(60, np.int8), ("thing",), boxes=boxes, groups=scene)
+
+
+def assert_boxes_right(cached: CachedImages, manifest: Manifest) -> None:
+    """Every row holds what reading its box anew gives, and every problem is the one that gives."""
+    assert manifest.boxes is not None
+    for row, (uri, box) in enumerate(zip(manifest.uris.to_pylist(), manifest.boxes.tolist(), strict=True)):
+        try:
+            expected = SPEC.fit(read_image(uri, box))
+        except UnreadableImageError as error:
+            assert cached.problems[row] == str(error).removeprefix(f"{uri}: ")
+        else:
+            assert cached.readable[row] and np.array_equal(cached.pixels[row], expected), row
+    assert np.flatnonzero(~cached.readable).tolist() == sorted(cached.problems)
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_objects_of_one_scene_are_cut_from_one_decoding(
+    scenes: Manifest, monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    """Also where a scene has more objects than a chunk, here eight."""
     decoded: list[str] = []
 
-    def counting(uri: str) -> np.ndarray:
+    def counting(uri: str, boxes: np.ndarray) -> np.ndarray:
         decoded.append(uri)
-        return read_image(uri)
+        return read_scene(uri, boxes)
 
-    monkeypatch.setattr(cache_build, "read_image", counting)
-    cached = open_cache(dataclasses.replace(scene, boxes=boxes), SPEC, threads=1)
-    assert len(decoded) == 2
-    whole = read_image(scene.uris[0].as_py())
-    assert np.array_equal(cached.pixels[0], whole[:12, :10]) and np.array_equal(cached.pixels[1], whole[1:13, 2:12])
-    assert cached.readable.tolist() == [True, True, False, True]
-    assert cached.problems == {2: "the box 90, 90, 99, 99 is outside the 18x14 image"}
-    assert open_cache(dataclasses.replace(scene, boxes=boxes + 1), SPEC).path != cached.path
+    monkeypatch.setattr(cache_tasks, "read_scene", counting)
+    progress = Watching()
+    cached = open_cache(scenes, SPEC, threads=threads, progress=progress)
+    assert len(decoded) == len(set(decoded)) == 6
+    assert_boxes_right(cached, scenes)
+    assert progress.count == progress.total == 60
+    problems = set(cached.problems.values())
+    assert problems == {
+        "the box 200, 200, 210, 210 is outside the 70x90 image",
+        "the file is missing",
+        "the file is truncated",
+    }
+    assert scenes.boxes is not None
+    assert open_cache(dataclasses.replace(scenes, boxes=scenes.boxes + 1), SPEC).path != cached.path
+
+
+def test_scenes_are_let_go_when_their_objects_are_done(scenes: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
+    alive: list[weakref.ref[np.ndarray]] = []
+    most = 0
+
+    def counting(uri: str, boxes: np.ndarray) -> np.ndarray:
+        nonlocal most
+        pixels = np.array(read_scene(uri, boxes))
+        alive.append(weakref.ref(pixels))
+        most = max(most, sum(reference() is not None for reference in alive))
+        return pixels
+
+    monkeypatch.setattr(cache_tasks, "read_scene", counting)
+    assert_boxes_right(open_cache(scenes, SPEC, threads=1), scenes)
+    assert len(alive) == 4 and most <= 2
+
+
+def test_a_build_of_scenes_that_was_cut_off_goes_on_to_the_same_bytes(scenes: Manifest, tmp_path: Path) -> None:
+    fresh = open_cache(scenes, SPEC, folder=tmp_path / "fresh")
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    for at in (1, 20, 45, 59):
+        with pytest.raises(KeyboardInterrupt):
+            open_cache(scenes, SPEC, folder=tmp_path / str(at), threads=2, progress=Watching(at, stop))
+        progress = Watching()
+        resumed = open_cache(scenes, SPEC, folder=tmp_path / str(at), progress=progress)
+        assert_boxes_right(resumed, scenes)
+        assert progress.total <= 60 - max(0, at - 30)
+        for name in ("pixels.u8", "state.u8"):
+            assert (resumed.path / name).read_bytes() == (fresh.path / name).read_bytes(), (at, name)
 
 
 def test_builtin_digits_are_cached_like_files() -> None:

@@ -19,6 +19,7 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from linnaeus.data.cache_tasks import Task, plan_tasks
 from linnaeus.data.decode import PILLOW_RULES, crop, read_image
 from linnaeus.data.image_spec import ImageSpec
 from linnaeus.data.manifest import Manifest
@@ -36,6 +37,8 @@ UNFINISHED = (NOT_YET, BAD_FOR_NOW)
 _CHUNK_BYTES, _CHUNK_ROWS = 32 * 2**20, 4096
 _TASK_ROWS = 32
 """A chunk is what a kill can cost; a task is what a thread does at a time."""
+_MOST_CHUNK_BYTES = 256 * 2**20
+"""A chunk may grow to this until every thread has a scene of its own."""
 
 _States = npt.NDArray[np.uint8]
 
@@ -105,8 +108,14 @@ def build(path: Path, manifest: Manifest, spec: ImageSpec, state: _States, *, th
         return
     row_bytes = spec.height * spec.width * 3
     chunk_rows = int(np.clip(_CHUNK_BYTES // row_bytes, 2 * threads, _CHUNK_ROWS))
-    chunks = [todo[start : start + chunk_rows] for start in range(0, len(todo), chunk_rows)]
-    task_rows = max(1, min(_TASK_ROWS, chunk_rows // (2 * threads)))
+    chunks = plan_tasks(
+        manifest,
+        todo,
+        chunk_rows=chunk_rows,
+        task_rows=max(1, min(_TASK_ROWS, chunk_rows // (2 * threads))),
+        min_tasks=2 * threads,
+        most_rows=_MOST_CHUNK_BYTES // row_bytes,
+    )
     known = read_problems(path, state)
     executor = ThreadPoolExecutor(threads, thread_name_prefix="linnaeus-decode")
     with (
@@ -117,25 +126,27 @@ def build(path: Path, manifest: Manifest, spec: ImageSpec, state: _States, *, th
         progress.task("Reading images", total=len(todo), unit="images") as bar,
     ):
 
-        def submit(rows: npt.NDArray[np.int64]) -> list[Future[_Decoded]]:
-            parts = (rows[start : start + task_rows] for start in range(0, len(rows), task_rows))
-            return [executor.submit(_decode_rows, manifest.take(part), part, spec) for part in parts]
+        def submit(tasks: list[Task]) -> list[Future[_Decoded]]:
+            return [executor.submit(_decode_task, manifest.take(task.rows), task, spec) for task in tasks]
 
         try:
-            upcoming = submit(chunks[0])
-            for position, rows in enumerate(chunks):
+            upcoming = submit(next(chunks))
+            while upcoming:
                 # The next chunk is decoded while this one is on its way to the disk.
-                tasks, upcoming = upcoming, submit(chunks[position + 1]) if position + 1 < len(chunks) else []
-                for task in tasks:
-                    done = task.result()
+                current, upcoming = upcoming, submit(next(chunks, []))
+                rows = []
+                for future in current:
+                    done = future.result()
                     _write_pixels(pixels_file, done, row_bytes)
                     _write_problems(problems_file, done, known)
                     state[done.rows] = done.states
+                    rows.append(done.rows)
                     bar.advance(len(done.rows))
                 _to_disk(pixels_file)
                 _to_disk(problems_file)
-                state_file.seek(int(rows[0]))
-                state_file.write(state[rows[0] : rows[-1] + 1].tobytes())
+                for run in _runs(np.sort(np.concatenate(rows))):
+                    state_file.seek(int(run[0]))
+                    state_file.write(state[run].tobytes())
                 _to_disk(state_file)
         finally:
             executor.shutdown(cancel_futures=True)
@@ -151,22 +162,25 @@ class _Decoded:
     problems: dict[int, str]
 
 
-def _decode_rows(part: Manifest, rows: npt.NDArray[np.int64], spec: ImageSpec) -> _Decoded:
-    pixels = np.zeros((len(rows), spec.height, spec.width, 3), np.uint8)
-    states = np.full(len(rows), GOOD, np.uint8)
+def _decode_task(part: Manifest, task: Task, spec: ImageSpec) -> _Decoded:
+    """`part` is the manifest of the task's rows."""
+    pixels = np.zeros((len(part), spec.height, spec.width, 3), np.uint8)
+    states = np.full(len(part), GOOD, np.uint8)
     problems = {}
-    open_uri, image = "", None
     for place, uri in enumerate(part.uris.to_pylist()):
         try:
-            if uri != open_uri or image is None:  # a scene with many objects is decoded once
-                open_uri, image = uri, None
+            if task.scene is None:
                 image = read_image(uri)
-            cut = image if part.boxes is None else crop(image, part.boxes[place].tolist(), uri)
-            pixels[place] = spec.fit(cut)
+            else:
+                assert part.boxes is not None
+                image = crop(task.scene.pixels(), part.boxes[place].tolist(), uri)
+            pixels[place] = spec.fit(image)
         except UnreadableImageError as error:
             states[place] = BAD_FOR_NOW if _is_passing(error.__cause__) else BAD
-            problems[int(rows[place])] = str(error).removeprefix(f"{uri}: ")
-    return _Decoded(rows, pixels, states, problems)
+            problems[int(task.rows[place])] = str(error).removeprefix(f"{uri}: ")
+    if task.scene is not None:
+        task.scene.done()
+    return _Decoded(task.rows, pixels, states, problems)
 
 
 def _is_passing(cause: BaseException | None) -> bool:
@@ -175,13 +189,16 @@ def _is_passing(cause: BaseException | None) -> bool:
 
 
 def _write_pixels(file: BinaryIO, done: _Decoded, row_bytes: int) -> None:
-    if done.rows[-1] - done.rows[0] == len(done.rows) - 1:
-        file.seek(int(done.rows[0]) * row_bytes)
-        file.write(done.pixels.data)
-        return
-    for row, pixels in zip(done.rows.tolist(), done.pixels, strict=True):
-        file.seek(row * row_bytes)
-        file.write(pixels.data)
+    place = 0
+    for run in _runs(done.rows):
+        file.seek(int(run[0]) * row_bytes)
+        file.write(done.pixels[place : place + len(run)].data)
+        place += len(run)
+
+
+def _runs(rows: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
+    """Ascending rows, cut where they do not follow one another."""
+    return np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1)
 
 
 def _write_problems(file: BinaryIO, done: _Decoded, known: dict[int, str]) -> None:

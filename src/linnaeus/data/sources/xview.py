@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from linnaeus.data.boxes import BoxCollector
 from linnaeus.data.image_files import IMAGE_EXTENSIONS
 from linnaeus.data.manifest import Manifest
+from linnaeus.data.sources.boxes import BoxCollector
 from linnaeus.data.sources.json_arrays import stream_arrays
 from linnaeus.data.sources.options import NO_OPTIONS, SourceOptions
 from linnaeus.errors import DataError, DataNotFoundError
