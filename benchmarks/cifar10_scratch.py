@@ -5,7 +5,7 @@
 FOLDER/cifar10 holds train/ and test/ folders of class folders. Claims, on 2 cores with AMX: 94.0 % mean test accuracy
 within 15 minutes of training, 86 % within 3, and less than 3 GB of memory at the peak.
 
-Every run is what `linnaeus train FOLDER/cifar10 --recipe best-scratch-small --time-limit 15m --seed K` does, report
+Every run is what `linnaeus train FOLDER/cifar10 --recipe best-scratch-small --time-limit 20m --seed K` does, report
 included, in a process of its own: `--seeds` full runs, then one that may train for `--budget-86` only. The runs share a
 cache in a temporary folder, so only the first one decodes. The columns:
 
@@ -32,7 +32,7 @@ from typing import Any
 from linnaeus.cli.train import parse_seconds
 
 RECIPE = "best-scratch-small"
-GOAL, C1_SCORE, MAX_BYTES = 0.94, 0.86, 3e9
+GOAL, GOAL_SECONDS, C1_SCORE, MAX_BYTES = 0.94, 900.0, 0.86, 3e9
 
 
 @dataclass(frozen=True)
@@ -132,14 +132,14 @@ def in_child(work: Any, *args: Any, **options: Any) -> Any:
         return pool.submit(work, *args, **options).result()
 
 
-def verdicts(full: list[Result], short: Result | None, machine: dict[str, Any], limit: float) -> list[Verdict]:
+def verdicts(full: list[Result], short: Result | None, machine: dict[str, Any]) -> list[Verdict]:
     found = []
     where = "" if machine["amx_bf16"] else " (the target is for a processor with AMX, which this one has not)"
     if full:
         mean, slowest = statistics.mean(r.accuracy for r in full), max(r.train_seconds for r in full)
-        target = f"{GOAL:.1%} mean test accuracy within {limit:.0f} s of training"
+        target = f"{GOAL:.1%} mean test accuracy within {GOAL_SECONDS:.0f} s of training"
         measured = f"{mean:.2%} over {len(full)} seeds, the slowest {slowest:.0f} s{where}"
-        found.append(Verdict(target, measured, met=mean >= GOAL and slowest <= limit))
+        found.append(Verdict(target, measured, met=mean >= GOAL and slowest <= GOAL_SECONDS))
     if short is not None:
         allowed, seconds = short.time_limit_seconds, short.train_seconds
         target = f"{C1_SCORE:.0%} test accuracy within {allowed:.0f} s of training"
@@ -190,7 +190,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="default $LINNAEUS_DATA/cifar10")
     parser.add_argument("--seeds", type=int, default=3, help="full runs, with seeds 0, 1, 2 ...; 0 for none")
     parser.add_argument("--epochs", type=int, help="of the full runs; by default the plan's")
-    parser.add_argument("--time-limit", default="15m", help="of each full run's training")
+    parser.add_argument("--time-limit", default="20m", help="of each full run's training, for which it is planned")
     parser.add_argument("--budget-86", default="3m", help="training time of the last run; 0 for no such run")
     parser.add_argument("--out", type=Path, help="also write everything to this JSON file, after every run")
     arguments = parser.parse_args()
@@ -223,7 +223,7 @@ def main() -> None:
                 full.append(result)
             else:
                 short = result
-            judged = verdicts(full, short, machine, limit)
+            judged = verdicts(full, short, machine)
             if arguments.out is not None:
                 runs = [asdict(r) for r in [*full, *([short] if short else [])]]
                 page = {"machine": machine, "recipe": RECIPE, "runs": runs, "verdicts": [asdict(v) for v in judged]}

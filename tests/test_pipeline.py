@@ -194,8 +194,14 @@ BAD = {
     "nothing readable": (nothing_readable, r"None of the 60 images can be read"),
     "other test classes": (other_test_classes, r"'two'.*'three'"),
     "an existing folder": (existing_run, r"--force|--out"),
-    "an existing folder that is no run": (lambda p: [*existing_run(p), "--force"], r"not a run of Linnaeus"),
+    "an existing folder that is no run": (lambda p: [*existing_run(p), "--force"], r"thesis.txt"),
     "a file for a folder": (a_file_for_a_folder, r"is a file"),
+    "an unwritable place": (lambda p: [str(write_digits(p / "photos")), "--out", "/dev/null/run"], r"Cannot write"),
+    "a run within the data": (lambda p: [str(write_digits(p / "photos")), "--out", "photos/run"], r"into the data"),
+    "weights from elsewhere": (
+        with_options("--set", "model.name=resnet10t", "--set", "model.options.pretrained=true"),
+        r"'pretrained' would read",
+    ),
     "an unknown section": (with_options("--set", "augmentation.flip=none"), r"Did you mean 'augment'"),
     "an unknown field": (with_options("--set", "augment.flp=none"), r"Did you mean 'flip'"),
     "an unknown recipe": (with_options("--recipe", "c2000"), r"no recipe 'c2000'"),
@@ -213,7 +219,8 @@ def test_bad_input_is_told_plainly_and_leaves_nothing_behind(
     arrange, words = BAD[case]
     arguments = arrange(tmp_path)
     before = content(tmp_path)
-    assert main(["train", *arguments, "--out", "run", "--epochs", "1"]) == 2
+    out = [] if "--out" in arguments else ["--out", "run"]
+    assert main(["train", *arguments, *out, "--epochs", "1"]) == 2
     captured = capsys.readouterr()
     assert captured.err.startswith("Error: ")
     assert "Traceback" not in captured.err
@@ -276,3 +283,14 @@ def test_a_table_that_does_not_fit_is_refused_by_row_and_column(table: pd.DataFr
     with pytest.raises(linnaeus.LinnaeusError) as caught:
         linnaeus.read(table)
     assert words in str(caught.value)
+
+
+def test_tensorboard_files_hold_every_epoch(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    photos = write_digits(tmp_path / "photos")
+    run = linnaeus.train(photos, epochs=3, out="run", settings={"runtime": {"tensorboard": True}})
+    events = EventAccumulator(str(RunDir(run.path).tensorboard)).Reload()
+    losses = [(event.step, event.value) for event in events.Scalars("train_loss")]
+    assert [step for step, _ in losses] == [1, 2, 3]
+    assert np.allclose([value for _, value in losses], run.history["train_loss"])

@@ -93,14 +93,11 @@ def _use() -> str:
 or in Python, where `THIS_FOLDER` is the folder of this page:
 
 ```python
-from pathlib import Path
+import linnaeus
 
-from linnaeus.bundle import load_bundle
-from linnaeus.deployment.predictor import Predictor
-
-predictor = Predictor(load_bundle(Path("THIS_FOLDER")))
-table = predictor.predict(["photo.jpg"])
-print(table)
+model = linnaeus.load("THIS_FOLDER")
+table = model.predict(["photo.jpg"], top_k=3)
+print(table.to_string())
 ```
 
 Loading runs no code from this folder. `sha256sum -c SHA256SUMS` checks that it arrived whole; loading does so too."""

@@ -40,7 +40,7 @@ from linnaeus.report.thumbnails import thumbnail_of
 from linnaeus.rundir import RunDir
 from linnaeus.training.checkpoint import Position
 from linnaeus.training.loop import Job
-from linnaeus.training.run import config_fingerprint, measure_throughput, stop_signals, train, write_tensorboard
+from linnaeus.training.run import config_fingerprint, measure_throughput, stop_signals, train
 from linnaeus.training.runtime import Runtime, describe_environment, start_runtime
 
 
@@ -115,6 +115,9 @@ def fit(
     config = _config(settings, recipe, epochs)
     runtime = start_runtime(config.runtime)
     path = out or _free_path(config.data.source)
+    for folder in (config.data.source, config.data.test):
+        if folder is not None and manifest is None and path.resolve().is_relative_to(Path(folder).resolve()):
+            raise ConfigError(f"The run would be written into the data, {folder}. Name a folder elsewhere with --out.")
     if runtime.fabric.is_global_zero:
         begin(
             lambda chosen: _config(settings, chosen, epochs),
@@ -241,8 +244,6 @@ def _judge(run: RunDir, job: Job, classifier: Classifier, position: Position, se
     seconds = {name: round(value, 2) for name, value in seconds.items()}
     evaluation = {"format": 1, **scores, "seconds": {**seconds, "total": round(sum(seconds.values()), 2)}}
     rundir.write_json(run.evaluation, evaluation)
-    if config.runtime.tensorboard:
-        write_tensorboard(run, position.history)
     environment = describe_environment(job.runtime)
     _write_bundle(run, job, classifier, scores["test"], environment)
     facts = ReportFacts(

@@ -18,6 +18,12 @@ from typing import Any
 
 from linnaeus.errors import OutputError, RunExistsError, RunNotFoundError
 
+_WRITTEN = """
+config settled plan manifest quarantine history predictions evaluation report model checkpoints tensorboard log writable
+"""
+_STEMS = frozenset(_WRITTEN.split())
+"""First words of the names of everything a run writes, temporary files included (`.config.yaml.123.part`)."""
+
 
 @dataclass(frozen=True)
 class RunDir:
@@ -106,10 +112,11 @@ def create(path: Path, *, force: bool) -> RunDir:
                 f"There is something in {path} already. Name another folder with --out, replace the run with "
                 f"--force, or go on with it: linnaeus resume {path}"
             )
-        if not (run.config.exists() or run.log.exists()):
+        foreign = sorted(item.name for item in path.iterdir() if item.name.lstrip(".").split(".")[0] not in _STEMS)
+        if foreign:
             raise RunExistsError(
-                f"{path} is not a run of Linnaeus (it has no config.yaml), so --force will not delete it. "
-                "Name another folder with --out."
+                f"{path} holds '{foreign[0]}', which no run of Linnaeus wrote, so --force will not delete the folder. "
+                "Name another one with --out."
             )
         shutil.rmtree(path)
     try:

@@ -32,9 +32,11 @@ def print_summary(run: Run, *, console: Console | None = None) -> None:
         table.add_row(words, f"{score['value']:.2%}", f"{score['low']:.2%} - {score['high']:.2%}")
     console.print()
     console.print(table)
-    per_class = sorted(test["per_class"].items(), key=lambda item: item[1]["recall"])
-    weakest = [f"{escape(name)} {scores['recall']:.0%} of {scores['support']}" for name, scores in per_class[:_WEAKEST]]
-    console.print(f"{test['num_images']:,} test images, looked at once. Lowest recall: {', '.join(weakest)}.")
+    imperfect = [item for item in test["per_class"].items() if item[1]["support"] and item[1]["recall"] < 1]
+    imperfect.sort(key=lambda item: item[1]["recall"])
+    weakest = [f"{escape(name)} {scores['recall']:.0%} of {scores['support']}" for name, scores in imperfect[:_WEAKEST]]
+    lowest = f"Lowest recall: {', '.join(weakest)}." if weakest else "Every one was right."
+    console.print(f"{test['num_images']:,} test images, looked at once. {lowest}", soft_wrap=True)
     console.print(f"Training took {seconds['train']:.0f} s, everything {seconds['total']:.0f} s.")
     console.print()
     console.print(f"Report   {escape(str(run.report))}", soft_wrap=True)

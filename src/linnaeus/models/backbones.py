@@ -11,6 +11,8 @@ from torch import nn
 from linnaeus.errors import ModelError, nearest_name
 from linnaeus.models.classifier import Classifier
 
+FORBIDDEN_OPTIONS = ("pretrained", "checkpoint", "cache_dir")
+"""How options of `timm.create_model` begin that would read other files or the network."""
 _HEAD_STD = 0.01
 
 
@@ -29,6 +31,9 @@ def timm_classifier(name: str, *, num_classes: int, image_size: int, options: di
         raise ModelError(
             f"There is no architecture '{name}'.{nearest_name(name, ['speed_cnn', 'mish_cnn', *timm_names()])}"
         )
+    for key in options:
+        if key.startswith(FORBIDDEN_OPTIONS):
+            raise ModelError(f"'{key}' would read other files or the network; networks start with random weights here.")
     backbone = _create(name, image_size, options)
     try:
         with torch.no_grad():

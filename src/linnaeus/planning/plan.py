@@ -67,9 +67,10 @@ def plan_training(config: RunConfig, fingerprint: Fingerprint, *, grey: bool) ->
         decisions.append(Decision("network", name, "the best score for the time at this size: docs/benchmarks.md"))
     else:
         decisions.append(Decision("network", config.model.name, "as the recipe says"))
-    if config.model.name == "speed_cnn" and "widths" not in config.model.options:
+    model = updates.get("model", config.model)
+    if model.name == "speed_cnn" and "widths" not in model.options:
         widths = NARROW if fingerprint.num_train < FEW_IMAGES else WIDE
-        updates["model"] = config.model.model_copy(update={"options": {**config.model.options, "widths": widths}})
+        updates["model"] = model.model_copy(update={"options": {**model.options, "widths": widths}})
         why = f"{'fewer' if widths is NARROW else 'no fewer'} than {FEW_IMAGES:,} training images"
         decisions.append(Decision("widths", ", ".join(map(str, widths)), why))
     augment, reasons = _plan_augment(config, grey=grey)
@@ -120,9 +121,10 @@ def _plan_phase(phase: PhaseConfig, fingerprint: Fingerprint, *, small: bool) ->
     num_train = fingerprint.num_train
     if phase.batch_size == "auto":
         most = _MAX_SMALL_BATCH if small else _MAX_LARGE_BATCH
-        size = max(round(num_train / _STEPS_PER_EPOCH / 8) * 8, min(_MIN_BATCH, num_train // 4), 2)
+        least = min(_MIN_BATCH, most)
+        size = max(round(num_train / _STEPS_PER_EPOCH / 8) * 8, min(least, num_train // 4), 2)
         size = updates["batch_size"] = min(most, size)
-        why = f"about {_STEPS_PER_EPOCH} steps an epoch, {most} images at most"
+        why = f"{max(1, round(num_train / size))} steps an epoch; {least} to {most} images where there are enough"
         decisions.append(Decision(f"batch size ({phase.name})", str(size), why))
     elif phase.batch_size > num_train:
         updates["batch_size"] = num_train

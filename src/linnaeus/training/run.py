@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pandas as pd
@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 from linnaeus.config import PhaseConfig, RunConfig, StopConfig, to_yaml
 from linnaeus.data.manifest import TRAIN
+from linnaeus.errors import ConfigError
 from linnaeus.models.classifier import Classifier
 from linnaeus.rundir import RunDir, write_whole
 from linnaeus.training.checkpoint import (
@@ -31,6 +32,8 @@ from linnaeus.training.checkpoint import (
 )
 from linnaeus.training.loop import Job, prepare, train_batch, train_epoch, validate
 from linnaeus.training.optim import build_optimizers
+
+Record = Callable[[dict[str, Any]], None]
 
 
 def config_fingerprint(config: RunConfig) -> str:
@@ -58,18 +61,22 @@ def train(classifier: Classifier, job: Job, run: RunDir) -> Position:
         prepare(classifier, job)
     model = fabric.setup_module(classifier)
 
-    while position.phase < len(config.phases):
-        phase = config.phases[position.phase]
-        state = TrainState(model, build_optimizers(classifier, phase), position)
-        if resumed:
-            load_checkpoint(state, run.checkpoints, config_fingerprint=fingerprint)
-            position, resumed = state.position, False
+    with ExitStack() as stack:
+        record: Record = lambda row: None  # noqa: E731
+        if config.runtime.tensorboard and fabric.is_global_zero:
+            record = stack.enter_context(tensorboard(run, position.history))
+        while position.phase < len(config.phases):
+            phase = config.phases[position.phase]
+            state = TrainState(model, build_optimizers(classifier, phase), position)
+            if resumed:
+                load_checkpoint(state, run.checkpoints, config_fingerprint=fingerprint)
+                position, resumed = state.position, False
 
-        def save(state: TrainState = state) -> None:
-            if fabric.is_global_zero:
-                save_checkpoint(state, run.checkpoints, config_fingerprint=fingerprint)
+            def save(state: TrainState = state) -> None:
+                if fabric.is_global_zero:
+                    save_checkpoint(state, run.checkpoints, config_fingerprint=fingerprint)
 
-        _train_phase(state, job, phase, run, save)
+            _train_phase(state, job, phase, run, save, record)
     fabric.barrier()
     if position.best:
         classifier.load_state_dict(load_file(run.checkpoints / position.best["file"]))
@@ -77,13 +84,16 @@ def train(classifier: Classifier, job: Job, run: RunDir) -> Position:
     return position
 
 
-def _train_phase(state: TrainState, job: Job, phase: PhaseConfig, run: RunDir, save: Callable[[], None]) -> None:
+def _train_phase(
+    state: TrainState, job: Job, phase: PhaseConfig, run: RunDir, save: Callable[[], None], record: Record
+) -> None:
     """Epochs until the phase is over; leaves the position at the start of the next phase, saved."""
     position = state.position
     assert isinstance(phase.epochs, int)
     while True:
         in_time = train_epoch(state, job, phase, save=save)
         improved = _finish_epoch(state, job, phase, run)
+        record(position.history[-1])
         over = position.epoch == phase.epochs or not in_time or _should_stop(position, phase.stop)
         if over:
             job.progress.say(_why_over(position, phase, in_time=in_time))
@@ -174,17 +184,29 @@ def _write_history(run: RunDir, position: Position) -> None:
     write_whole(run.history, lambda temporary: frame.to_csv(temporary, index=False))
 
 
-def write_tensorboard(run: RunDir, history: list[dict[str, Any]]) -> None:
-    """Write the history as TensorBoard scalars, one event file per call, replacing earlier ones."""
-    from torch.utils.tensorboard import SummaryWriter
+@contextmanager
+def tensorboard(run: RunDir, history: list[dict[str, Any]]) -> Iterator[Record]:
+    """Yield a function that adds a row of the history to a TensorBoard event file; `history` is written anew first.
 
+    Raises ConfigError if TensorBoard is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ConfigError("runtime.tensorboard needs TensorBoard: pip install 'linnaeus[tensorboard]'") from error
     for old in run.tensorboard.glob("events.*"):
         old.unlink()
     with SummaryWriter(str(run.tensorboard)) as writer:
-        for row in history:
+
+        def record(row: dict[str, Any]) -> None:
             for name, value in row.items():
                 if isinstance(value, float):
                     writer.add_scalar(name, value, row["epoch"])
+            writer.flush()
+
+        for row in history:
+            record(row)
+        yield record
 
 
 def measure_throughput(classifier: Classifier, job: Job, phase: PhaseConfig) -> float:
