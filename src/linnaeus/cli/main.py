@@ -22,6 +22,10 @@ OK, SOME_FAILED, USER_ERROR, BUG, STOPPED = 0, 1, 2, 70, 130
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("linnaeus.cli.train:train", "Train a classifier on labelled images, test it and write a report."),
     "resume": ("linnaeus.cli.resume:resume", "Go on with a run that was stopped."),
+    "inspect": (
+        "linnaeus.cli.inspect:inspect",
+        "Find what is wrong with labelled images: broken files, duplicates, leaks, shortcuts.",
+    ),
     "predict": ("linnaeus.cli.predict:predict", "Classify images with a trained model."),
     "recipes": ("linnaeus.cli.recipes:recipes", "List the recipes in the package, or show one."),
     "cache": ("linnaeus.cli.cache:cache", "List or clear the decoded images kept between runs."),

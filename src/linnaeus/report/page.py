@@ -35,23 +35,12 @@ def write_report(path: Path, facts: ReportFacts) -> None:
 
 def render_report(facts: ReportFacts) -> str:
     """The page as HTML text."""
-    environment = Environment(
-        loader=PackageLoader("linnaeus.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = make_environment()
     test: dict[str, Any] = facts.evaluation["test"]
     tiles, floor = make_tiles(test)
-    # Text of ours; the policy names its hash, so that no other script can run in the page.
-    script = environment.get_template("report.js").render()
     page = environment.get_template("report.html").render(
         title=facts.title,
-        version=__version__,
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        favicon=_favicon(environment),
+        **frame_parts(environment),
         headline=make_headline(facts),
         tiles=tiles,
         floor=floor,
@@ -69,9 +58,33 @@ def render_report(facts: ReportFacts) -> str:
         model_name=facts.config.model.name,
         seconds=[(name.replace("_", " "), duration(value)) for name, value in facts.evaluation["seconds"].items()],
     )
-    # A file name that is not Unicode would otherwise make the page impossible to write.
+    return writable(page)
+
+
+def make_environment() -> Environment:
+    """What every page of ours is rendered with: names are escaped, and a missing value is an error."""
+    return Environment(
+        loader=PackageLoader("linnaeus.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def frame_parts(environment: Environment) -> dict[str, Any]:
+    """What `frame.html` asks for, beside the blocks that a page fills."""
+    # Text of ours; the policy names its hash, so that no other script can run in the page.
+    script = environment.get_template("report.js").render()
+    favicon = environment.get_template("favicon.svg").render()
+    return {
+        "version": __version__,
+        "script": Markup(script),
+        "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        "favicon": base64.b64encode(favicon.encode()).decode(),
+    }
+
+
+def writable(page: str) -> str:
+    """The page with what is not Unicode spelt out: such a file name would make it impossible to write."""
     return page.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _favicon(environment: Environment) -> str:
-    return base64.b64encode(environment.get_template("favicon.svg").render().encode()).decode()

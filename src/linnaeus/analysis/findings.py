@@ -1,0 +1,120 @@
+"""Findings: what matters of an audit in a few sentences, the gravest first. Terminal and page begin with them."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+IMBALANCED = 3.0
+Level = Literal["serious", "look", "fine"]
+
+
+def make_findings(audit: dict[str, Any]) -> list[dict[str, str]]:
+    """Each has a `level` (serious, look or fine), `what` in a few words, a `sentence`, and the page's `section`."""
+    found = [*_leaks(audit), *_labels(audit), *_files(audit), *_shortcuts(audit), *_imbalance(audit), *_looks(audit)]
+    order = {"serious": 0, "look": 1}
+    found.sort(key=lambda finding: order[finding["level"]])
+    if not found:
+        found = [_finding("fine", "Nothing found", "Every check passed.", "data")]
+    return found
+
+
+def _finding(level: Level, what: str, sentence: str, section: str) -> dict[str, str]:
+    return {"level": level, "what": what, "sentence": sentence, "section": section}
+
+
+def _leaks(audit: dict[str, Any]) -> list[dict[str, str]]:
+    leaks, found = audit["leaks"], []
+    test, validation = leaks["test"], leaks["validation"]
+    if test["num_images"]:
+        words = f"{_images(test['num_images'], 'test image')} ({test['share']:.1%})"
+        has = "has a copy" if test["num_images"] == 1 else "have copies"
+        sentence = f"{words} {has} among the images the model learns from or is chosen by: scores look too good."
+        found.append(_finding("serious", "Leaks into the test set", sentence, "duplicates"))
+    if validation["num_images"]:
+        words = f"{_images(validation['num_images'], 'validation image')} ({validation['share']:.1%})"
+        has = "has a copy" if validation["num_images"] == 1 else "have copies"
+        sentence = f"{words} {has} in training: the choice of the best epoch is too lenient."
+        found.append(_finding("look", "Leaks into validation", sentence, "duplicates"))
+    return found
+
+
+def _labels(audit: dict[str, Any]) -> list[dict[str, str]]:
+    groups = audit["duplicates"]
+    differ = [group for group in groups if group["labels_differ"]]
+    found = []
+    if differ:
+        num = sum(len(group["members"]) for group in differ)
+        sentence = (
+            f"{_images(num, 'image')} in {_images(len(differ), 'group')} show the same picture under different labels."
+        )
+        found.append(_finding("serious", "Labels that contradict each other", sentence, "duplicates"))
+    if groups:
+        kinds = {kind: sum(group["kind"] == kind for group in groups) for kind in ("file", "pixels", "near")}
+        words = {"file": "equal files", "pixels": "equal pixels", "near": "near copies"}
+        parts = ", ".join(f"{number:,} of {words[kind]}" for kind, number in kinds.items() if number)
+        num = sum(len(group["members"]) for group in groups)
+        sentence = f"{_images(num, 'image')} in {_images(len(groups), 'group')} ({parts})."
+        found.append(_finding("look", "Duplicates", sentence, "duplicates"))
+    return found
+
+
+def _files(audit: dict[str, Any]) -> list[dict[str, str]]:
+    found = []
+    unreadable, wrong, large = audit["unreadable"], audit["wrong_extension"], audit["very_large"]
+    if unreadable:
+        kinds: dict[str, int] = {}
+        for item in unreadable:
+            kinds[item["kind"]] = kinds.get(item["kind"], 0) + 1
+        parts = ", ".join(f"{number:,} {kind}" for kind, number in sorted(kinds.items(), key=lambda kind: -kind[1]))
+        sentence = (
+            f"{_images(len(unreadable), 'image')} ({parts}), such as {unreadable[0]['id']}. Training leaves them out."
+        )
+        found.append(_finding("serious", "Unreadable", sentence, "files"))
+    if wrong:
+        one = wrong[0]
+        sentence = (
+            f"{_images(len(wrong), 'file')} of another format than the name says, such as {one['id']} "
+            f"({one['found']}). Linnaeus reads them; other programs may not."
+        )
+        found.append(_finding("look", "Wrong extensions", sentence, "files"))
+    if large:
+        one = large[0]
+        size = f"{one['width']} x {one['height']} px" if one["width"] else "too large to open"
+        sentence = f"{_images(len(large), 'image')}, such as {one['id']} ({size})."
+        found.append(_finding("look", "Suspiciously large", sentence, "files"))
+    return found
+
+
+def _shortcuts(audit: dict[str, Any]) -> list[dict[str, str]]:
+    found = []
+    for shortcut in audit["shortcuts"][:3]:
+        whom = "the class" if shortcut["label"] is None else f"'{shortcut['label']}'"
+        sentence = (
+            f"The {shortcut['property']} alone predicts {whom} for {shortcut['accuracy']:.0%} of the images "
+            f"(always answering the commonest: {shortcut['baseline']:.0%}). A model may learn that and not the picture."
+        )
+        found.append(_finding("serious", "A shortcut", sentence, "shortcuts"))
+    return found
+
+
+def _imbalance(audit: dict[str, Any]) -> list[dict[str, str]]:
+    imbalance = audit["imbalance"]
+    ratio, most, least = imbalance["ratio"], imbalance["largest"], imbalance["smallest"]
+    if ratio is not None and ratio < IMBALANCED:
+        return []
+    times = "no images" if ratio is None else f"{_images(least['num_images'], 'image')}, {ratio:.0f} times fewer"
+    sentence = f"{most['class']} has {_images(most['num_images'], 'image')}, {least['class']} {times}."
+    return [_finding("look", "Imbalance", sentence, "data")]
+
+
+def _looks(audit: dict[str, Any]) -> list[dict[str, str]]:
+    words = {"blank": "Blank", "very_dark": "Very dark", "very_blurred": "Very blurred"}
+    return [
+        _finding("look", what, f"{_images(len(audit[key]), 'image')}, such as {audit[key][0]['id']}.", "looks")
+        for key, what in words.items()
+        if audit[key]
+    ]
+
+
+def _images(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

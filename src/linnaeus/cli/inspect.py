@@ -1,0 +1,216 @@
+"""`linnaeus inspect`: what is wrong with a data set, told before an hour of training is spent on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from linnaeus.cli.bars import Bars
+from linnaeus.cli.train import parse_pixels, parse_shape, split_names
+from linnaeus.config import RunConfig, overlay, parse_config, read_recipe, settings_from
+from linnaeus.errors import DataNotFoundError, OutputError, nearest_name
+
+if TYPE_CHECKING:
+    from linnaeus.data.manifest import Manifest
+    from linnaeus.report.audit_trace import TraceView
+
+_TRACE_SAMPLE = 200
+
+
+def inspect(
+    data: str,
+    /,
+    *,
+    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
+    save: Path | None = None,
+    trace: str | None = None,
+    test: str | None = None,
+    format: str | None = None,
+    image_column: str | None = None,
+    label_columns: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    image_root: str | None = None,
+    image_shape: str | None = None,
+    classes: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    top_classes: int | None = None,
+    context: float | None = None,
+    min_box: str | None = None,
+    set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
+) -> int:
+    """Find what is wrong with labelled images: broken files, duplicates, leaks, shortcuts.
+
+    Example: linnaeus inspect photos/
+
+    Writes audit.html (for people) and audit.json (for programs). Nothing is written into the folder of the images.
+
+    Parameters
+    ----------
+    data
+        Whatever `linnaeus train` takes: folders, a table, arrays, boxes, or a built-in data set (`digits`).
+    out
+        Folder of the audit; runs/NAME-audit by default, where an earlier audit is replaced.
+    save
+        Also save the data set as one file, such as data.parquet, that `linnaeus train` and `inspect` take.
+    trace
+        Follow one image (its path, or its name in the data) through every step of its life.
+    test
+        A separate test set with the same classes.
+    format
+        Layout of the data, such as table, where it is not recognised.
+    image_column
+        Column of a table with paths or ids of images.
+    label_columns
+        Column of a table with labels, or several of 0 and 1, with commas between them.
+    image_root
+        Folder below which the images named by a table lie.
+    image_shape
+        Shape of one sample of an array, such as 300,300,3.
+    classes
+        Keep only these, with commas between them.
+    top_classes
+        Keep only so many of the most frequent classes.
+    context
+        Widen boxes to each side by this share, such as 0.2.
+    min_box
+        Drop boxes with a side shorter than this, such as 4px.
+    set_
+        Any other setting that `linnaeus train` takes, as section.field=value; `--trace` follows them.
+    """
+    given = {
+        "test": test,
+        "format": format,
+        "image_column": image_column,
+        "label_columns": split_names(label_columns),
+        "image_root": image_root,
+        "image_shape": None if image_shape is None else parse_shape(image_shape),
+        "classes": split_names(classes),
+        "top_classes": top_classes,
+        "context": context,
+        "min_box_px": None if min_box is None else parse_pixels(min_box),
+    }
+    page = {"data": {"source": data} | {name: value for name, value in given.items() if value is not None}}
+    settings = overlay(page, settings_from(set_))
+    config = parse_config(settings, where="the settings")
+    out = _out_folder(config, out)
+
+    from linnaeus.analysis.audit import audit  # takes seconds: scikit-learn, torch
+    from linnaeus.data.health import examine
+    from linnaeus.planning.intake import read_manifest
+    from linnaeus.report.audit_page import AuditFacts, write_audit_page
+    from linnaeus.report.thumbnails import thumbnail_of
+    from linnaeus.rundir import write_json
+
+    bars = Bars()
+    manifest = read_manifest(config.data)
+    followed = None if trace is None else _trace(manifest, trace, settings)
+    found = audit(manifest, examine(manifest, progress=bars), seed=config.seed, progress=bars)
+    found = {"format": found["format"], "source": data, **found}
+    title = Path(data).name or data
+    write_json(out / "audit.json", found)
+    write_audit_page(out / "audit.html", AuditFacts(title, found, thumbnail_of(manifest), followed))
+    if save is not None:
+        manifest.save(save)
+    _print(found, bars, title=title, followed=followed)
+    bars.say(f"\nPage     {out / 'audit.html'}\nAudit    {out / 'audit.json'}")
+    if save is not None:
+        bars.say(f"Saved    {save}; train on it with: linnaeus train {save}")
+    return 0
+
+
+def _out_folder(config: RunConfig, out: Path | None) -> Path:
+    """Where the audit goes; raises OutputError for a folder that holds the user's images."""
+    source = Path(config.data.source).expanduser()
+    path = out or Path("runs") / f"{source.resolve().stem if source.is_file() else source.resolve().name}-audit"
+    place = path.resolve()
+    for name in (config.data.source, config.data.test):
+        folder = Path(name).expanduser().resolve() if name else None
+        if folder is not None and folder.is_dir() and (place == folder or folder in place.parents):
+            raise OutputError(
+                f"{path} is inside the data {folder}, which is never written to. Name another with --out."
+            )
+    return path
+
+
+def _print(audit: Mapping[str, Any], bars: Bars, *, title: str, followed: TraceView | None) -> None:
+    """The audit in a screen: splits, classes, findings, and the traced image."""
+    counts = audit["counts"]
+    splits = ", ".join(f"{sum(row.values()):,} {name}" for name, row in counts.items())
+    bars.say(f"\n{title}: {audit['num_images']:,} images of {len(audit['classes'])} classes ({splits})")
+    totals = {name: sum(row[name] for row in counts.values()) for name in audit["classes"]}
+    most = max([1, *totals.values()])
+    order = sorted(totals, key=lambda name: -totals[name])
+    shown = order if len(order) <= 14 else [*order[:10], *order[-3:]]
+    width = min(24, max(map(len, shown)))
+    for position, name in enumerate(shown):
+        if len(order) > 14 and position == 10:
+            bars.say(f"  {'...':{width}}  {len(order) - 13} more")
+        bar = "█" * max(round(24 * totals[name] / most), int(totals[name] > 0))
+        bars.say(f"  {name[:width]:{width}} {totals[name]:>8,}  {bar}")
+    sizes = audit["sizes"]
+    if sizes["width"]:
+        median = f"{sizes['width']['median']:.0f} x {sizes['height']['median']:.0f} px (median)"
+        formats = ", ".join(f"{number:,} {name}" for name, number in audit["formats"].items())
+        bars.say(f"Sizes: {median}, {sizes['num_different']:,} different{f'; {formats}' if formats else ''}")
+    if audit["skipped"]:
+        bars.say("Skipped: " + ", ".join(f"{number:,} {why}" for why, number in audit["skipped"].items()))
+    for note in audit["notes"]:
+        bars.say(note)
+    bars.say("")
+    signs = {"serious": "!!", "look": " !", "fine": "ok"}
+    for finding in audit["findings"]:
+        bars.say(f"{signs[finding['level']]} {finding['what']}: {finding['sentence']}")
+    if followed is not None:
+        bars.say(f"\n{followed.id} ({followed.labels})")
+        for step in followed.steps:
+            bars.say(f"  {step.name:<10}  {step.shape:<18} {step.dtype:<9} {step.range:<16} {step.what}")
+
+
+def _trace(manifest: Manifest, name: str, settings: Mapping[str, Any]) -> TraceView:
+    """Follow one image as training with these settings would treat it."""
+    import tempfile
+
+    import numpy as np
+
+    from linnaeus.analysis.duplicate_groups import labels_of
+    from linnaeus.analysis.trace import trace_image
+    from linnaeus.data.cache import open_cache
+    from linnaeus.data.image_spec import spec_from_config
+    from linnaeus.data.manifest import TRAIN, UNASSIGNED
+    from linnaeus.data.statistics import channel_statistics, is_grey, sample_rows
+    from linnaeus.planning.fingerprint import take_fingerprint
+    from linnaeus.planning.plan import choose_recipe, plan_image, plan_training
+    from linnaeus.report.audit_trace import view_of
+
+    row = _row_of(manifest, name)
+    trained = manifest.with_splits(np.where(manifest.splits == UNASSIGNED, TRAIN, manifest.splits))
+    fingerprint = take_fingerprint(trained)
+    recipe = choose_recipe(fingerprint)[0]
+    config = parse_config(overlay(read_recipe(recipe), settings), where=f"recipe {recipe} and the settings")
+    config, _ = plan_image(config, fingerprint)
+    spec = spec_from_config(config.image)
+    sample = trained.take(sample_rows(trained.rows(TRAIN), most=_TRACE_SAMPLE))
+    with tempfile.TemporaryDirectory(prefix="linnaeus-trace-") as folder:
+        cache = open_cache(sample, spec, folder=Path(folder))
+        rows = np.flatnonzero(cache.readable)
+        config, _ = plan_training(config, fingerprint, grey=is_grey(cache.pixels, rows))
+        if config.image.normalize == "dataset":
+            mean, std = channel_statistics(cache.pixels, rows)
+            spec = spec_from_config(config.image, mean=mean, std=std)
+    found = trace_image(manifest, row, config=config, spec=spec, labels=labels_of(manifest, row))
+    steps = [(s.name, s.what, s.shape, s.dtype, s.range, s.picture) for s in found.steps]
+    return view_of(found.id, found.labels, steps, found.augmented)
+
+
+def _row_of(manifest: Manifest, name: str) -> int:
+    """The row of an image by its id, or by the path of its file; raises DataNotFoundError with the nearest id."""
+    ids: list[str] = manifest.ids.to_pylist()
+    uris: list[str] = manifest.uris.to_pylist()
+    if name in ids:
+        return ids.index(name)
+    path = str(Path(name).expanduser().resolve())
+    if path in uris:
+        return uris.index(path)
+    hint = nearest_name(name, ids[:2000])
+    raise DataNotFoundError(f"There is no image {name} in the data. Names look like '{ids[0]}'.{hint}")
