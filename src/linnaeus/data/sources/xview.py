@@ -10,14 +10,13 @@ The GeoJSON is read feature by feature. Ids without a name (75 and 82 in the rea
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from linnaeus.data.image_files import IMAGE_EXTENSIONS
 from linnaeus.data.manifest import Manifest
 from linnaeus.data.sources.boxes import BoxCollector
 from linnaeus.data.sources.json_arrays import stream_arrays
+from linnaeus.data.sources.listing import read_text, visible_files, visible_folders, visible_images
 from linnaeus.data.sources.options import NO_OPTIONS, SourceOptions
 from linnaeus.errors import DataError, DataNotFoundError
 
@@ -37,7 +36,6 @@ XVIEW_CLASSES = {
 }
 # fmt: on
 _LABEL_LINE = re.compile(r"\s*(\d{1,9})\s*:\s*(\S.*?)\s*")
-_MAX_LABEL_BYTES = 2**20
 
 
 def recognise_xview(path: Path) -> bool:
@@ -113,27 +111,17 @@ def _locate(path: Path) -> tuple[Path, Path]:
 
 
 def _geojsons(folder: Path) -> list[Path]:
-    return sorted(file for file in _files(folder) if file.suffix.lower() == ".geojson")
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    """Files of a folder that are not hidden; archives made on a Mac bring a `._2355.tif` for every `2355.tif`."""
-    try:
-        yield from (file for file in sorted(folder.iterdir()) if not file.name.startswith(".") and file.is_file())
-    except OSError as error:
-        raise DataError(f"Cannot read the folder {folder}: {error.strerror}.") from error
+    return visible_files(folder, ".geojson")
 
 
 def _index_scenes(root: Path) -> dict[str, Path]:
     """Name -> path of the images in a folder and in the folders in it; the upper wins, then the first by name."""
     if not root.is_dir():
         raise DataNotFoundError(f"There is no folder {root} of scenes.")
-    inner = sorted(folder for folder in root.iterdir() if folder.is_dir() and not folder.name.startswith("."))
     found: dict[str, Path] = {}
-    for folder in (root, *inner):
-        for file in _files(folder):
-            if file.suffix.lower() in IMAGE_EXTENSIONS:
-                found.setdefault(file.name, file)
+    for folder in (root, *visible_folders(root)):
+        for file in visible_images(folder):
+            found.setdefault(file.name, file)
     return found
 
 
@@ -142,12 +130,10 @@ def _read_class_names(folder: Path) -> dict[int, str] | None:
 
     A file whose name speaks of labels or classes must be such a file: a wrong name for a class would go unnoticed.
     """
-    for file in _files(folder):
-        if file.suffix.lower() != ".txt" or file.stat().st_size > _MAX_LABEL_BYTES:
-            continue
+    for file in visible_files(folder, ".txt"):
         expected = "label" in file.name.lower() or "class" in file.name.lower()
         names: dict[int, str] = {}
-        for number, line in enumerate(_lines(file), 1):
+        for number, line in enumerate(read_text(file).splitlines(), 1):
             match = _LABEL_LINE.fullmatch(line)
             if match is not None:
                 names[int(match[1])] = match[2]
@@ -161,10 +147,3 @@ def _read_class_names(folder: Path) -> dict[int, str] | None:
         if names:
             return names
     return None
-
-
-def _lines(file: Path) -> list[str]:
-    try:
-        return file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
-    except OSError as error:
-        raise DataError(f"Cannot read {file}: {error.strerror}.") from error
