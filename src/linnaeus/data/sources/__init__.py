@@ -16,10 +16,13 @@ import pyarrow as pa
 
 from linnaeus.data.manifest import TEST, Manifest
 from linnaeus.data.sources.builtin import read_digits
+from linnaeus.data.sources.coco import read_coco, recognise_coco
 from linnaeus.data.sources.folder import read_class_folders, read_folder, recognise_folder
 from linnaeus.data.sources.options import NO_OPTIONS, SourceOptions
 from linnaeus.data.sources.table import read_table, recognise_table
+from linnaeus.data.sources.voc import read_voc, recognise_voc
 from linnaeus.data.sources.xview import read_xview, recognise_xview
+from linnaeus.data.sources.yolo import read_yolo, recognise_yolo
 from linnaeus.errors import ClassesError, DataError, DataNotFoundError, nearest_name
 
 
@@ -34,6 +37,9 @@ class Source:
 SOURCES: Mapping[str, Source] = {
     "table": Source(read_table, recognise_table),
     "xview": Source(read_xview, recognise_xview),
+    "coco": Source(read_coco, recognise_coco),
+    "voc": Source(read_voc, recognise_voc),
+    "yolo": Source(read_yolo, recognise_yolo),
     "folder": Source(read_folder, recognise_folder),
 }
 """Layouts by the name that `format` takes. The first that recognises a path reads it, so the particular stand before
