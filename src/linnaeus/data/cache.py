@@ -32,6 +32,7 @@ import numpy as np
 import numpy.typing as npt
 import platformdirs
 
+from linnaeus.data.array_images import file_of
 from linnaeus.data.cache_build import (
     INFO,
     PIXELS,
@@ -52,6 +53,7 @@ from linnaeus.progress import SILENT, Progress
 FORMAT = 1
 """Raised when the same files would give other pixels; caches of another format are not found any more."""
 _NAME = re.compile(r"images-[0-9a-f]{32}")
+_EXTRACTED = re.compile(r"extracted-[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,7 @@ def _file_marks(uris: list[str]) -> npt.NDArray[np.int64]:
             marks[row] = marks[row - 1]
         elif not uri.startswith(SCHEME):
             try:
-                status = os.stat(uri)  # noqa: PTH116 - a Path for each of a million files would take seconds
+                status = os.stat(file_of(uri))  # noqa: PTH116 - a Path for each of a million files would take seconds
                 marks[row] = status.st_size, status.st_mtime_ns
             except (OSError, ValueError):
                 marks[row] = -1
@@ -178,10 +180,14 @@ def list_caches(folder: Path | None = None) -> list[CacheEntry]:
 def clear_caches(folder: Path | None = None) -> int:
     """Delete all caches in `folder` (`cache_folder()` if None) except those being built; returns the bytes freed.
 
-    Nothing but caches is touched, whatever else the folder holds. A run that is reading a cache keeps its map.
+    Files extracted from archives go too. Nothing but caches is touched, whatever else the folder holds. A run that is
+    reading a cache keeps its map.
     Raises OutputError if one cannot be deleted.
     """
     freed = 0
+    for path in _extracted_paths(folder):
+        freed += _num_bytes(path)
+        shutil.rmtree(path, ignore_errors=True)
     for path in _cache_paths(folder):
         try:
             with _locked(path, None):
@@ -199,6 +205,12 @@ def clear_caches(folder: Path | None = None) -> int:
 def _cache_paths(folder: Path | None) -> list[Path]:
     root = cache_folder() if folder is None else folder
     return sorted(path for path in root.glob("images-*") if _NAME.fullmatch(path.name) and path.is_dir())
+
+
+def _extracted_paths(folder: Path | None) -> list[Path]:
+    """What was taken out of compressed archives; it is extracted again when it is needed."""
+    root = cache_folder() if folder is None else folder
+    return sorted(path for path in root.glob("extracted-*") if _EXTRACTED.fullmatch(path.name) and path.is_dir())
 
 
 def _num_bytes(path: Path) -> int:

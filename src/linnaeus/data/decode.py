@@ -31,6 +31,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
+from linnaeus.data import array_images
+from linnaeus.data.array_images import read_array_pixels
 from linnaeus.data.image_files import SIGNATURES
 from linnaeus.data.sources.builtin import SCHEME, read_builtin_pixels
 from linnaeus.errors import UnreadableImageError
@@ -58,7 +60,7 @@ def read_image(uri: str, box: Sequence[int] | None = None) -> npt.NDArray[np.uin
     """Decode what a manifest's uri names.
 
     Args:
-        uri: a file path, or `builtin://NAME/ROW`.
+        uri: a file path, `builtin://NAME/ROW`, or `array://...` for an image that lies in an array.
         box: x0, y0, x1, y1 in pixels of the upright image, to cut out; parts beyond its edges are dropped.
 
     Returns:
@@ -66,7 +68,10 @@ def read_image(uri: str, box: Sequence[int] | None = None) -> npt.NDArray[np.uin
 
     Raises UnreadableImageError naming the file and the cause.
     """
-    pixels = read_builtin_pixels(uri) if uri.startswith(SCHEME) else decode_file(Path(uri))
+    if uri.startswith(array_images.SCHEME):
+        pixels = read_array_pixels(uri)
+    else:
+        pixels = read_builtin_pixels(uri) if uri.startswith(SCHEME) else decode_file(Path(uri))
     return pixels if box is None else crop(pixels, box, uri)
 
 

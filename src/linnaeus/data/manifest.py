@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -159,33 +159,44 @@ class Manifest:
         try:
             table = pq.read_table(path)
             facts = json.loads((table.schema.metadata or {})[b"linnaeus"])
-        except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+            return _from_table(table, facts)
+        except (OSError, pa.ArrowException, KeyError, ValueError, TypeError, AttributeError, AssertionError) as error:
             raise DataError(f"{path} is not a manifest that Linnaeus wrote: {error}") from error
 
-        def column(name: str, width: int | None = None) -> np.ndarray | None:
-            if name not in table.column_names:
-                return None
-            values = table[name].combine_chunks()
-            if width is None:
-                return np.asarray(values.to_numpy(zero_copy_only=False))
-            return np.asarray(values.flatten().to_numpy(zero_copy_only=False)).reshape(-1, width)
 
-        multi = facts["task"] == "multi"
-        targets = column("target", len(facts["classes"]) if multi else None)
-        splits = column("split")
-        assert targets is not None and splits is not None
-        return Manifest(
-            ids=table["id"].combine_chunks().cast(pa.large_string()),
-            uris=table["uri"].combine_chunks().cast(pa.large_string()),
-            targets=targets,
-            splits=splits,
-            classes=tuple(facts["classes"]),
-            task=facts["task"],
-            boxes=column("box", 4),
-            groups=column("group"),
-            skipped=facts["skipped"],
-            notes=tuple(facts.get("notes", ())),
-        )
+def _from_table(table: pa.Table, facts: dict[str, Any]) -> Manifest:
+    """What `save` wrote. Raises anything if it is not whole: KeyError, ValueError, TypeError, AssertionError."""
+
+    def column(name: str, width: int | None = None) -> np.ndarray | None:
+        if name not in table.column_names:
+            return None
+        values = table[name].combine_chunks()
+        if width is None:
+            return np.asarray(values.to_numpy(zero_copy_only=False))
+        return np.asarray(values.flatten().to_numpy(zero_copy_only=False)).reshape(-1, width)
+
+    multi = facts["task"] == "multi"
+    if multi and table.num_rows and table.schema.field("target").type.list_size != len(facts["classes"]):
+        raise ValueError("the labels do not fit the classes")
+    targets = column("target", len(facts["classes"]) if multi else None)
+    splits = column("split")
+    assert targets is not None and splits is not None
+    if len(targets) and not (targets.min() >= 0 and targets.max() < (2 if multi else len(facts["classes"]))):
+        raise ValueError("a label is out of range")
+    if len(splits) and not (splits.min() >= UNASSIGNED and splits.max() <= TEST):
+        raise ValueError("a split is out of range")
+    return Manifest(
+        ids=table["id"].combine_chunks().cast(pa.large_string()),
+        uris=table["uri"].combine_chunks().cast(pa.large_string()),
+        targets=targets,
+        splits=splits,
+        classes=tuple(facts["classes"]),
+        task=facts["task"],
+        boxes=column("box", 4),
+        groups=column("group"),
+        skipped=facts["skipped"],
+        notes=tuple(facts.get("notes", ())),
+    )
 
 
 def concatenate(first: Manifest, second: Manifest) -> Manifest:

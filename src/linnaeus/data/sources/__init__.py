@@ -15,10 +15,16 @@ import numpy as np
 import pyarrow as pa
 
 from linnaeus.data.manifest import TEST, Manifest
+from linnaeus.data.sources.arrays import read_arrays, recognise_arrays
 from linnaeus.data.sources.builtin import read_digits
+from linnaeus.data.sources.cifar import read_cifar, recognise_cifar
 from linnaeus.data.sources.coco import read_coco, recognise_coco
 from linnaeus.data.sources.folder import read_class_folders, read_folder, recognise_folder
+from linnaeus.data.sources.hub import is_hub, read_hub
+from linnaeus.data.sources.idx import read_idx, recognise_idx
+from linnaeus.data.sources.label_lists import read_label_lists, recognise_label_lists
 from linnaeus.data.sources.options import NO_OPTIONS, SourceOptions
+from linnaeus.data.sources.saved import read_saved, recognise_saved
 from linnaeus.data.sources.table import read_table, recognise_table
 from linnaeus.data.sources.voc import read_voc, recognise_voc
 from linnaeus.data.sources.xview import read_xview, recognise_xview
@@ -35,8 +41,13 @@ class Source:
 
 
 SOURCES: Mapping[str, Source] = {
+    "saved": Source(read_saved, recognise_saved),
+    "cifar": Source(read_cifar, recognise_cifar),
+    "idx": Source(read_idx, recognise_idx),
+    "arrays": Source(read_arrays, recognise_arrays),
     "table": Source(read_table, recognise_table),
     "xview": Source(read_xview, recognise_xview),
+    "label_lists": Source(read_label_lists, recognise_label_lists),
     "coco": Source(read_coco, recognise_coco),
     "voc": Source(read_voc, recognise_voc),
     "yolo": Source(read_yolo, recognise_yolo),
@@ -53,7 +64,7 @@ def read_source(source: str, *, format: str | None = None, options: SourceOption
     """Read a built-in name or a path.
 
     Args:
-        source: a name in BUILTIN, or the path of a data set.
+        source: a name in BUILTIN, the path of a data set, or `torchvision:NAME` or `hf:NAME` in the network.
         format: a name in SOURCES; None finds it out.
         options: what to take instead of a guess.
 
@@ -64,6 +75,8 @@ def read_source(source: str, *, format: str | None = None, options: SourceOption
         raise DataError(f"There is no data format '{format}'.{nearest_name(format, SOURCES)} Known: {_names(SOURCES)}.")
     if format is None and source in BUILTIN:
         return choose_classes(BUILTIN[source](), options)
+    if format is None and is_hub(source):
+        return choose_classes(read_hub(source), options)
     path = _existing(source)
     return choose_classes(SOURCES[format or recognise(path)].read(path, options), options)
 
@@ -84,16 +97,20 @@ def read_test_source(
 
     Raises ClassesError naming what each side lacks, and what `read_source` raises.
     """
-    if source in BUILTIN and format is None:
-        found = BUILTIN[source]()
+    if format is None and (source in BUILTIN or is_hub(source)):
+        found = read_source(source)
     else:
         path = _existing(source)
+        all_classes = dataclasses.replace(options, classes=(), top_classes=None)
         if (format or recognise(path)) == "folder":
             found = read_class_folders(path, prefer_test=classes)
         else:
-            found = read_source(source, format=format, options=options)
+            found = read_source(source, format=format, options=all_classes)
             rows = found.rows(TEST)
             found = found.take(rows) if len(rows) else found
+    if options.classes or options.top_classes:
+        shared = tuple(name for name in classes if name in found.classes)
+        found = choose_classes(found, SourceOptions(classes=shared))
     missing = [name for name in classes if name not in found.classes]
     unknown = [name for name in found.classes if name not in classes]
     if missing or unknown:

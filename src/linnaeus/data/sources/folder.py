@@ -35,6 +35,17 @@ def recognise_folder(path: Path) -> bool:
     return path.is_dir()
 
 
+def has_class_folders(path: Path) -> bool:
+    """Whether a folder is one of class folders, whatever files lie beside these."""
+    try:
+        if _split_folders(path):
+            return True
+        folders = [name for name in _folders(path) if name.lower() not in SPLIT_NAMES]
+        return sum(_holds_an_image(path / name) for name in folders) > 1
+    except DataError:
+        return False
+
+
 def read_folder(path: Path, options: SourceOptions = NO_OPTIONS) -> Manifest:
     """Rows in the order of their sorted names; ids are paths below `path` with forward slashes.
 
@@ -188,6 +199,10 @@ def _folders(path: Path) -> list[str]:
 def _holds_only_folders(path: Path) -> bool:
     folders, files = _list(str(path), Counter())
     return bool(folders) and not any(looks_like_image(f"{path}/{name}") for name in files)
+
+
+def _holds_an_image(path: Path) -> bool:
+    return any(looks_like_image(f"{path}/{name}") for name in _list(str(path), Counter())[1])
 
 
 def _require_training_images(path: Path, found: _Found) -> None:

@@ -18,10 +18,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from linnaeus.data.image_files import looks_like_image
 from linnaeus.data.manifest import UNASSIGNED, Manifest
 from linnaeus.data.sources.file_index import AMBIGUOUS, FileIndex
-from linnaeus.data.sources.folder import SPLIT_NAMES
+from linnaeus.data.sources.folder import SPLIT_NAMES, has_class_folders
 from linnaeus.data.sources.options import NO_OPTIONS, SourceOptions
 from linnaeus.data.sources.table_columns import SPLIT_VALUES, YES, Columns, guess_columns, literal_list
 from linnaeus.data.sources.table_file import TABLE_EXTENSIONS, load_table
@@ -35,7 +34,7 @@ def recognise_table(path: Path) -> bool:
     """A table, or a folder with one (or with those of its splits) and no class folders beside it."""
     if path.is_file():
         return path.suffix.lower() in TABLE_EXTENSIONS
-    return path.is_dir() and bool(_tables_in(path)) and _num_class_folders(path) < 2
+    return path.is_dir() and bool(_tables_in(path)) and not has_class_folders(path)
 
 
 def read_table(path: Path, options: SourceOptions = NO_OPTIONS) -> Manifest:
@@ -283,18 +282,3 @@ def _tables_in(path: Path) -> list[Path]:
         )
     except OSError as error:
         raise DataError(f"Cannot read the folder {path}: {error.strerror}.") from error
-
-
-def _num_class_folders(path: Path) -> int:
-    """Folders with an image right inside, apart from those called like splits."""
-    return sum(
-        entry.is_dir() and entry.name[0] != "." and entry.name.lower() not in SPLIT_NAMES and _holds_an_image(entry)
-        for entry in path.iterdir()
-    )
-
-
-def _holds_an_image(folder: Path) -> bool:
-    try:
-        return any(looks_like_image(str(entry)) for entry in folder.iterdir() if entry.is_file())
-    except OSError:
-        return False
