@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from linnaeus.data.manifest import TEST, TRAIN, UNASSIGNED, VALIDATION, Manifest
 from linnaeus.data.sources import read_source, recognise
@@ -169,12 +170,19 @@ def test_a_name_in_another_folder_is_another_image(tmp_path: Path) -> None:
 
 def test_boxes_make_one_row_each_and_a_scene_is_a_group(tmp_path: Path) -> None:
     table = "image,xmin,ymin,xmax,ymax,class\n1,0,0,5,6,a\n1,2,2,4,4,b\n2,3,3,3,9,a\n2,0,0,9,9,a\n"
-    manifest = read_table(dataset(tmp_path, table, "1.jpg", "2.jpg"))
+    data = dataset(tmp_path, table)
+    for name in ("1", "2"):
+        Image.new("RGB", (9, 8)).save(data / f"{name}.jpg")
+    manifest = read_table(data)
     assert manifest.boxes is not None and manifest.groups is not None
-    assert manifest.boxes.tolist() == [[0, 0, 5, 6], [2, 2, 4, 4], [0, 0, 9, 9]]
+    assert manifest.boxes.tolist() == [[0, 0, 5, 6], [2, 2, 4, 4], [0, 0, 9, 8]]
+    assert [manifest.classes[k] for k in manifest.targets] == ["a", "b", "a"]
     assert manifest.groups.tolist() == [0, 0, 1]
     assert len(set(manifest.ids.to_pylist())) == 3
-    assert manifest.skipped == {"rows whose box is no box": 1}
+    assert manifest.skipped == {"boxes without area": 1}
+    wider = read_table(data, SourceOptions(context=0.5, min_box_px=3))
+    assert wider.boxes is not None
+    assert wider.boxes.tolist() == [[0, 0, 8, 8], [0, 0, 9, 8]]
 
 
 @pytest.mark.parametrize(

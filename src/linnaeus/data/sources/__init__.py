@@ -47,10 +47,10 @@ SOURCES: Mapping[str, Source] = {
     "arrays": Source(read_arrays, recognise_arrays),
     "table": Source(read_table, recognise_table),
     "xview": Source(read_xview, recognise_xview),
-    "label_lists": Source(read_label_lists, recognise_label_lists),
     "coco": Source(read_coco, recognise_coco),
     "voc": Source(read_voc, recognise_voc),
     "yolo": Source(read_yolo, recognise_yolo),
+    "label_lists": Source(read_label_lists, recognise_label_lists),
     "folder": Source(read_folder, recognise_folder),
 }
 """Layouts by the name that `format` takes. The first that recognises a path reads it, so the particular stand before

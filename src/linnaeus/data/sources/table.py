@@ -9,6 +9,7 @@ file, files without a row, rows that come twice) is counted and shown with an ex
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections import Counter
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from linnaeus.data.manifest import UNASSIGNED, Manifest
+from linnaeus.data.sources.boxes import BoxCollector
 from linnaeus.data.sources.file_index import AMBIGUOUS, FileIndex
 from linnaeus.data.sources.folder import SPLIT_NAMES, has_class_folders
 from linnaeus.data.sources.options import NO_OPTIONS, SourceOptions
@@ -60,7 +62,7 @@ def read_table(path: Path, options: SourceOptions = NO_OPTIONS) -> Manifest:
             continue
         split = SPLIT_NAMES.get(table.stem.lower(), UNASSIGNED) if len(tables) > 1 else UNASSIGNED
         parts.append(_read_rows(content, table, columns, index, split, log))
-    return _to_manifest(parts, columns, index, log)
+    return _to_manifest(parts, columns, index, log, options)
 
 
 @dataclass
@@ -91,7 +93,7 @@ class _Rows:
     labels: list[list[str]]
     splits: list[int]
     groups: list[str]
-    boxes: list[tuple[int, int, int, int]]
+    boxes: list[tuple[float, ...] | None]
     used: set[int]
 
 
@@ -117,15 +119,14 @@ def _read_rows(table: pa.Table, path: Path, columns: Columns, index: FileIndex, 
         if columns.kind == "single" and not names:
             log.add("rows without a label", here)
             continue
-        box = _box([edge[number - 1] for edge in edges], sized=columns.sized) if columns.box else (0, 0, 0, 0)
-        if box is None:
-            log.add("rows whose box is no box", here)
+        if columns.box and len(names) > 1:
+            log.add("rows with several labels for one box", here)
             continue
         rows.numbers.append(number)
         rows.uris.append(found[0])
         rows.ids.append(found[1])
         rows.labels.append(names)
-        rows.boxes.append(box)
+        rows.boxes.append(_box([edge[number - 1] for edge in edges], sized=columns.sized) if columns.box else None)
         rows.groups.append(groups[number - 1] if groups else "")
         rows.splits.append(_split(splits[number - 1], here) if splits else split)
     return rows
@@ -169,19 +170,16 @@ def _split(value: str, here: str) -> int:
         raise DataError(f"{here}: the split '{value}' is not train, validation or test.") from None
 
 
-def _box(edges: list[str], *, sized: bool) -> tuple[int, int, int, int] | None:
-    """x0, y0, x1, y1 in pixels; None for what is not four numbers, or has no area."""
+def _box(edges: list[str], *, sized: bool) -> tuple[float, ...] | None:
+    """x0, y0, x1, y1; None for what is not four numbers."""
     try:
-        x0, y0, x1, y1 = (round(float(edge)) for edge in edges)
-    except (ValueError, OverflowError):
+        x0, y0, x1, y1 = (float(edge) for edge in edges)
+    except ValueError:
         return None
-    if sized:
-        x1, y1 = x0 + x1, y0 + y1
-    inside = all(abs(edge) < 2**31 for edge in (x0, y0, x1, y1))
-    return (x0, y0, x1, y1) if inside and x1 > x0 and y1 > y0 else None
+    return (x0, y0, x0 + x1, y0 + y1) if sized else (x0, y0, x1, y1)
 
 
-def _to_manifest(parts: list[_Rows], columns: Columns, index: FileIndex, log: _Log) -> Manifest:
+def _to_manifest(parts: list[_Rows], columns: Columns, index: FileIndex, log: _Log, options: SourceOptions) -> Manifest:
     """One row per image (or box): repeated rows fall away, rows that contradict each other are told."""
     uris = [uri for part in parts for uri in part.uris]
     if not uris:
@@ -189,7 +187,7 @@ def _to_manifest(parts: list[_Rows], columns: Columns, index: FileIndex, log: _L
     labels = [names for part in parts for names in part.labels]
     boxes = [box for part in parts for box in part.boxes]
     heres = [f"row {number} of {part.table.name}" for part in parts for number in part.numbers]
-    first: dict[tuple[str, tuple[int, ...]], int] = {}
+    first: dict[tuple[str, tuple[float, ...] | None], int] = {}
     kept = []
     for row, key in enumerate(zip(uris, boxes, strict=True)):
         before = first.setdefault(key, row)
@@ -203,17 +201,17 @@ def _to_manifest(parts: list[_Rows], columns: Columns, index: FileIndex, log: _L
     if beside:
         log.counts["files without a row"] = len(beside)
         log.examples["files without a row"] = index.paths[beside[0]]
+    ids = [name for part in parts for name in part.ids]
+    groups = [name for part in parts for name in part.groups]
+    splits = np.array([split for part in parts for split in part.splits], np.int8)
+    if columns.box:
+        return _objects(kept, ids, uris, labels, boxes, splits, groups if columns.group else uris, log, options)
     classes = (
         columns.labels if columns.kind == "indicators" else tuple(_sorted({n for row in kept for n in labels[row]}))
     )
     if not classes:
         raise ClassesError(f"{log.table}: no row has a label in '{columns.labels[0]}'.")
     targets, single = _targets([labels[row] for row in kept], classes, columns)
-    ids = [name for part in parts for name in part.ids]
-    if columns.box:
-        ids = [f"{name}#{','.join(map(str, box))}" for name, box in zip(ids, boxes, strict=True)]
-    groups = [name for part in parts for name in part.groups]
-    splits = np.array([split for part in parts for split in part.splits], np.int8)
     return Manifest(
         ids=pa.array([ids[row] for row in kept], pa.large_string()),
         uris=pa.array([uris[row] for row in kept], pa.large_string()),
@@ -221,10 +219,36 @@ def _to_manifest(parts: list[_Rows], columns: Columns, index: FileIndex, log: _L
         splits=splits[kept],
         classes=classes,
         task="single" if single else "multi",
-        boxes=np.array([boxes[row] for row in kept], np.int32) if columns.box else None,
-        groups=_groups(groups if columns.group else uris, kept) if columns.group or columns.box else None,
+        groups=_groups([groups[row] for row in kept]) if columns.group else None,
         skipped=dict(log.counts),
         notes=(*log.notes, *log.sentences()),
+    )
+
+
+def _objects(
+    kept: list[int],
+    ids: list[str],
+    uris: list[str],
+    labels: list[list[str]],
+    boxes: list[tuple[float, ...] | None],
+    splits: npt.NDArray[np.int8],
+    groups: list[str],
+    log: _Log,
+    options: SourceOptions,
+) -> Manifest:
+    """A row per box, scene by scene, as the readers of detection formats make them."""
+    collector = BoxCollector(log.table)
+    group_of = {}
+    for row in kept:
+        scene = collector.scene(ids[row], Path(uris[row]), split=int(splits[row]))
+        collector.add(scene, collector.label(labels[row][0]) if labels[row] else collector.unnamed(""), boxes[row])
+        group_of[uris[row]] = groups[row] or uris[row]
+    found = collector.to_manifest(options)
+    return dataclasses.replace(
+        found,
+        groups=_groups([group_of[uri] for uri in found.uris.to_pylist()]),
+        skipped={**log.counts, **found.skipped},
+        notes=(*log.notes, *log.sentences(), *found.notes),
     )
 
 
@@ -239,9 +263,9 @@ def _targets(labels: list[list[str]], classes: tuple[str, ...], columns: Columns
     return targets, False
 
 
-def _groups(names: list[str], kept: list[int]) -> npt.NDArray[np.int64]:
+def _groups(names: list[str]) -> npt.NDArray[np.int64]:
     """A number per group; a row without a group is its own."""
-    chosen = [names[row] or f"\0{row}" for row in kept]
+    chosen = [name or f"\0{row}" for row, name in enumerate(names)]
     numbers = {name: k for k, name in enumerate(dict.fromkeys(chosen))}
     return np.fromiter((numbers[name] for name in chosen), np.int64, len(chosen))
 
