@@ -26,6 +26,7 @@ _UNCOMPRESSED, _DEFLATES = 1, (8, 32946)
 _MOST_WORTHWHILE = 0.7
 """Of a compressed scene of which more than this share is needed, all is decoded: one call instead of one per tile."""
 _XMP = 700
+_WIDTH, _HEIGHT = 256, 257
 _COMPRESSION, _PREDICTOR = 259, 317
 _STRIP_OFFSETS, _STRIP_ROWS, _STRIP_BYTES = 273, 278, 279
 _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_BYTES = 322, 323, 324, 325
@@ -47,6 +48,9 @@ def read_size(path: str) -> tuple[int, int]:
                 turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
             except Exception:  # as in decode: damaged EXIF data says nothing
                 turned = False
+            if image.format == "TIFF":  # newer versions of Pillow have turned the size already
+                tags: Any = image.tag_v2  # type: ignore[attr-defined]
+                turned = turned and (width, height) == (tags[_WIDTH], tags[_HEIGHT])
     except FileNotFoundError as error:
         raise UnreadableImageError(f"{path}: the file is missing") from error
     except Exception as error:  # Pillow's parsers raise anything on damaged headers

@@ -22,7 +22,7 @@ class Fingerprint:
     Attributes:
         num_train: training images.
         num_classes: K.
-        width, height: medians in pixels over a sample of the training images.
+        width, height: medians in pixels over a sample of the training images, or over their boxes.
         imbalance: images of the commonest class over those of the rarest, in training.
     """
 
@@ -34,10 +34,10 @@ class Fingerprint:
 
 
 def take_fingerprint(manifest: Manifest) -> Fingerprint:
-    """Look at labels, and at the sizes of up to 200 training images (their headers only)."""
+    """Look at labels, and at the sizes of boxes or of up to 200 training images (their headers only)."""
     rows = manifest.rows(TRAIN)
-    sizes = []
-    for row in sample_rows(rows, most=_MAX_SIZES):
+    sizes = [] if manifest.boxes is None else [(x1 - x0, y1 - y0) for x0, y0, x1, y1 in manifest.boxes[rows].tolist()]
+    for row in sample_rows(rows, most=_MAX_SIZES) if manifest.boxes is None else []:
         try:
             sizes.append(_image_size(manifest.uris[int(row)].as_py()))
         except (UnreadableImageError, OSError, ValueError, SyntaxError):
