@@ -15,10 +15,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 import torch
 
 from linnaeus import rundir
+from linnaeus.analysis.copies import describe_copies, find_copies
 from linnaeus.bundle import Bundle, load_bundle, save_bundle
 from linnaeus.config import RunConfig, overlay, parse_config, read_page, read_recipe, to_yaml
 from linnaeus.data.cache import CachedImages, open_cache
@@ -182,6 +185,11 @@ def begin(
         if cache.problems:
             intake.write_quarantine(run.quarantine, found, cache)
             progress.say(f"{len(cache.problems):,} images cannot be read and are left out: {run.quarantine}")
+        copies = find_copies(cache, source_px=min(fingerprint.width, fingerprint.height))
+        found = intake.keep_together(found, copies, cache, config.data, seed=config.seed, original=brought)
+        for line in describe_copies(copies, found):
+            progress.say(line)
+        leaked = found.ids.take(pa.array(copies.leaked(found))).to_pylist()
         train_rows = found.rows(TRAIN)
         if config.image.normalize == "dataset":
             mean, std = channel_statistics(cache.pixels, train_rows)
@@ -192,7 +200,7 @@ def begin(
         if config.time_limit_seconds is not None:
             config, decision = _fit_time_limit(config, _job(config, found, cache, spec, runtime), classifier)
             decisions.append(decision)
-        _write_beginning(run, config, found, spec, cache, decisions)
+        _write_beginning(run, config, found, spec, cache, decisions, leaked)
     except BaseException:
         shutil.rmtree(run.path, ignore_errors=True)
         raise
@@ -231,15 +239,11 @@ def _judge(run: RunDir, job: Job, classifier: Classifier, position: Position, se
     config, clock = job.config, time.perf_counter()
     predictions = _predict_held_out(classifier, job)
     predictions.save(run.predictions)
-    scores = {
-        SPLITS[split]: evaluate_predictions(
-            predictions.of_split(split),
-            confidence=config.evaluate.confidence,
-            bootstrap_samples=config.evaluate.bootstrap_samples,
-            seed=config.seed,
-        )
-        for split in (TEST, VALIDATION)
-    }
+    scores = {SPLITS[split]: _score(predictions.of_split(split), config) for split in (TEST, VALIDATION)}
+    test = predictions.of_split(TEST)
+    unseen = np.flatnonzero(~np.isin(test.ids.to_pylist(), settled.get("leaked_test_ids", [])))
+    if 0 < len(unseen) < len(test):
+        scores["test_without_duplicates"] = _score(test.take(unseen), config)
     seconds = {"prepare": settled["seconds"], "train": position.seconds, "evaluate": time.perf_counter() - clock}
     seconds = {name: round(value, 2) for name, value in seconds.items()}
     evaluation = {"format": 1, **scores, "seconds": {**seconds, "total": round(sum(seconds.values()), 2)}}
@@ -261,6 +265,15 @@ def _judge(run: RunDir, job: Job, classifier: Classifier, position: Position, se
         kept_epoch=position.best.get("epoch"),
     )
     write_report(run.report, facts)
+
+
+def _score(predictions: Predictions, config: RunConfig) -> dict[str, Any]:
+    return evaluate_predictions(
+        predictions,
+        confidence=config.evaluate.confidence,
+        bootstrap_samples=config.evaluate.bootstrap_samples,
+        seed=config.seed,
+    )
 
 
 def _config(settings: Mapping[str, Any], recipe: str | None, epochs: int | None) -> RunConfig:
@@ -329,6 +342,7 @@ def _write_beginning(
     spec: ImageSpec,
     cache: CachedImages,
     decisions: list[Decision],
+    leaked: list[str],
 ) -> None:
     manifest.save(run.manifest)
     rundir.write_text(run.plan, plan_page(decisions))
@@ -336,6 +350,7 @@ def _write_beginning(
         "image_spec": spec.to_dict(),
         "cache": cache.path.name,
         "decisions": [asdict(decision) for decision in decisions],
+        "leaked_test_ids": leaked,
         "seconds": 0.0,
     }
     rundir.write_json(run.settled, facts)

@@ -12,8 +12,8 @@ from linnaeus.data.health import Health
 from linnaeus.data.manifest import SPLITS, TEST, UNASSIGNED, VALIDATION, Manifest
 from linnaeus.progress import SILENT, Progress
 
-LEAST_PX = 16
-"""Smaller images have too few pixels to tell a copy from a likeness; only equal ones count there."""
+LEAST_PX = 32
+"""Smaller images (digits, icons) have too few pixels to tell a copy from a likeness; only equal ones count there."""
 
 _Rows = npt.NDArray[np.int64]
 

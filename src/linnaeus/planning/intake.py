@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 
+from linnaeus.analysis.copies import Copies
 from linnaeus.config import DataConfig
 from linnaeus.data.cache import CachedImages
-from linnaeus.data.manifest import SPLITS, TEST, UNASSIGNED, Manifest, concatenate
+from linnaeus.data.manifest import SPLITS, TEST, TRAIN, UNASSIGNED, Manifest, concatenate
 from linnaeus.data.sources import read_source, read_test_source
 from linnaeus.data.sources.options import SourceOptions
 from linnaeus.data.split import assign_splits
-from linnaeus.errors import NoImagesError, SplitError
+from linnaeus.errors import ClassesError, NoImagesError, SplitError
 from linnaeus.rundir import write_whole
 
 
@@ -81,6 +83,29 @@ def set_aside_unreadable(
         )
     rows = np.flatnonzero(cache.readable)
     divided = divide(original.take(rows), config, seed=seed)
+    splits = np.full(len(manifest), UNASSIGNED, np.int8)
+    splits[rows] = divided.splits
+    return manifest.with_splits(splits)
+
+
+def keep_together(
+    manifest: Manifest, copies: Copies, cache: CachedImages, config: DataConfig, *, seed: int, original: Manifest
+) -> Manifest:
+    """The same rows, divided again with copies in one split if the division made here had parted any.
+
+    `original` is the manifest with only the splits that the data brought; those stay. Where whole groups of copies
+    cannot be divided (a class that is nothing but copies), the division stays as it is.
+    """
+    ours = np.isin(original.splits, (TRAIN, UNASSIGNED)) & cache.readable
+    parted = any(len(np.unique(manifest.splits[group[ours[group]]])) > 1 for group in copies.groups)
+    if not parted:
+        return manifest
+    rows = np.flatnonzero(cache.readable)
+    grouped = dataclasses.replace(original, groups=copies.groups_with(original.groups))
+    try:
+        divided = divide(grouped.take(rows), config, seed=seed)
+    except (SplitError, ClassesError):
+        return manifest
     splits = np.full(len(manifest), UNASSIGNED, np.int8)
     splits[rows] = divided.splits
     return manifest.with_splits(splits)
