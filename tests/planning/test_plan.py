@@ -102,7 +102,7 @@ def test_fewer_images_are_shown_more_often() -> None:
     for small in (True, False):
         epochs = [default_epochs(n, small=small) for n in (10, 1_000, 10_000, 10**6)]
         assert epochs == sorted(epochs, reverse=True)
-        assert epochs[-1] == (7 if small else 10)
+        assert epochs[-1] == 10
 
 
 def test_the_plan_page_is_a_table_that_survives_odd_names() -> None:
