@@ -17,38 +17,26 @@ LUMA = (0.2989, 0.587, 0.114)
 _I, _Q = (0.596, -0.274, -0.322), (0.211, -0.523, 0.312)  # the chrominance axes of NTSC's YIQ
 
 
-def mean_grey(images: torch.Tensor) -> torch.Tensor:
-    """float32 [B]: mean over each image, float [B, 3, H, W], of its grey value."""
-    luma = torch.tensor(LUMA, device=images.device)
-    return (images.mean(dim=(2, 3)) * luma).sum(1)
-
-
 def colour_matrix(
-    *,
-    brightness: torch.Tensor,
-    contrast: torch.Tensor,
-    saturation: torch.Tensor,
-    hue_turns: torch.Tensor,
-    mean_grey: torch.Tensor,
+    *, brightness: torch.Tensor, contrast: torch.Tensor, saturation: torch.Tensor, hue_turns: torch.Tensor
 ) -> torch.Tensor:
-    """float32 [B, 3, 4]: (r, g, b, 1) -> (r, g, b), first brightness, then contrast, saturation and hue.
+    """float32 [B, 3, 4]: (r, g, b, mean grey of the image) -> (r, g, b).
+
+    First brightness, then contrast, which pulls away from the mean grey, then saturation and hue.
 
     Args:
         brightness, contrast, saturation: float [B], factors; 1 changes nothing.
         hue_turns: float [B], in full turns, red towards yellow; 0 and 1 change nothing.
-        mean_grey: float [B], of the images as they are; contrast pulls away from it.
     """
-    device = brightness.device
-    luma = torch.tensor(LUMA, device=device)
-    # saturate(x) = s x + (1 - s) grey(x), as a matrix acting on colours; H turns the result.
-    saturate = saturation[:, None, None] * torch.eye(3, device=device)
+    luma = torch.tensor(LUMA, device=brightness.device)
+    # saturate(x) = s x + (1 - s) grey(x), as a matrix acting on colours; hue turns the result.
+    saturate = saturation[:, None, None] * torch.eye(3, device=luma.device)
     saturate = saturate + (1 - saturation)[:, None, None] * luma.expand(3, 3)
-    turn = _hue_matrix(hue_turns)
-    colour = (turn[..., None] * saturate[:, None]).sum(2)
-    # contrast(b x) = c b x + (1 - c) b grey(mean): the mean of the brightened image is b times the mean.
+    colour = (_hue_matrix(hue_turns)[..., None] * saturate[:, None]).sum(2)
+    # contrast(b x) = c b x + (1 - c) b mean: the mean of the brightened image is b times the mean.
     linear = colour * (contrast * brightness)[:, None, None]
-    pivot = ((1 - contrast) * brightness * mean_grey)[:, None, None]
-    return torch.cat([linear, colour.sum(2, keepdim=True) * pivot], dim=2)
+    of_mean = colour.sum(2, keepdim=True) * ((1 - contrast) * brightness)[:, None, None]
+    return torch.cat([linear, of_mean], dim=2)
 
 
 def apply_colour(images: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
@@ -59,9 +47,15 @@ def apply_colour(images: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
     """
     weights = matrix[..., None, None]
     result = images[:, 0:1] * weights[:, :, 0]
-    result.add_(weights[:, :, 3])
+    result.add_(weights[:, :, 3] * mean_grey(images)[:, None, None, None])
     result.addcmul_(images[:, 1:2], weights[:, :, 1])
     return result.addcmul_(images[:, 2:3], weights[:, :, 2])
+
+
+def mean_grey(images: torch.Tensor) -> torch.Tensor:
+    """float32 [B]: mean over each image, float [B, 3, H, W], of its grey value."""
+    means = images.mean(dim=(2, 3))
+    return means[:, 0] * LUMA[0] + means[:, 1] * LUMA[1] + means[:, 2] * LUMA[2]
 
 
 def _hue_matrix(turns: torch.Tensor) -> torch.Tensor:

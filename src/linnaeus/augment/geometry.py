@@ -46,32 +46,31 @@ def inverse_affine(
     return torch.cat([linear, origin], dim=2)
 
 
-def warp(images: torch.Tensor, inverse: torch.Tensor, *, fill: Fill) -> torch.Tensor:
-    """Resample each image bilinearly through its map.
+def axis_terms(inverse: torch.Tensor, *, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The map as a term of the column, float32 [B, 2, 1, W], and one of the row, float32 [B, 2, H, 1].
 
-    Args:
-        images: float32 [B, C, H, W], any layout.
-        inverse: float32 [B, 2, 3] of `inverse_affine`.
-        fill: what lies beyond the edge: "zeros", the last pixel repeated ("border"), or a "reflection".
-
-    Returns float32 [B, C, H, W] with planes of channels. A result of pixels 0-1 is 0-1 up to rounding.
-    """
-    height, width = images.shape[-2:]
-    grid = sampling_grid(inverse, height=height, width=width)
-    return F.grid_sample(images, grid, mode="bilinear", padding_mode=fill, align_corners=False)
-
-
-def sampling_grid(inverse: torch.Tensor, *, height: int, width: int) -> torch.Tensor:
-    """float32 [B, H, W, 2] for grid_sample, whose coordinates run from -1 to 1 between the outer edges of the image.
-
-    The same as F.affine_grid of the rescaled map, and merely faster: an affine map is a sum of a function of the column
-    and a function of the row, and grid_sample reads whole planes of x and y best (both together take a third off).
+    Their sum is where each pixel of the result looks: (x, y) in grid_sample's coordinates, -1 to 1 between the outer
+    edges of the image. The same as F.affine_grid of the rescaled map, and merely faster: one addition per
+    pixel, and planes of x and y, which grid_sample reads best.
     """
     device = inverse.device
     x = torch.arange(width, device=device) - (width - 1) / 2
     y = torch.arange(height, device=device) - (height - 1) / 2
-    to_unit = torch.tensor([2 / width, 2 / height], device=device)[:, None, None]
-    per_pixel = inverse[..., None] * to_unit
-    of_column = (per_pixel[:, :, 0] * x)[:, :, None, :]
-    of_row = (per_pixel[:, :, 1] * y + per_pixel[:, :, 2])[:, :, :, None]
-    return (of_row + of_column).permute(0, 2, 3, 1)
+    per_pixel = inverse * torch.tensor([2 / width, 2 / height], device=device)[:, None]
+    of_column = (per_pixel[:, :, 0:1] * x)[:, :, None, :]
+    of_row = (per_pixel[:, :, 1:2] * y + per_pixel[:, :, 2:3])[:, :, :, None]
+    return of_column, of_row
+
+
+def warp(images: torch.Tensor, of_column: torch.Tensor, of_row: torch.Tensor, *, fill: Fill) -> torch.Tensor:
+    """Resample each image bilinearly through its map.
+
+    Args:
+        images: float32 [B, C, H, W], any layout.
+        of_column, of_row: the maps, from `axis_terms`.
+        fill: what lies beyond the edge: "zeros", the last pixel repeated ("border"), or a "reflection".
+
+    Returns float32 [B, C, H, W] with planes of channels. A result of pixels 0-1 is 0-1 up to rounding.
+    """
+    grid = (of_column + of_row).permute(0, 2, 3, 1)
+    return F.grid_sample(images, grid, mode="bilinear", padding_mode=fill, align_corners=False)

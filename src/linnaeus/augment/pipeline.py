@@ -67,8 +67,8 @@ def augment_batch(
             images = crop.flip_images(images, mirrored=mirrored, upended=upended)
 
         maps = _draw_maps(images, config, mirrored, upended, generator) if resampled else None
-        factors = _draw_colours(num, config, generator, device)
-        result = _resample_and_colour(images, maps, factors, config.fill)
+        colours = _draw_colours(num, config, generator, device)
+        result = _resample_and_colour(images, maps, colours, config.fill)
         if config.noise:
             result = noise.add_noise(result, deviation=config.noise, generator=generator)
         if config.erase:
@@ -102,44 +102,36 @@ def _draw_maps(
 def _draw_colours(
     num: int, config: AugmentConfig, generator: torch.Generator, device: torch.device
 ) -> torch.Tensor | None:
-    """float32 [B, 4]: brightness, contrast and saturation factors and turns of hue; None if none is asked for."""
+    """float32 [B, 3, 4]: a colour matrix for each image; None if none is asked for."""
     largest = (config.brightness, config.contrast, config.saturation, config.hue)
     if not any(largest):
         return None
     middles = (1.0, 1.0, 1.0, 0.0)
-    columns = [
+    brightness, contrast, saturation, hue_turns = (
         uniform(num, middle - amount, middle + amount, generator=generator, device=device)
         for middle, amount in zip(middles, largest, strict=True)
-    ]
-    return torch.stack(columns, dim=1)
+    )
+    return colour.colour_matrix(brightness=brightness, contrast=contrast, saturation=saturation, hue_turns=hue_turns)
 
 
 def _resample_and_colour(
-    images: torch.Tensor, maps: torch.Tensor | None, factors: torch.Tensor | None, fill: geometry.Fill
+    images: torch.Tensor, maps: torch.Tensor | None, colours: torch.Tensor | None, fill: geometry.Fill
 ) -> torch.Tensor:
     """uint8 [B, 3, H, W] -> float32 [B, 3, H, W], 0-1, channels-last, chunk by chunk."""
-    num = len(images)
+    num, _, height, width = images.shape
     result = torch.empty(images.shape, device=images.device, memory_format=torch.channels_last)
+    terms = None if maps is None else geometry.axis_terms(maps, height=height, width=width)
     step = max(num, 1)
     if images.device.type == "cpu":
         step = torch.get_num_threads() * max(1, CHUNK_BYTES // (4 * math.prod(images.shape[1:])))
     for start in range(0, num, step):
         chunk = slice(start, start + step)
         shown = result[chunk].copy_(images[chunk]).div_(255.0)
-        if maps is None and factors is None:
+        if terms is None and colours is None:
             continue
-        floats = shown if maps is None else geometry.warp(shown, maps[chunk], fill=fill)
-        if factors is not None:
-            floats = floats.contiguous()
-            brightness, contrast, saturation, hue_turns = factors[chunk].unbind(1)
-            matrix = colour.colour_matrix(
-                brightness=brightness,
-                contrast=contrast,
-                saturation=saturation,
-                hue_turns=hue_turns,
-                mean_grey=colour.mean_grey(floats),
-            )
-            floats = colour.apply_colour(floats, matrix)
+        floats = shown if terms is None else geometry.warp(shown, terms[0][chunk], terms[1][chunk], fill=fill)
+        if colours is not None:
+            floats = colour.apply_colour(floats.contiguous(), colours[chunk])
         shown.copy_(floats.clamp_(0.0, 1.0))
     return result
 
