@@ -137,8 +137,8 @@ def _plan_phase(phase: PhaseConfig, fingerprint: Fingerprint, *, small: bool) ->
 
 
 def default_epochs(num_train: int, *, small: bool) -> int:
-    """Few images are shown more often: between 10 and 30 epochs at small sizes, 10 and 60 at large ones."""
-    shown, least, most = (570_000, 10, 30) if small else (150_000, 10, 60)
+    """Few images are shown more often: between 10 and 20 epochs at small sizes, 10 and 60 at large ones."""
+    shown, least, most = (570_000, 10, 20) if small else (150_000, 10, 60)
     return max(least, min(most, round(shown / num_train)))
 
 
