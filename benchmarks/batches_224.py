@@ -138,6 +138,8 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
+    if arguments.data is None and "LINNAEUS_DATA" not in os.environ:
+        parser.error("set LINNAEUS_DATA, or name a folder of class folders with --data")
     data = arguments.data or Path(os.environ["LINNAEUS_DATA"]) / "clothing" / "train"
 
     manifest = read_source(str(data))

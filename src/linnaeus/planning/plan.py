@@ -13,8 +13,9 @@ from linnaeus.config import AugmentConfig, PhaseConfig, RunConfig
 from linnaeus.planning.fingerprint import Fingerprint
 
 SMALL_PX = 64
-LARGE_PX = 128
+LARGE_PX = 64
 MIN_PX = 16
+NETWORK = "speed_cnn"
 FEW_IMAGES = 10_000
 NARROW, WIDE = [64, 128, 128], [64, 256, 256]
 _MAX_SMALL_BATCH, _MAX_LARGE_BATCH, _MIN_BATCH = 500, 64, 128
@@ -62,9 +63,8 @@ def plan_training(config: RunConfig, fingerprint: Fingerprint, *, grey: bool) ->
     decisions: list[Decision] = []
     updates: dict[str, Any] = {}
     if config.model.name == "auto":
-        name = "speed_cnn" if config.image.size <= SMALL_PX else LARGE_MODEL
-        updates["model"] = config.model.model_copy(update={"name": name})
-        decisions.append(Decision("network", name, "the best score for the time at this size: docs/benchmarks.md"))
+        updates["model"] = config.model.model_copy(update={"name": NETWORK})
+        decisions.append(Decision("network", NETWORK, "the best score for the time: docs/benchmarks.md"))
     else:
         decisions.append(Decision("network", config.model.name, "as the recipe says"))
     model = updates.get("model", config.model)
@@ -92,9 +92,6 @@ def plan_training(config: RunConfig, fingerprint: Fingerprint, *, grey: bool) ->
         why = f"the commonest has {fingerprint.imbalance:.0f} times the images of the rarest: look at balanced accuracy"
         decisions.append(Decision("imbalance", "every image counts the same", why))
     return config.model_copy(update=updates), decisions
-
-
-LARGE_MODEL = "resnet18"
 
 
 def _plan_augment(config: RunConfig, *, grey: bool) -> tuple[AugmentConfig, list[Decision]]:
