@@ -110,8 +110,9 @@ def ours(store: ImageStore, num_images: int, num_classes: int, batch_size: int) 
                 rows=batch.rows,
                 seed=0,
                 generator=generator,
+                normalize=SPEC.normalize,
             )
-            yield SPEC.normalize(images).contiguous(memory_format=torch.channels_last)
+            yield images
 
     return batches
 
@@ -138,6 +139,8 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
+    if arguments.data is None and "LINNAEUS_DATA" not in os.environ:
+        parser.error("set LINNAEUS_DATA, or name a folder of class folders with --data")
     if arguments.data is None and "LINNAEUS_DATA" not in os.environ:
         parser.error("set LINNAEUS_DATA, or name a folder of class folders with --data")
     data = arguments.data or Path(os.environ["LINNAEUS_DATA"]) / "clothing" / "train"

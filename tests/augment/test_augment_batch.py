@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from linnaeus.augment import augment_batch, pipeline
 from linnaeus.config import AugmentConfig
+from linnaeus.data.image_spec import ImageSpec
 from linnaeus.errors import ConfigError
 
 EVERYTHING: dict[str, Any] = {
@@ -40,7 +41,13 @@ def _batch(num: int = 6, height: int = 12, width: int = 16) -> tuple[torch.Tenso
 
 
 def _augment(
-    images: torch.Tensor, targets: torch.Tensor, *, state: int = 0, epoch: int = 0, **settings: Any
+    images: torch.Tensor,
+    targets: torch.Tensor,
+    *,
+    state: int = 0,
+    epoch: int = 0,
+    normalize: pipeline.Normalize | None = None,
+    **settings: Any,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     return augment_batch(
         images,
@@ -51,6 +58,7 @@ def _augment(
         rows=torch.arange(len(images)),
         seed=0,
         generator=torch.Generator().manual_seed(state),
+        normalize=normalize,
     )
 
 
@@ -90,6 +98,20 @@ def test_shape_dtype_layout_and_range_hold_whatever_is_asked_for(
     else:
         assert torch.equal(soft, targets)
     assert torch.equal(images, kept)
+
+
+@settings(max_examples=40, deadline=None)
+@given(asked=st.sets(st.sampled_from(sorted(EVERYTHING))), state=st.integers(0, 2**31))
+def test_normalizing_on_the_way_equals_normalizing_afterwards(asked: set[str], state: int) -> None:
+    images, targets = _batch()
+    spec = ImageSpec(12, 16, mean=(0.2, 0.4, 0.5), std=(0.25, 0.3, 0.2))
+    settings_ = {name: EVERYTHING[name] for name in asked}
+    plain, soft = _augment(images, targets, state=state, **settings_)
+    found, found_soft = _augment(images, targets, state=state, normalize=spec.normalize, **settings_)
+    torch.testing.assert_close(found, spec.normalize(plain), rtol=0, atol=1e-5)
+    assert found.is_contiguous(memory_format=torch.channels_last) and torch.equal(found_soft, soft)
+    if not asked & {"mixup", "cutmix"}:
+        assert torch.equal(found, spec.normalize(plain))
 
 
 @pytest.mark.parametrize("name", sorted(EVERYTHING))

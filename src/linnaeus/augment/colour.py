@@ -40,14 +40,14 @@ def colour_matrix(
 
 
 def apply_colour(images: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
-    """float32 [B, 3, H, W], fastest as planes of channels, through float32 [B, 3, 4]; not clamped.
-
-    Elementwise on purpose: a matrix product would be as fast, but would follow the precision that training may have
-    lowered (TF32, bfloat16).
-    """
+    """float32 [B, 3, H, W], fastest as planes of channels, through float32 [B, 3, 4]; not clamped."""
+    constant = matrix[:, :, 3] * mean_grey(images)[:, None]
+    if images.device.type == "cpu":
+        return torch.baddbmm(constant[:, :, None], matrix[:, :, :3], images.flatten(2)).view_as(images)
+    # The same one term at a time: elsewhere training may have lowered the precision of matrix products (TF32).
     weights = matrix[..., None, None]
     result = images[:, 0:1] * weights[:, :, 0]
-    result.add_(weights[:, :, 3] * mean_grey(images)[:, None, None, None])
+    result.add_(constant[:, :, None, None])
     result.addcmul_(images[:, 1:2], weights[:, :, 1])
     return result.addcmul_(images[:, 2:3], weights[:, :, 2])
 

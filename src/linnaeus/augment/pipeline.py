@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 
@@ -14,6 +15,8 @@ from linnaeus.errors import ConfigError
 CHUNK_BYTES = 2**20
 """On a processor, so many bytes of floats per thread are taken through geometry and colour at a time: what one core's
 own cache holds. Changes the speed (about twofold at 224 pixels), never the result."""
+
+Normalize = Callable[[torch.Tensor], torch.Tensor]
 
 
 @torch.no_grad()
@@ -27,6 +30,7 @@ def augment_batch(
     rows: torch.Tensor,
     seed: int,
     generator: torch.Generator,
+    normalize: Normalize | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Change every image of a batch at random, as the configuration asks.
 
@@ -38,10 +42,12 @@ def augment_batch(
         epoch, rows, seed: number of the epoch, row numbers int64 [B] and the run's seed; with them alternating flips
             are settled, nothing else.
         generator: where every other random number comes from, on any device.
+        normalize: `ImageSpec.normalize`, to have it done here, where pixels are still at hand; merely faster than
+            normalizing what is returned.
 
-    Returns images float32 [B, 3, H, W], 0-1, channels-last, and the targets as they were or, with mixup or CutMix, soft
-    targets float32 [B, K]. With nothing asked for the images are `images.float() / 255` exactly. Computed in float32
-    under autocast too. Raises ConfigError if the images are too small for `pad_crop_px`.
+    Returns images float32 [B, 3, H, W], 0-1 or normalized, channels-last, and the targets as they were or, with mixup
+    or CutMix, soft targets float32 [B, K]. With nothing asked for the images are `images.float() / 255` exactly. All is
+    computed in float32, under autocast too. Raises ConfigError if the images are too small for `pad_crop_px`.
     """
     assert config.flip != "auto" and config.pad_crop_px != "auto", "planning settles what is automatic"
     if config.pad_crop_px >= min(images.shape[-2:]):
@@ -68,11 +74,15 @@ def augment_batch(
 
         maps = _draw_maps(images, config, mirrored, upended, generator) if resampled else None
         colours = _draw_colours(num, config, generator, device)
-        result = _resample_and_colour(images, maps, colours, config.fill)
+        at_last = normalize if config.noise or config.erase else None
+        result = _resample_and_colour(images, maps, colours, config.fill, None if at_last else normalize)
         if config.noise:
             result = noise.add_noise(result, deviation=config.noise, generator=generator)
         if config.erase:
             result = noise.erase_some(result, probability=config.erase, generator=generator)
+        if at_last:
+            result = at_last(result).contiguous(memory_format=torch.channels_last)
+        # A mixture of normalized images is the normalized mixture: the shares of both sum to one.
         return _mix(result, targets, config, num_classes, generator)
 
 
@@ -115,9 +125,13 @@ def _draw_colours(
 
 
 def _resample_and_colour(
-    images: torch.Tensor, maps: torch.Tensor | None, colours: torch.Tensor | None, fill: geometry.Fill
+    images: torch.Tensor,
+    maps: torch.Tensor | None,
+    colours: torch.Tensor | None,
+    fill: geometry.Fill,
+    normalize: Normalize | None,
 ) -> torch.Tensor:
-    """uint8 [B, 3, H, W] -> float32 [B, 3, H, W], 0-1, channels-last, chunk by chunk."""
+    """uint8 [B, 3, H, W] -> float32 [B, 3, H, W], 0-1 or normalized, channels-last, chunk by chunk."""
     num, _, height, width = images.shape
     result = torch.empty(images.shape, device=images.device, memory_format=torch.channels_last)
     terms = None if maps is None else geometry.axis_terms(maps, height=height, width=width)
@@ -126,13 +140,17 @@ def _resample_and_colour(
         step = torch.get_num_threads() * max(1, CHUNK_BYTES // (4 * math.prod(images.shape[1:])))
     for start in range(0, num, step):
         chunk = slice(start, start + step)
-        shown = result[chunk].copy_(images[chunk]).div_(255.0)
-        if terms is None and colours is None:
-            continue
-        floats = shown if terms is None else geometry.warp(shown, terms[0][chunk], terms[1][chunk], fill=fill)
+        floats = shown = result[chunk].copy_(images[chunk]).div_(255.0)
+        if terms is not None:
+            floats = geometry.warp(floats, terms[0][chunk], terms[1][chunk], fill=fill)
         if colours is not None:
             floats = colour.apply_colour(floats.contiguous(), colours[chunk])
-        shown.copy_(floats.clamp_(0.0, 1.0))
+        if floats is not shown:
+            floats.clamp_(0.0, 1.0)
+        if normalize is not None:
+            floats = normalize(floats)
+        if floats is not shown:
+            shown.copy_(floats)
     return result
 
 
