@@ -5,7 +5,7 @@
 FOLDER/cifar10 holds train/ and test/ folders of class folders. Claims, on 2 cores with AMX: 94.0 % mean test accuracy
 within 15 minutes of training, 86 % within 3, and less than 3 GB of memory at the peak.
 
-Every run is what `linnaeus train FOLDER/cifar10 --recipe best-scratch-small --time-limit 20m --seed K` does, report
+Every run is what `linnaeus train FOLDER/cifar10 --recipe best-scratch-small --time-limit 15m --seed K` does, report
 included, in a process of its own: `--seeds` full runs, then one that may train for `--budget-86` only. The runs share a
 cache in a temporary folder, so only the first one decodes. The columns:
 
@@ -190,7 +190,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="default $LINNAEUS_DATA/cifar10")
     parser.add_argument("--seeds", type=int, default=3, help="full runs, with seeds 0, 1, 2 ...; 0 for none")
     parser.add_argument("--epochs", type=int, help="of the full runs; by default the plan's")
-    parser.add_argument("--time-limit", default="20m", help="of each full run's training, for which it is planned")
+    parser.add_argument("--time-limit", default="15m", help="of each full run's training, for which it is planned")
     parser.add_argument("--budget-86", default="3m", help="training time of the last run; 0 for no such run")
     parser.add_argument("--out", type=Path, help="also write everything to this JSON file, after every run")
     arguments = parser.parse_args()

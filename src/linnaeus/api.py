@@ -66,7 +66,7 @@ def train(
     *,
     out: str | Path | None = None,
     recipe: str | None = None,
-    epochs: int | None = None,
+    epochs: float | None = None,
     settings: Mapping[str, Any] | None = None,
     force: bool = False,
     progress: Progress = SILENT,

@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -178,8 +178,9 @@ class PhaseConfig(Section):
     """Images per step of the optimizer."""
     micro_batch_size: int | None = Field(None, ge=1)
     """Images per forward pass; gradients of a batch are accumulated. Bounds memory, and batch norm sees this many."""
-    epochs: int | Auto = "auto"
-    """Passes over the training images; `auto` follows the number of images and the time limit."""
+    epochs: Annotated[float, Field(gt=0.0)] | Auto = "auto"
+    """Passes over the training images, the last one broken off where this is no whole number; `auto` follows the number
+    of images. A time limit makes it smaller."""
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     """How the learning rate falls to zero over the phase, after the warm-up."""
     warmup: float = Field(0.0, ge=0.0, lt=1.0)

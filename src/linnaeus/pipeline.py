@@ -35,14 +35,14 @@ from linnaeus.models import Classifier, build_classifier, count_parameters
 from linnaeus.planning import intake
 from linnaeus.planning.fingerprint import take_fingerprint
 from linnaeus.planning.plan import Decision, choose_recipe, epochs_within, plan_image, plan_page, plan_training
-from linnaeus.predictions import Predictions, predict
+from linnaeus.predictions import NUM_VIEWS, Predictions, predict
 from linnaeus.progress import SILENT, Progress
 from linnaeus.report.facts import ReportFacts
 from linnaeus.report.page import write_report
 from linnaeus.report.thumbnails import thumbnail_of
 from linnaeus.rundir import RunDir
 from linnaeus.training.checkpoint import Position
-from linnaeus.training.loop import Job
+from linnaeus.training.loop import VALIDATION_COST, Job
 from linnaeus.training.run import config_fingerprint, measure_throughput, stop_signals, train
 from linnaeus.training.runtime import Runtime, describe_environment, start_runtime
 
@@ -95,7 +95,7 @@ def fit(
     settings: Mapping[str, Any],
     *,
     recipe: str | None = None,
-    epochs: int | None = None,
+    epochs: float | None = None,
     manifest: Manifest | None = None,
     out: Path | None = None,
     force: bool = False,
@@ -276,7 +276,7 @@ def _score(predictions: Predictions, config: RunConfig) -> dict[str, Any]:
     )
 
 
-def _config(settings: Mapping[str, Any], recipe: str | None, epochs: int | None) -> RunConfig:
+def _config(settings: Mapping[str, Any], recipe: str | None, epochs: float | None) -> RunConfig:
     page = {} if recipe is None else read_recipe(recipe)
     num_phases = len(page.get("phases", []))
     if recipe is not None and any("name" not in phase for phase in settings.get("phases", [])[num_phases:]):
@@ -323,11 +323,12 @@ def _fit_time_limit(config: RunConfig, job: Job, classifier: Classifier) -> tupl
     """Cut the epochs of the (only) phase to what the time allows, at the speed this machine shows."""
     assert config.time_limit_seconds is not None
     phase = config.phases[0]
-    assert isinstance(phase.epochs, int)
+    assert phase.epochs != "auto"
     speed = measure_throughput(classifier, job, phase) * job.runtime.fabric.world_size
     epochs, decision = epochs_within(
         config.time_limit_seconds,
         num_train=len(job.manifest.rows(TRAIN)),
+        num_validation=VALIDATION_COST * NUM_VIEWS[job.views] * len(job.manifest.rows(VALIDATION)),
         images_per_second=speed,
         wanted=phase.epochs,
     )

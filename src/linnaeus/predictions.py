@@ -27,6 +27,7 @@ from linnaeus.errors import DataError
 from linnaeus.rundir import write_whole
 
 Views = Literal["one", "mirror", "mirror_shift"]
+NUM_VIEWS: dict[Views, int] = {"one": 1, "mirror": 2, "mirror_shift": 6}
 
 
 @dataclass(frozen=True)

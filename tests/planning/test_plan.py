@@ -51,7 +51,7 @@ def test_nothing_is_left_open_whatever_the_data(num_train: int, width: int, heig
     assert "auto" not in [config.image.size, config.model.name, config.augment.flip, config.augment.pad_crop_px]
     assert config.evaluate.views != "auto"
     for phase in config.phases:
-        assert isinstance(phase.epochs, int) and phase.epochs >= 1
+        assert isinstance(phase.epochs, float) and phase.epochs >= 1
         assert isinstance(phase.batch_size, int) and 2 <= phase.batch_size <= max(2, num_train)
     assert all(decision.why for decision in decisions)
 
@@ -91,10 +91,21 @@ def test_imbalance_is_pointed_out() -> None:
     assert any(decision.what == "imbalance" and "6 times" in decision.why for decision in decisions)
 
 
-@pytest.mark.parametrize(("seconds", "speed", "epochs"), [(100.0, 1000.0, 9), (1.0, 1000.0, 1), (1e6, 1000.0, 20)])
-def test_epochs_fit_the_time_with_a_tenth_to_spare(seconds: float, speed: float, epochs: int) -> None:
-    chosen, decision = epochs_within(seconds, num_train=10_000, images_per_second=speed, wanted=20)
-    assert chosen == epochs
+@pytest.mark.parametrize(
+    ("seconds", "epochs"),
+    [
+        (100.0, 7.9),  # 95,000 images seen: 7 times 12,000, and 9,000 of the 11,000 left are trained on
+        (10.0, 0.75),  # 9,500 images seen, of which validation takes 2,000
+        (12.3, 0.96),
+        (1e6, 20.0),
+        (0.001, 0.01),
+    ],
+)
+def test_epochs_fit_the_time_with_their_validations(seconds: float, epochs: float) -> None:
+    chosen, decision = epochs_within(
+        seconds, num_train=10_000, num_validation=2_000, images_per_second=1000.0, wanted=20.0
+    )
+    assert chosen == pytest.approx(epochs)
     assert f"{seconds:.0f} s allowed" in decision.why
 
 

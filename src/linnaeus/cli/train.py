@@ -20,7 +20,7 @@ def train(
     *,
     out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
     recipe: str | None = None,
-    epochs: int | None = None,
+    epochs: float | None = None,
     image_size: int | None = None,
     seed: int | None = None,
     time_limit: str | None = None,

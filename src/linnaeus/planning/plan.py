@@ -6,6 +6,7 @@ after. Nothing here looks at validation or test images.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -139,14 +140,22 @@ def default_epochs(num_train: int, *, small: bool) -> int:
     return max(least, min(most, round(shown / num_train)))
 
 
-def epochs_within(seconds: float, *, num_train: int, images_per_second: float, wanted: int) -> tuple[int, Decision]:
-    """Epochs that fit a time limit at a measured speed, leaving a tenth for validation and saving; at least one."""
-    fit = int(0.9 * seconds * images_per_second / num_train)
-    epochs = max(1, min(wanted, fit))
+def epochs_within(
+    seconds: float, *, num_train: int, num_validation: float, images_per_second: float, wanted: float
+) -> tuple[float, Decision]:
+    """Epochs that fit a time limit at a measured speed, leaving a twentieth for saving and surprises.
+
+    `num_validation`: the images whose training would take as long as one validation. Where fewer than `wanted` fit,
+    the last one is broken off, so that the learning rate comes to its end within the time.
+    """
+    seen = 0.95 * seconds * images_per_second
+    whole, rest = divmod(seen, num_train + num_validation)
+    fit = whole + max(0.0, rest - num_validation) / num_train
+    epochs = min(wanted, max(0.01, math.floor(100 * fit) / 100))
     why = f"{images_per_second:,.0f} images/s measured, {seconds:.0f} s allowed"
     if epochs == wanted:
-        return epochs, Decision("epochs", str(epochs), f"{why}: all of them fit")
-    return epochs, Decision("epochs", str(epochs), f"{why}; without a limit {wanted}")
+        return epochs, Decision("epochs", f"{epochs:g}", f"{why}: all of them fit")
+    return epochs, Decision("epochs", f"{epochs:g}", f"{why}; without a limit {wanted:g}")
 
 
 def plan_page(decisions: list[Decision]) -> str:

@@ -8,6 +8,7 @@ nothing of files beyond its checkpoints, nor of how the finished model will be j
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from linnaeus.errors import Interrupted, TrainingError
 from linnaeus.losses import build_loss, l2_penalty
 from linnaeus.metrics.classification import accuracy_score, balanced_accuracy_score
 from linnaeus.models.classifier import Classifier
-from linnaeus.predictions import Views, predict
+from linnaeus.predictions import NUM_VIEWS, Views, predict
 from linnaeus.progress import SILENT, Progress, Task
 from linnaeus.training.checkpoint import TrainState
 from linnaeus.training.optim import normalize_filters, schedule_factor, set_learning_rates
@@ -58,6 +59,7 @@ class Job:
     stop_requested: Callable[[], bool] = lambda: False
 
 
+VALIDATION_COST = 0.4  # of one view of an image, against training on it: a forward pass instead of three, and some room
 SaveState = Callable[[], None]
 
 
@@ -69,23 +71,33 @@ def num_batches_per_epoch(job: Job, phase: PhaseConfig) -> int:
     return max(1, int(num_rows / (phase.batch_size / world_size) + 0.5))
 
 
+def num_steps(job: Job, phase: PhaseConfig) -> int:
+    """Steps of the optimizer in a whole phase, at least one."""
+    assert phase.epochs != "auto"
+    return max(1, round(phase.epochs * num_batches_per_epoch(job, phase)))
+
+
 def train_epoch(state: TrainState, job: Job, phase: PhaseConfig, *, save: SaveState) -> bool:
-    """Train one epoch from `state.position.batch` on. Returns False if the time limit cut it short.
+    """Train one epoch, or what the phase has left of it, from `state.position.batch` on.
+
+    Returns False if the time limit, less what validation will take, cut it short.
 
     Raises Interrupted (after saving) when asked to stop, TrainingError if the loss is no longer a number.
     """
     position, fabric = state.position, job.runtime.fabric
-    assert isinstance(phase.batch_size, int) and isinstance(phase.epochs, int)
+    assert isinstance(phase.batch_size, int)
     batch_size = max(1, phase.batch_size // fabric.world_size)
-    num_batches = num_batches_per_epoch(job, phase)
+    total_steps = num_steps(job, phase)
+    num_batches = min(num_batches_per_epoch(job, phase), position.batch + total_steps - position.step)
+    num_epochs = math.ceil(total_steps / num_batches_per_epoch(job, phase))
     rows = _epoch_rows(job, position.epochs_done)[: num_batches * batch_size]
-    description = f"{phase.name} {position.epoch + 1}/{phase.epochs}"
+    description = f"{phase.name} {position.epoch + 1}/{num_epochs}"
     clock, saved = time.perf_counter(), time.perf_counter()
     state.model.train()
     with job.progress.task(description, total=len(rows) * fabric.world_size, unit="images") as task:
         task.advance(min(position.batch * batch_size, len(rows)) * fabric.world_size)
         for batch in job.store.batches(rows, batch_size=batch_size, first_batch=position.batch):
-            factor = schedule_factor(phase, step=position.step, total_steps=phase.epochs * num_batches)
+            factor = schedule_factor(phase, step=position.step, total_steps=total_steps)
             set_learning_rates(state.optimizers, factor)
             train_batch(state, job, phase, batch)
             now = time.perf_counter()
@@ -102,9 +114,15 @@ def train_epoch(state: TrainState, job: Job, phase: PhaseConfig, *, save: SaveSt
                 save()
                 saved = time.perf_counter()
             limit = job.config.time_limit_seconds
-            if limit is not None and _agreed(job, position.seconds >= limit):
+            if limit is not None and _agreed(job, position.seconds + _validation_seconds(state, job) >= limit):
                 return False
     return True
+
+
+def _validation_seconds(state: TrainState, job: Job) -> float:
+    """What the validation at this epoch's end will take, going by its training so far."""
+    images = len(job.manifest.rows(VALIDATION)) * NUM_VIEWS[job.views]
+    return VALIDATION_COST * images * state.position.epoch_seconds / max(1, state.position.num_seen)
 
 
 def _agreed(job: Job, here: bool) -> bool:

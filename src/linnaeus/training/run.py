@@ -30,7 +30,7 @@ from linnaeus.training.checkpoint import (
     save_checkpoint,
     save_weights,
 )
-from linnaeus.training.loop import Job, prepare, train_batch, train_epoch, validate
+from linnaeus.training.loop import Job, num_steps, prepare, train_batch, train_epoch, validate
 from linnaeus.training.optim import build_optimizers
 
 Record = Callable[[dict[str, Any]], None]
@@ -89,12 +89,11 @@ def _train_phase(
 ) -> None:
     """Epochs until the phase is over; leaves the position at the start of the next phase, saved."""
     position = state.position
-    assert isinstance(phase.epochs, int)
     while True:
         in_time = train_epoch(state, job, phase, save=save)
         improved = _finish_epoch(state, job, phase, run)
         record(position.history[-1])
-        over = position.epoch == phase.epochs or not in_time or _should_stop(position, phase.stop)
+        over = position.step == num_steps(job, phase) or not in_time or _should_stop(position, phase.stop)
         if over:
             job.progress.say(_why_over(position, phase, in_time=in_time))
             last = not in_time or position.phase + 1 == len(job.config.phases)
@@ -169,9 +168,8 @@ def _should_stop(position: Position, stop: StopConfig | None) -> bool:
 def _why_over(position: Position, phase: PhaseConfig, *, in_time: bool) -> str:
     if not in_time:
         return f"Phase {phase.name}: stopped at the time limit after {position.epoch} epochs."
-    if position.epoch == phase.epochs:
-        return f"Phase {phase.name}: {position.epoch} epochs done."
-    assert phase.stop is not None
+    if phase.stop is None or not _should_stop(position, phase.stop):
+        return f"Phase {phase.name}: {phase.epochs:g} epochs done."
     return (
         f"Phase {phase.name}: stopped early after {position.epoch} epochs; {phase.stop.metric.replace('_', ' ')} has "
         f"not improved for {phase.stop.patience}."
