@@ -71,8 +71,9 @@ class ImageConfig(Section):
     """`stretch` shows the model the whole image, `crop` its centre square, `pad` the whole image on a grey square."""
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
     """How pixels are resampled; always with antialiasing when shrinking."""
-    normalize: Literal["dataset", "imagenet", "half", "none"] = "dataset"
-    """Mean and standard deviation: measured on the training images, ImageNet's, 0.5 and 0.5, or 0 and 1."""
+    normalize: Literal["dataset", "backbone", "imagenet", "half", "none"] = "dataset"
+    """Mean and standard deviation: measured on the training images, those that the backbone's weights were trained
+    with, ImageNet's, 0.5 and 0.5, or 0 and 1."""
 
 
 class AugmentConfig(Section):
@@ -113,13 +114,43 @@ class AugmentConfig(Section):
     """Alpha of CutMix (arXiv 1905.04899); 0 turns it off. With both on, each batch draws one of them."""
 
 
+class HeadConfig(Section):
+    """What turns the features of a backbone into logits."""
+
+    hidden: list[int] = Field(default_factory=list)
+    """Widths of hidden layers; none for a linear head."""
+    activation: Literal["relu", "leaky_relu", "gelu", "mish"] = "relu"
+    """After each hidden layer."""
+    batch_norm: bool = False
+    """Batch norm after each hidden layer."""
+    dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    """Share of each hidden layer's outputs that is dropped in training."""
+    feature_dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    """Share of the pooled features that is dropped in training."""
+    map_dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    """Share of the last feature maps that is dropped in training, before pooling; such a head cannot use features that
+    were extracted once."""
+    cosine: bool = False
+    """Logits are scaled cosines of features and class vectors (arXiv 1804.09458) instead of dot products."""
+
+
 class ModelConfig(Section):
     """The network."""
 
     name: str = "auto"
-    """`speed_cnn`, `mish_cnn`, any timm architecture, or `auto`."""
+    """`speed_cnn`, `mish_cnn`, any timm architecture, several of those joined by `+` (their features side by side), or
+    `auto`."""
     options: dict[str, Option] = Field(default_factory=dict)
-    """Arguments of that architecture, such as `{widths: [64, 256, 256]}`."""
+    """Arguments of that architecture, such as `{widths: [64, 256, 256]}`; where several are joined, those of one are
+    named `mobilenetv2_100.pad_type`."""
+    weights: str = "auto"
+    """Pretrained weights of a timm architecture: a file, a folder that holds NAME.safetensors (or .pth, .bin), `auto`
+    (the hub's cache on this machine), or `none` to start from random ones."""
+    allow_download: bool = False
+    """Fetch weights from the hub where they are nowhere on this machine."""
+    features: Literal["last", "stages"] = "last"
+    """`last`: the backbone's own pooled output; `stages`: pooled outputs of its stages side by side (arXiv 2201.03529)."""
+    head: HeadConfig = Field(default_factory=HeadConfig)
 
 
 class LossConfig(Section):
@@ -159,8 +190,23 @@ class PhaseConfig(Section):
 
     name: str = "scratch"
     """A word for the history and the progress bar."""
-    optimizer: Literal["adam", "adamw", "sgd", "muon"] = "adamw"
-    """`muon` moves convolutions by Muon and everything else by SGD with Nesterov momentum."""
+    train: Literal["all", "head"] = "all"
+    """`head` leaves the backbone as it is: its features are computed once, and the head is trained on them."""
+    last_layers: int | None = Field(None, ge=1)
+    """Of the backbone, train only so many of the last layers (beside the head)."""
+    last_stages: int | None = Field(None, ge=1)
+    """Of the backbone, train only so many of the last stages (beside the head)."""
+    layer_decay: float = Field(1.0, gt=0.0, le=1.0)
+    """Learning rate of each stage of the backbone as a share of that of the next one."""
+    batch_norm: Literal["live", "frozen"] = "live"
+    """`frozen` leaves the backbone's batch norm at its statistics."""
+    ema: float = Field(0.0, ge=0.0, lt=1.0)
+    """Decay per step of a moving average of the weights, which is then validated and kept; 0 for none."""
+    feature_views: int = Field(1, ge=1)
+    """With `train: head`, augmented views of each training image to compute features of; with 1 the image itself."""
+    optimizer: Literal["adam", "adamw", "sgd", "muon", "lbfgs"] = "adamw"
+    """`muon` moves convolutions by Muon and everything else by SGD with Nesterov momentum; `lbfgs`, for linear heads with
+    `train: head`, solves for the best head under each of a path of penalties, of which validation takes one."""
     lr: float = Field(1e-3, gt=0.0)
     """Peak learning rate (for `muon`: of the convolutions)."""
     head_lr: float | None = Field(None, gt=0.0)
@@ -274,6 +320,7 @@ SECTIONS: dict[str, type[Section]] = {
     "image": ImageConfig,
     "augment": AugmentConfig,
     "model": ModelConfig,
+    "head": HeadConfig,
     "loss": LossConfig,
     "phases": PhaseConfig,
     "stop": StopConfig,
