@@ -10,7 +10,7 @@ from __future__ import annotations
 import types
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from pydantic import BaseModel
@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 from linnaeus.config import SECTIONS, RunConfig
 
 PAGE = Path(__file__).with_name("configuration.md")
-_ADDRESSES = {"phases": "phases.0", "stop": "phases.0.stop"}
+_ADDRESSES = {"head": "model.head", "phases": "phases.0", "stop": "phases.0.stop"}
 _INTRODUCTION = """# Configuration
 
 <!-- Written by docs/make_configuration.py from the docstrings in src/linnaeus/config.py. Change those, not this. -->
@@ -73,7 +73,9 @@ def _either(words: Iterator[str]) -> str:
 
 def _words(annotation: Any) -> Iterator[str]:
     origin, inner = get_origin(annotation), get_args(annotation)
-    if origin in (Union, types.UnionType):
+    if origin is Annotated:
+        yield _either(_words(inner[0])) + "".join(f" {limit}" for limit in _limits(inner[1]))
+    elif origin in (Union, types.UnionType):
         for part in inner:
             yield from _words(part)
     elif origin is Literal:
@@ -83,7 +85,8 @@ def _words(annotation: Any) -> Iterator[str]:
     elif origin is dict:
         yield f"names, each with a {_either(_words(inner[1]))}"
     elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield f"[{annotation.__name__.removesuffix('Config').lower()}](#stop)"
+        section = annotation.__name__.removesuffix("Config").lower()
+        yield f"[{section}](#{section})"
     else:
         known = {int: "whole number", float: "number", bool: "true or false", str: "text", type(None): "nothing"}
         yield known[annotation]
@@ -116,6 +119,8 @@ def _default_text(field: FieldInfo) -> str:
         return "nothing"
     if value == {} or value == []:
         return "none"
+    if isinstance(value, BaseModel):
+        return "as below"
     return f"`{str(value).lower() if isinstance(value, bool) else _number(value)}`"
 
 

@@ -151,6 +151,7 @@ class ModelConfig(Section):
     features: Literal["last", "stages"] = "last"
     """`last`: the backbone's own pooled output; `stages`: pooled outputs of its stages side by side (arXiv 2201.03529)."""
     head: HeadConfig = Field(default_factory=HeadConfig)
+    """What stands on the features."""
 
 
 class LossConfig(Section):
