@@ -149,7 +149,7 @@ class ModelConfig(Section):
     allow_download: bool = False
     """Fetch weights from the hub where they are nowhere on this machine."""
     features: Literal["last", "stages"] = "last"
-    """`last`: the backbone's own pooled output; `stages`: pooled outputs of its stages side by side (arXiv 2201.03529)."""
+    """`last`: the backbone's own pooled output; `stages`: pooled outputs of all its stages (arXiv 2201.03529)."""
     head: HeadConfig = Field(default_factory=HeadConfig)
     """What stands on the features."""
 
@@ -206,8 +206,8 @@ class PhaseConfig(Section):
     feature_views: int = Field(1, ge=1)
     """With `train: head`, augmented views of each training image to compute features of; with 1 the image itself."""
     optimizer: Literal["adam", "adamw", "sgd", "muon", "lbfgs"] = "adamw"
-    """`muon` moves convolutions by Muon and everything else by SGD with Nesterov momentum; `lbfgs`, for linear heads with
-    `train: head`, solves for the best head under each of a path of penalties, of which validation takes one."""
+    """`muon` moves convolutions by Muon and everything else by SGD with Nesterov momentum; `lbfgs`, for linear heads
+    with `train: head`, solves for the best head under each of a path of penalties, of which validation takes one."""
     lr: float = Field(1e-3, gt=0.0)
     """Peak learning rate (for `muon`: of the convolutions)."""
     head_lr: float | None = Field(None, gt=0.0)
