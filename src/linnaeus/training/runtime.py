@@ -14,7 +14,7 @@ from lightning_fabric.wrappers import _FabricModule as FabricModule
 
 from linnaeus.config import RuntimeConfig
 from linnaeus.errors import DeviceError
-from linnaeus.machine import choose_device, choose_precision, usable_cores
+from linnaeus.machine import choose_device, choose_precision, keep_freed_memory, usable_cores
 
 __all__ = ["FabricModule", "Runtime", "describe_environment", "start_runtime"]
 
@@ -42,6 +42,8 @@ def start_runtime(config: RuntimeConfig) -> Runtime:
     Raises DeviceError if the device is not there.
     """
     name = choose_device(config.device)
+    if name == "cpu":
+        keep_freed_memory()
     precision, why = choose_precision(config.precision, name)
     torch.set_num_threads(config.threads or max(1, usable_cores() // (config.devices if name == "cpu" else 1)))
     if name == "cuda" and config.devices > torch.cuda.device_count():
