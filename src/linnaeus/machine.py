@@ -57,8 +57,8 @@ def usable_cores() -> int:
 def keep_freed_memory() -> None:
     """Let the C library keep freed memory for the next batch, where it is glibc.
 
-    By default it returns every large block to the system, and the system clears each page again when the next batch asks
-    for it: a tenth of the time of training a small network on a processor. docs/benchmarks.md has the figures.
+    By default it returns every large block to the system, and the system clears each page again when the next batch
+    asks for it: a tenth of the time of training a small network on a processor. docs/benchmarks.md has the figures.
     """
     if sys.platform != "linux":
         return
