@@ -135,9 +135,11 @@ def view_logits(classifier: nn.Module, images: torch.Tensor, *, views: Views) ->
 
 @torch.inference_mode()
 def predict(
-    classifier: nn.Module, batches: Iterable[Batch], manifest: Manifest, *, spec: ImageSpec, views: Views
+    classifier: nn.Module, batches: Iterable[Batch], manifest: Manifest, *, spec: ImageSpec | None, views: Views
 ) -> Predictions:
     """Run a classifier in evaluation mode over batches of a manifest's rows; the training flag is put back afterwards.
+
+    Without `spec` the batches hold features, and `classifier` is a head.
 
     The caller opens the autocast context, if any.
     """
@@ -145,7 +147,9 @@ def predict(
     classifier.eval()
     rows, logits = [], []
     for batch in batches:
-        images = spec.normalize(batch.images).contiguous(memory_format=torch.channels_last)
+        images = batch.images
+        if spec is not None:
+            images = spec.normalize(images).contiguous(memory_format=torch.channels_last)
         logits.append(view_logits(classifier, images, views=views).cpu())
         rows.append(batch.rows.cpu())
     classifier.train(was_training)

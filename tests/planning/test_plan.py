@@ -51,7 +51,7 @@ def test_nothing_is_left_open_whatever_the_data(num_train: int, width: int, heig
     assert "auto" not in [config.image.size, config.model.name, config.augment.flip, config.augment.pad_crop_px]
     assert config.evaluate.views != "auto"
     for phase in config.phases:
-        assert isinstance(phase.epochs, float) and phase.epochs >= 1
+        assert isinstance(phase.epochs, int | float) and phase.epochs >= 1
         assert isinstance(phase.batch_size, int) and 2 <= phase.batch_size <= max(2, num_train)
     assert all(decision.why for decision in decisions)
 

@@ -107,3 +107,41 @@ def _upload(pixels: npt.NDArray[np.uint8], device: torch.device) -> torch.Tensor
     for start in range(0, len(pixels), step):
         resident[start : start + step].copy_(torch.from_numpy(pixels[start : start + step]))
     return resident
+
+
+class FeatureStore:
+    """Features computed once, asked for by row number like the images of an `ImageStore`.
+
+    Args:
+        features: float [V, N, D], V views of each of the manifest's N rows; view 0 is the image as it is. Rows that were
+            never asked for may hold anything.
+        targets: int64 [N], or uint8 [N, K].
+        device: where batches are wanted.
+        seed: of the draw of a view for each row and epoch.
+    """
+
+    def __init__(
+        self,
+        features: npt.NDArray[np.float16] | npt.NDArray[np.float32],
+        targets: npt.NDArray[np.int64] | npt.NDArray[np.uint8],
+        device: torch.device,
+        *,
+        seed: int,
+    ) -> None:
+        self.device = device
+        self.features = features
+        self._targets = torch.from_numpy(np.array(targets)).to(device)
+        self._seed = seed
+
+    def batches(
+        self, rows: npt.NDArray[np.int64], *, batch_size: int, first_batch: int = 0, epoch: int | None = None
+    ) -> Iterator[Batch]:
+        """Batches whose `images` are float32 [B, D]: view 0, or with `epoch` a view drawn for each row."""
+        views = np.zeros(len(rows), np.int64)
+        if epoch is not None and len(self.features) > 1:
+            views = np.random.default_rng([self._seed, epoch]).integers(len(self.features), size=len(rows))
+        for start in range(first_batch * batch_size, len(rows), batch_size):
+            part = slice(start, start + batch_size)
+            chosen = torch.from_numpy(rows[part]).to(self.device)
+            features = torch.from_numpy(self.features[views[part], rows[part]].astype(np.float32))
+            yield Batch(features.to(self.device), self._targets[chosen], chosen)

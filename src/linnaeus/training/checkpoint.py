@@ -19,6 +19,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel
 
 from linnaeus.errors import CheckpointError
 from linnaeus.rundir import write_whole
@@ -40,7 +41,8 @@ class Position:
         epochs_done: over all phases.
         loss_sum, num_correct, num_seen: of the running epoch.
         epoch_seconds: spent in the running epoch; `seconds` in all.
-        best: {"value", "epoch", "file"} of the kept weights, or empty.
+        best: {"metric", "value", "epoch", "file", "backbone"} of the kept weights, or empty; where "backbone" names a
+            file too, "file" holds the head alone.
         stale_epochs: since the stop metric was last better than `stop_value`.
         history: one dict per finished epoch.
         finished: all phases are done.
@@ -65,16 +67,27 @@ class Position:
 
 @dataclass
 class TrainState:
-    """A training run in memory: the network, its optimizers, and where it stands."""
+    """A training run in memory: what is trained (a classifier, or its head), its optimizers, and where it stands.
 
-    model: FabricModule
+    `average` is the moving average of the weights, where the phase has one.
+    """
+
+    model: FabricModule | nn.Module
     optimizers: list[Optimizer]
     position: Position
+    average: AveragedModel | None = None
+
+    @property
+    def judged(self) -> nn.Module:
+        """The weights that are validated and kept: the average where there is one."""
+        return self.model if self.average is None else self.average.module
 
 
 def save_checkpoint(state: TrainState, folder: Path, *, config_fingerprint: str) -> None:
     """Write `last.safetensors`, whole or not at all. Raises OutputError if the disk is full."""
     tensors = {f"model.{name}": value for name, value in state.model.state_dict().items()}
+    if state.average is not None:
+        tensors |= {f"average.{name}": value for name, value in state.average.state_dict().items()}
     scalars: dict[str, dict[str, Any]] = {}
     for i, optimizer in enumerate(state.optimizers):
         for j, values in optimizer.state_dict()["state"].items():
@@ -104,16 +117,18 @@ def load_checkpoint(state: TrainState, folder: Path, *, config_fingerprint: str)
     """
     tensors, facts = read_checkpoint(folder, config_fingerprint=config_fingerprint)
     load_weights(state.model, tensors, folder)
+    if state.average is not None:
+        load_weights(state.average, tensors, folder, prefix="average.")
     for i, optimizer in enumerate(state.optimizers):
         optimizer.load_state_dict(_optimizer_state(optimizer, i, tensors, facts["scalars"]))
     state.position = Position(**facts["position"])
     _restore_random(tensors, facts["random"])
 
 
-def load_weights(model: nn.Module, tensors: dict[str, torch.Tensor], folder: Path) -> None:
+def load_weights(model: nn.Module, tensors: dict[str, torch.Tensor], folder: Path, *, prefix: str = "model.") -> None:
     """Put a checkpoint's weights into `model`; raises CheckpointError if they are another network's."""
     own = model.state_dict()
-    weights = {name.removeprefix("model."): v for name, v in tensors.items() if name.startswith("model.")}
+    weights = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
     if own.keys() != weights.keys() or any(own[name].shape != weights[name].shape for name in own):
         raise CheckpointError(f"{folder / LAST} holds another network than the configuration describes. {_ADVICE}")
     model.load_state_dict(weights)

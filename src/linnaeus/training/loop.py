@@ -11,16 +11,19 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
 from linnaeus.augment import augment_batch
 from linnaeus.config import PhaseConfig, RunConfig
 from linnaeus.data.image_spec import ImageSpec
-from linnaeus.data.loader import Batch, ImageStore
+from linnaeus.data.loader import Batch, FeatureStore, ImageStore
 from linnaeus.data.manifest import TRAIN, VALIDATION, Manifest
 from linnaeus.data.sampling import epoch_order
 from linnaeus.errors import Interrupted, TrainingError
@@ -29,9 +32,10 @@ from linnaeus.metrics.classification import accuracy_score, balanced_accuracy_sc
 from linnaeus.models.classifier import Classifier
 from linnaeus.predictions import NUM_VIEWS, Views, predict
 from linnaeus.progress import SILENT, Progress, Task
-from linnaeus.training.checkpoint import TrainState
+from linnaeus.training.checkpoint import Position, TrainState
 from linnaeus.training.optim import normalize_filters, schedule_factor, set_learning_rates
-from linnaeus.training.runtime import Runtime
+from linnaeus.training.phases import set_mode
+from linnaeus.training.runtime import FabricModule, Runtime
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class Job:
     Attributes:
         config: settled, no "auto" left.
         manifest: every row readable, splits assigned.
-        store: pixels of the manifest's rows.
+        store: pixels of the manifest's rows, or their features where the phase trains the head alone.
         spec: preprocessing, mean and deviation settled.
         runtime: device, precision, processes.
         views: how validation looks at an image, as the finished model will.
@@ -51,12 +55,27 @@ class Job:
 
     config: RunConfig
     manifest: Manifest
-    store: ImageStore
+    store: ImageStore | FeatureStore
     spec: ImageSpec
     runtime: Runtime
     views: Views
     progress: Progress = SILENT
     stop_requested: Callable[[], bool] = lambda: False
+
+    @property
+    def on_features(self) -> bool:
+        """Whether batches hold features. Then every process trains the whole (small) head, on all rows."""
+        return isinstance(self.store, FeatureStore)
+
+    @property
+    def num_shards(self) -> int:
+        """Processes that share each batch."""
+        return 1 if self.on_features else self.runtime.fabric.world_size
+
+    @property
+    def shard(self) -> int:
+        """Which of the shares is this process's."""
+        return 0 if self.on_features else self.runtime.fabric.global_rank
 
 
 VALIDATION_COST = 0.4  # of one view of an image, against training on it: a forward pass instead of three, and some room
@@ -66,9 +85,8 @@ SaveState = Callable[[], None]
 def num_batches_per_epoch(job: Job, phase: PhaseConfig) -> int:
     """Batches of one epoch on one process; a rest smaller than half a batch is left for another epoch's shuffle."""
     assert isinstance(phase.batch_size, int)
-    world_size = job.runtime.fabric.world_size
-    num_rows = -(-len(job.manifest.rows(TRAIN)) // world_size)
-    return max(1, int(num_rows / (phase.batch_size / world_size) + 0.5))
+    num_rows = -(-len(job.manifest.rows(TRAIN)) // job.num_shards)
+    return max(1, int(num_rows / (phase.batch_size / job.num_shards) + 0.5))
 
 
 def num_steps(job: Job, phase: PhaseConfig) -> int:
@@ -84,19 +102,19 @@ def train_epoch(state: TrainState, job: Job, phase: PhaseConfig, *, save: SaveSt
 
     Raises Interrupted (after saving) when asked to stop, TrainingError if the loss is no longer a number.
     """
-    position, fabric = state.position, job.runtime.fabric
+    position = state.position
     assert isinstance(phase.batch_size, int)
-    batch_size = max(1, phase.batch_size // fabric.world_size)
+    batch_size = max(1, phase.batch_size // job.num_shards)
     total_steps = num_steps(job, phase)
     num_batches = min(num_batches_per_epoch(job, phase), position.batch + total_steps - position.step)
     num_epochs = math.ceil(total_steps / num_batches_per_epoch(job, phase))
     rows = _epoch_rows(job, position.epochs_done)[: num_batches * batch_size]
     description = f"{phase.name} {position.epoch + 1}/{num_epochs}"
     clock, saved = time.perf_counter(), time.perf_counter()
-    state.model.train()
-    with job.progress.task(description, total=len(rows) * fabric.world_size, unit="images") as task:
-        task.advance(min(position.batch * batch_size, len(rows)) * fabric.world_size)
-        for batch in job.store.batches(rows, batch_size=batch_size, first_batch=position.batch):
+    set_mode(state.model, phase)
+    with job.progress.task(description, total=len(rows) * job.num_shards, unit="images") as task:
+        task.advance(min(position.batch * batch_size, len(rows)) * job.num_shards)
+        for batch in _batches(job, position, rows, batch_size=batch_size):
             factor = schedule_factor(phase, step=position.step, total_steps=total_steps)
             set_learning_rates(state.optimizers, factor)
             train_batch(state, job, phase, batch)
@@ -104,7 +122,7 @@ def train_epoch(state: TrainState, job: Job, phase: PhaseConfig, *, save: SaveSt
             position.epoch_seconds += now - clock
             position.seconds += now - clock
             clock = now
-            _report(task, state, len(batch.rows) * fabric.world_size)
+            _report(task, state, len(batch.rows) * job.num_shards)
             if position.batch == num_batches:
                 break
             if _agreed(job, job.stop_requested()):
@@ -117,6 +135,14 @@ def train_epoch(state: TrainState, job: Job, phase: PhaseConfig, *, save: SaveSt
             if limit is not None and _agreed(job, position.seconds + _validation_seconds(state, job) >= limit):
                 return False
     return True
+
+
+def _batches(job: Job, position: Position, rows: npt.NDArray[np.int64], *, batch_size: int) -> Iterator[Batch]:
+    """What is left of the epoch's batches."""
+    if isinstance(job.store, FeatureStore):
+        epoch = position.epochs_done
+        return job.store.batches(rows, batch_size=batch_size, first_batch=position.batch, epoch=epoch)
+    return job.store.batches(rows, batch_size=batch_size, first_batch=position.batch)
 
 
 def _validation_seconds(state: TrainState, job: Job) -> float:
@@ -136,13 +162,12 @@ def _agreed(job: Job, here: bool) -> bool:
 
 def _epoch_rows(job: Job, epochs_done: int) -> npt.NDArray[np.int64]:
     train_rows = job.manifest.rows(TRAIN)
-    fabric = job.runtime.fabric
     order = epoch_order(
         len(train_rows),
         seed=job.config.seed,
         epoch=epochs_done,
-        rank=fabric.global_rank,
-        world_size=fabric.world_size,
+        rank=job.shard,
+        world_size=job.num_shards,
     )
     return train_rows[order]
 
@@ -151,20 +176,10 @@ def train_batch(state: TrainState, job: Job, phase: PhaseConfig, batch: Batch) -
     """One optimizer step: augment, forward and backward in micro-batches, step."""
     position, fabric, config = state.position, job.runtime.fabric, job.config
     criterion = build_loss(config.loss)
-    images, targets = augment_batch(
-        batch.images,
-        batch.targets,
-        config.augment,
-        num_classes=job.manifest.num_classes,
-        epoch=position.epochs_done,
-        rows=batch.rows,
-        seed=config.seed,
-        generator=_batch_generator(job, position.epochs_done, position.batch),
-    )
-    images = job.spec.normalize(images).contiguous(memory_format=torch.channels_last)
+    images, targets = _inputs(job, position, batch)
     chunks = list(_chunks(len(images), phase.micro_batch_size or len(images)))
     for number, chunk in enumerate(chunks):
-        with fabric.no_backward_sync(state.model, enabled=number < len(chunks) - 1):
+        with _unsynced(state.model, job, enabled=number < len(chunks) - 1):
             logits = state.model(images[chunk]).float()
             loss = criterion(logits, targets[chunk]) * (chunk.stop - chunk.start) / len(images)
             if config.loss.l2:
@@ -184,14 +199,41 @@ def train_batch(state: TrainState, job: Job, phase: PhaseConfig, batch: Batch) -
     for optimizer in state.optimizers:
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+    if state.average is not None:
+        state.average.update_parameters(getattr(state.model, "module", state.model))
     position.num_seen += len(images)
     position.batch += 1
     position.step += 1
 
 
+def _inputs(job: Job, position: Position, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the network sees of a batch: augmented, normalized images (or features as they are), and their targets."""
+    if job.on_features:
+        return batch.images, batch.targets
+    config = job.config
+    images, targets = augment_batch(
+        batch.images,
+        batch.targets,
+        config.augment,
+        num_classes=job.manifest.num_classes,
+        epoch=position.epochs_done,
+        rows=batch.rows,
+        seed=config.seed,
+        generator=_batch_generator(job, position.epochs_done, position.batch),
+    )
+    return job.spec.normalize(images).contiguous(memory_format=torch.channels_last), targets
+
+
+def _unsynced(model: nn.Module, job: Job, *, enabled: bool) -> AbstractContextManager[Any]:
+    """Within the block of all micro-batches but the last, processes do not exchange gradients yet."""
+    if not isinstance(model, FabricModule):
+        return nullcontext()
+    return job.runtime.fabric.no_backward_sync(model, enabled=enabled)
+
+
 def _batch_generator(job: Job, epoch: int, batch: int) -> torch.Generator:
     """The augmentation's randomness for one batch of one process, a function of where it stands."""
-    parts = [job.config.seed, epoch, batch, job.runtime.fabric.global_rank]
+    parts = [job.config.seed, epoch, batch, job.shard]
     seed = int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
     return torch.Generator(device=job.runtime.device).manual_seed(seed)
 
@@ -215,7 +257,11 @@ def validate(state: TrainState, job: Job) -> dict[str, float]:
     """Loss, accuracy and balanced accuracy on the validation rows, in the columns of history.csv."""
     rows = job.manifest.rows(VALIDATION)
     batches = job.store.batches(rows, batch_size=job.config.evaluate.batch_size)
-    predictions = predict(state.model, batches, job.manifest, spec=job.spec, views=job.views)
+    with job.runtime.fabric.autocast():
+        if job.on_features:
+            predictions = predict(state.judged, batches, job.manifest, spec=None, views="one")
+        else:
+            predictions = predict(state.judged, batches, job.manifest, spec=job.spec, views=job.views)
     targets, predicted = predictions.targets.astype(np.int64), predictions.predicted
     logits = torch.from_numpy(predictions.logits)
     loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(targets))
@@ -232,5 +278,6 @@ def prepare(classifier: Classifier, job: Job) -> None:
     if hook is None:
         return
     order = epoch_order(len(job.manifest.rows(TRAIN)), seed=job.config.seed, epoch=0)[:5000]
+    assert isinstance(job.store, ImageStore)
     images = job.store.sample(job.manifest.rows(TRAIN)[order])
     hook(job.spec.normalize(images))

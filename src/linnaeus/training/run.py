@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -30,8 +31,10 @@ from linnaeus.training.checkpoint import (
     save_checkpoint,
     save_weights,
 )
+from linnaeus.training.head_phase import feature_store, solve_head
 from linnaeus.training.loop import Job, num_steps, prepare, train_batch, train_epoch, validate
 from linnaeus.training.optim import build_optimizers
+from linnaeus.training.phases import fixed_parameters, moving_average, on_features, set_trainable
 
 Record = Callable[[dict[str, Any]], None]
 
@@ -50,7 +53,7 @@ def train(classifier: Classifier, job: Job, run: RunDir) -> Position:
     fabric, config = job.runtime.fabric, job.config
     fingerprint = config_fingerprint(config)
     resumed = (run.checkpoints / LAST).is_file()
-    position = Position()
+    position, fixed = Position(), fixed_parameters(classifier)
     classifier.to(job.runtime.device).to(memory_format=torch.channels_last)
     if resumed:
         tensors, facts = read_checkpoint(run.checkpoints, config_fingerprint=fingerprint)
@@ -59,7 +62,6 @@ def train(classifier: Classifier, job: Job, run: RunDir) -> Position:
             load_weights(classifier, tensors, run.checkpoints)
     else:
         prepare(classifier, job)
-    model = fabric.setup_module(classifier)
 
     with ExitStack() as stack:
         record: Record = lambda row: None  # noqa: E731
@@ -67,52 +69,122 @@ def train(classifier: Classifier, job: Job, run: RunDir) -> Position:
             record = stack.enter_context(tensorboard(run, position.history))
         while position.phase < len(config.phases):
             phase = config.phases[position.phase]
-            state = TrainState(model, build_optimizers(classifier, phase), position)
-            if resumed:
-                load_checkpoint(state, run.checkpoints, config_fingerprint=fingerprint)
-                position, resumed = state.position, False
+            set_trainable(classifier, phase, fixed=fixed)
+            phase_job = _job_of_phase(classifier, job, phase, position, run)
+            part = classifier.head if phase_job.on_features else classifier
+            model = part if phase_job.on_features else fabric.setup_module(part)
+            state = TrainState(model, build_optimizers(classifier, phase), position, moving_average(part, phase))
 
             def save(state: TrainState = state) -> None:
                 if fabric.is_global_zero:
                     save_checkpoint(state, run.checkpoints, config_fingerprint=fingerprint)
+                    _remove_weights(run, keep=state.position.best.get("file"))
 
-            _train_phase(state, job, phase, run, save, record)
+            if resumed:
+                load_checkpoint(state, run.checkpoints, config_fingerprint=fingerprint)
+                position, resumed = state.position, False
+            elif position.phase:
+                save()
+            if phase.optimizer == "lbfgs":
+                _solve_phase(state, phase_job, phase, run, record)
+            else:
+                _train_phase(state, phase_job, phase, run, save, record)
+            _take_kept(classifier, state, phase, run)
+    if not position.finished:
+        position.finished = True
+        if fabric.is_global_zero:
+            last = TrainState(classifier, [], position)
+            save_checkpoint(last, run.checkpoints, config_fingerprint=fingerprint)
+            _remove_weights(run, keep=None)
+            for file in run.checkpoints.glob("backbone-*.safetensors"):
+                file.unlink()
     fabric.barrier()
-    if position.best:
-        classifier.load_state_dict(load_file(run.checkpoints / position.best["file"]))
     _write_history(run, position)
     return position
+
+
+def _remove_weights(run: RunDir, *, keep: str | None) -> None:
+    """Remove weights that were the best once; only after a checkpoint that no longer speaks of them."""
+    for old in run.checkpoints.glob("best-*.safetensors"):
+        if old.name != keep:
+            old.unlink()
+
+
+def _job_of_phase(classifier: Classifier, job: Job, phase: PhaseConfig, position: Position, run: RunDir) -> Job:
+    """The job as the phase sees it: on features where it trains the head alone, which also keeps the backbone's
+    weights in a file, since checkpoints of such a phase hold only the head.
+    """
+    if not on_features(job.config, phase):
+        return job
+    file, fabric = run.checkpoints / _backbone_file(position), job.runtime.fabric
+    if file.is_file():
+        classifier.backbone.load_state_dict(load_file(file))
+    elif fabric.is_global_zero:
+        save_weights(classifier.backbone, file)
+    return replace(job, store=feature_store(classifier, job, views=phase.feature_views))
+
+
+def _backbone_file(position: Position) -> str:
+    return f"backbone-{position.phase}.safetensors"
 
 
 def _train_phase(
     state: TrainState, job: Job, phase: PhaseConfig, run: RunDir, save: Callable[[], None], record: Record
 ) -> None:
-    """Epochs until the phase is over; leaves the position at the start of the next phase, saved."""
-    position = state.position
+    """Epochs until the phase is over; leaves the position at the start of the next phase."""
+    position, saved = state.position, time.perf_counter()
     while True:
         in_time = train_epoch(state, job, phase, save=save)
-        improved = _finish_epoch(state, job, phase, run)
+        _finish_epoch(state, job, phase, run)
         record(position.history[-1])
         over = position.step == num_steps(job, phase) or not in_time or _should_stop(position, phase.stop)
         if over:
             job.progress.say(_why_over(position, phase, in_time=in_time))
-            last = not in_time or position.phase + 1 == len(job.config.phases)
-            position.phase = len(job.config.phases) if last else position.phase + 1
-            position.epoch = position.step = position.stale_epochs = 0
-            position.stop_value = None
-            position.finished = last
-        save()
-        if improved and job.runtime.fabric.is_global_zero:
-            for old in run.checkpoints.glob("best-*.safetensors"):
-                if old.name != position.best["file"]:
-                    old.unlink()
+            _next_phase(position, job, in_time=in_time)
+        elif not job.on_features or time.perf_counter() - saved >= job.config.runtime.checkpoint_seconds:
+            save()
+            saved = time.perf_counter()
         _write_history(run, position)
         if over:
             return
 
 
-def _finish_epoch(state: TrainState, job: Job, phase: PhaseConfig, run: RunDir) -> bool:
-    """Validate, add a row to the history, keep the weights if they are the best so far; True if they are."""
+def _next_phase(position: Position, job: Job, *, in_time: bool) -> None:
+    position.phase = position.phase + 1 if in_time else len(job.config.phases)
+    position.epoch = position.step = position.stale_epochs = 0
+    position.stop_value = None
+
+
+def _solve_phase(state: TrainState, job: Job, phase: PhaseConfig, run: RunDir, record: Record) -> None:
+    """The head that L-BFGS finds, as one epoch."""
+    position, clock = state.position, time.perf_counter()
+    position.loss_sum, position.num_correct, position.num_seen, said = solve_head(state.model, job)
+    position.epoch_seconds = time.perf_counter() - clock
+    position.seconds += position.epoch_seconds
+    job.progress.say(f"Phase {phase.name}: {said}")
+    _finish_epoch(state, job, phase, run)
+    record(position.history[-1])
+    _next_phase(position, job, in_time=True)
+    _write_history(run, position)
+
+
+def _take_kept(classifier: Classifier, state: TrainState, phase: PhaseConfig, run: RunDir) -> None:
+    """After a phase: put the kept weights (of this phase or an earlier one) into the classifier."""
+    best = state.position.best
+    if phase.keep == "last" or not best:
+        if state.average is not None:
+            getattr(state.model, "module", state.model).load_state_dict(state.average.module.state_dict())
+        return
+    weights = load_file(run.checkpoints / best["file"])
+    if best["backbone"]:
+        classifier.backbone.load_state_dict(load_file(run.checkpoints / best["backbone"]))
+        classifier.head.load_state_dict(weights)
+    else:
+        classifier.load_state_dict(weights)
+
+
+def _finish_epoch(state: TrainState, job: Job, phase: PhaseConfig, run: RunDir) -> None:
+    """Validate, add a row to the history, keep the weights if they are the best so far."""
     position, fabric = state.position, job.runtime.fabric
     sums = torch.tensor([position.loss_sum, position.num_correct, position.num_seen], dtype=torch.float64)
     loss_sum, num_correct, num_seen = (float(v) for v in fabric.all_reduce(sums, reduce_op="sum"))
@@ -120,7 +192,7 @@ def _finish_epoch(state: TrainState, job: Job, phase: PhaseConfig, run: RunDir) 
     row: dict[str, Any] = {
         "epoch": position.epochs_done + 1,
         "phase": phase.name,
-        "lr": state.optimizers[0].param_groups[0]["lr"],
+        "lr": state.optimizers[0].param_groups[0]["lr"] if state.optimizers else 0.0,
         "train_loss": loss_sum / num_seen,
         "train_accuracy": num_correct / num_seen,
         **validate(state, job),
@@ -136,15 +208,21 @@ def _finish_epoch(state: TrainState, job: Job, phase: PhaseConfig, run: RunDir) 
     position.loss_sum = position.epoch_seconds = 0.0
     _note_staleness(position, phase.stop, row)
     if phase.keep == "last":
-        return False
-    value = row[phase.keep]
-    improved = not position.best or _better(phase.keep, value, position.best["value"])
-    if improved:
+        position.best = {}
+        return
+    value, best = row[phase.keep], position.best
+    if not best or _better(phase.keep, value, position.history[best["epoch"] - 1][phase.keep]):
         file = f"best-{row['epoch']}.safetensors"
         if fabric.is_global_zero:
-            save_weights(state.model, run.checkpoints / file)
-        position.best = {"metric": phase.keep, "value": value, "epoch": row["epoch"], "file": file}
-    return improved
+            save_weights(state.judged, run.checkpoints / file)
+        backbone = _backbone_file(position) if job.on_features else None
+        position.best = {
+            "metric": phase.keep,
+            "value": value,
+            "epoch": row["epoch"],
+            "file": file,
+            "backbone": backbone,
+        }
 
 
 def _better(metric: str, value: float, than: float, min_delta: float = 0.0) -> bool:

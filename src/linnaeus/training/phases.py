@@ -1,0 +1,74 @@
+"""What a phase trains: which part of the classifier, which of its parameters, and in which mode.
+
+Between configuration and THE loop. Knows nothing of batches, losses or files.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from linnaeus.config import PhaseConfig, RunConfig
+from linnaeus.models.classifier import Classifier
+
+
+def on_features(config: RunConfig, phase: PhaseConfig) -> bool:
+    """Whether the phase sees features that are computed once, instead of images.
+
+    It does where it leaves the backbone as it is, unless dropout of its feature maps makes them differ every time.
+    """
+    return phase.train == "head" and not config.model.head.map_dropout
+
+
+def fixed_parameters(classifier: Classifier) -> frozenset[str]:
+    """Names of the parameters that the architecture itself never trains; to be asked before the first phase."""
+    return frozenset(name for name, parameter in classifier.named_parameters() if not parameter.requires_grad)
+
+
+def set_trainable(classifier: Classifier, phase: PhaseConfig, *, fixed: frozenset[str]) -> None:
+    """Let gradients reach the phase's parameters and no others, and never those in `fixed`."""
+    trained = {f"backbone.{name}" for name in _trained_names(classifier.backbone, phase)}
+    for name, parameter in classifier.named_parameters():
+        parameter.requires_grad_((name in trained or name.startswith("head.")) and name not in fixed)
+
+
+def _trained_names(backbone: nn.Module, phase: PhaseConfig) -> set[str]:
+    if phase.train == "head":
+        return set()
+    if phase.last_stages is None and phase.last_layers is None:
+        return {name for name, _ in backbone.named_parameters()}
+    from linnaeus.models.backbones import depth_groups
+
+    groups = depth_groups(backbone, coarse=phase.last_layers is None)
+    last = phase.last_stages if phase.last_layers is None else phase.last_layers
+    assert last is not None
+    return {name for group in groups[-last:] for name in group}
+
+
+def depth_scales(classifier: Classifier, phase: PhaseConfig) -> dict[str, float]:
+    """Factor of the learning rate of each parameter of the backbone, by name: `layer_decay` to the power of the number
+    of stages above it, the head counting as one (layer-wise decay of arXiv 1906.08237, appendix A.3, over stages).
+    """
+    from linnaeus.models.backbones import depth_groups
+
+    groups = depth_groups(classifier.backbone, coarse=True)
+    return {name: phase.layer_decay ** (len(groups) - k) for k, group in enumerate(groups) for name in group}
+
+
+def set_mode(model: nn.Module, phase: PhaseConfig) -> None:
+    """Training mode, with the backbone's batch norm left at its statistics where the phase says so."""
+    model.train()
+    if phase.batch_norm == "live" and phase.train == "all":
+        return
+    for name, module in model.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and "backbone" in name.split("."):
+            module.eval()
+
+
+def moving_average(part: nn.Module, phase: PhaseConfig) -> AveragedModel | None:
+    """The exponential moving average of the weights that the phase asks for; its first update copies them."""
+    if not phase.ema:
+        return None
+    average = AveragedModel(part, multi_avg_fn=get_ema_multi_avg_fn(phase.ema), use_buffers=True)
+    return average.to(memory_format=torch.channels_last)
