@@ -79,6 +79,8 @@ class Bundle:
 class _ModelFacts(BaseModel):
     name: str
     options: dict[str, Option]
+    head: dict[str, Option] = {}
+    features: Literal["last", "stages"] = "last"
 
 
 class _Facts(BaseModel):
@@ -156,7 +158,12 @@ def _write_files(bundle: Bundle, folder: Path) -> None:
     with (folder / WEIGHTS).open("rb") as file:
         os.fsync(file.fileno())
     facts = _Facts(
-        model=_ModelFacts(name=classifier.name, options=classifier.options),
+        model=_ModelFacts(
+            name=classifier.name,
+            options=classifier.options,
+            head=classifier.head_options,
+            features=classifier.feature_kind,
+        ),
         num_parameters=count_parameters(classifier)[0],
         classes=bundle.classes,
         image_spec=bundle.image_spec,
@@ -263,6 +270,8 @@ def _build(facts: _Facts, path: Path) -> Classifier:
                 num_classes=len(facts.classes),
                 image_size=facts.image_spec.height,
                 options=dict(facts.model.options),
+                head=facts.model.head,
+                features=facts.model.features,
             )
     except ModelError as error:
         raise BundleError(

@@ -15,7 +15,8 @@
     │   ├── OutputError               it cannot be written: permission, full disk
     │   └── CheckpointError           a checkpoint that is damaged or belongs to another config
     ├── BundleError                   a model folder that is incomplete, damaged or too new
-    ├── ModelError                    no such architecture, or one that cannot take this image size
+    ├── ModelError                    no such architecture, one that cannot take this image size, weights of another
+    │   └── WeightsNotFoundError      no pretrained weights on this machine
     ├── DeviceError                   a device or precision that this machine does not have
     └── TrainingError                 training cannot go on (the loss is no longer a number)
 
@@ -92,7 +93,11 @@ class BundleError(LinnaeusError):
 
 
 class ModelError(LinnaeusError):
-    """No such architecture, or one that cannot take this input."""
+    """No such architecture, one that cannot take this input, or weights that belong to another."""
+
+
+class WeightsNotFoundError(ModelError):
+    """No pretrained weights on this machine."""
 
 
 class DeviceError(LinnaeusError):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -29,12 +29,14 @@ from linnaeus.data.image_spec import ImageSpec, spec_from_config
 from linnaeus.data.loader import ImageStore
 from linnaeus.data.manifest import SPLITS, TEST, TRAIN, VALIDATION, Manifest
 from linnaeus.data.statistics import channel_statistics, is_grey
-from linnaeus.errors import ConfigError, DataError, Interrupted
+from linnaeus.errors import ConfigError, DataError, Interrupted, ModelError
 from linnaeus.evaluation.evaluate import evaluate_predictions
 from linnaeus.models import Classifier, build_classifier, count_parameters
 from linnaeus.planning import intake
+from linnaeus.planning.decision import Decision
 from linnaeus.planning.fingerprint import take_fingerprint
-from linnaeus.planning.plan import Decision, choose_recipe, epochs_within, plan_image, plan_page, plan_training
+from linnaeus.planning.plan import choose_recipe, epochs_within, plan_image, plan_page, plan_training
+from linnaeus.planning.transfer import choose_backbone, is_backbone, phases_within
 from linnaeus.predictions import NUM_VIEWS, Predictions, predict
 from linnaeus.progress import SILENT, Progress
 from linnaeus.report.facts import ReportFacts
@@ -43,8 +45,12 @@ from linnaeus.report.thumbnails import thumbnail_of
 from linnaeus.rundir import RunDir
 from linnaeus.training.checkpoint import Position
 from linnaeus.training.loop import VALIDATION_COST, Job
-from linnaeus.training.run import config_fingerprint, measure_throughput, stop_signals, train
+from linnaeus.training.phases import on_features
+from linnaeus.training.run import config_fingerprint, measure_throughput, started, stop_signals, train
 from linnaeus.training.runtime import Runtime, describe_environment, start_runtime
+
+if TYPE_CHECKING:
+    from linnaeus.models.weights import WeightsReport
 
 
 @dataclass(frozen=True)
@@ -173,13 +179,17 @@ def begin(
     for line in intake.describe(found, width=fingerprint.width, height=fingerprint.height):
         progress.say(line)
     if recipe is None:
-        recipe, decision = choose_recipe(fingerprint)
+        recipe, decision = choose_recipe(config, fingerprint)
         config, decisions = configure(recipe), [decision]
+    if is_backbone(config.model):
+        model, reasons = choose_backbone(config.model)
+        config = config.model_copy(update={"model": model})
+        decisions += reasons
     config, reasons = plan_image(config, fingerprint)
     decisions += [*reasons, Decision("device", runtime.device.type, runtime.reason)]
     run = rundir.create(path, force=force)
     try:
-        spec = spec_from_config(config.image)
+        spec = _image_spec(config)
         cache = open_cache(found, spec, threads=config.runtime.threads, progress=progress)
         found = intake.set_aside_unreadable(found, cache, config.data, seed=config.seed, original=brought)
         if cache.problems:
@@ -197,10 +207,14 @@ def begin(
         config, reasons = plan_training(config, take_fingerprint(found), grey=is_grey(cache.pixels, train_rows))
         decisions += reasons
         classifier = _build(config, found)  # an impossible network is noticed before anything is written
+        config, loaded = _load_pretrained(classifier, config)
+        for line in () if loaded is None else loaded.describe():
+            progress.say(line)
         if config.time_limit_seconds is not None:
             config, decision = _fit_time_limit(config, _job(config, found, cache, spec, runtime), classifier)
             decisions.append(decision)
-        _write_beginning(run, config, found, spec, cache, decisions, leaked)
+        digest = None if loaded is None else loaded.sha256
+        _write_beginning(run, config, found, spec, cache, decisions, leaked, weights_sha256=digest)
     except BaseException:
         shutil.rmtree(run.path, ignore_errors=True)
         raise
@@ -222,6 +236,13 @@ def finish(run: RunDir, *, runtime: Runtime, progress: Progress) -> Run:
             f"The images have changed since {run.path} began, so it cannot go on. Start again with --force."
         )
     classifier = _build(config, manifest)
+    if settled["weights_sha256"] is not None and not started(run):
+        _, loaded = _load_pretrained(classifier, config)
+        if loaded is None or loaded.sha256 != settled["weights_sha256"]:
+            raise ModelError(
+                f"The weights {config.model.weights} have changed since {run.path} began, so it cannot go on. Start "
+                "again with --force."
+            )
     try:
         with stop_signals() as stop_requested:
             job = _job(config, manifest, cache, spec, runtime, progress=progress, stop_requested=stop_requested)
@@ -301,7 +322,39 @@ def _build(config: RunConfig, manifest: Manifest) -> Classifier:
         num_classes=manifest.num_classes,
         image_size=config.image.size,
         options=dict(config.model.options),
+        head=config.model.head.model_dump(exclude_defaults=True),
+        features=config.model.features,
     )
+
+
+def _image_spec(config: RunConfig) -> ImageSpec:
+    """Preprocessing; mean and deviation of the data itself are not known yet where those are asked for."""
+    if config.image.normalize != "backbone":
+        return spec_from_config(config.image)
+    if not is_backbone(config.model):
+        raise ConfigError(
+            f"image.normalize=backbone needs a backbone, and {config.model.name} is none. Take dataset instead."
+        )
+    from linnaeus.models.backbones import backbone_spec  # takes seconds: timm
+
+    backbone = backbone_spec(config.model.name)
+    return spec_from_config(config.image, mean=backbone.mean, std=backbone.std)
+
+
+def _load_pretrained(classifier: Classifier, config: RunConfig) -> tuple[RunConfig, WeightsReport | None]:
+    """Put pretrained weights into a backbone, unless there shall be none; their file becomes part of the config."""
+    if not is_backbone(config.model) or config.model.weights == "none":
+        return config, None
+    from linnaeus.models.weights import load_pretrained  # takes seconds: timm
+
+    loaded = load_pretrained(
+        classifier.backbone,
+        name=config.model.name,
+        weights=config.model.weights,
+        allow_download=config.model.allow_download,
+    )
+    model = config.model.model_copy(update={"weights": str(loaded.source)})
+    return config.model_copy(update={"model": model}), loaded
 
 
 def _job(
@@ -320,20 +373,26 @@ def _job(
 
 
 def _fit_time_limit(config: RunConfig, job: Job, classifier: Classifier) -> tuple[RunConfig, Decision]:
-    """Cut the epochs of the (only) phase to what the time allows, at the speed this machine shows."""
+    """Cut the phases to what the time allows, at the speed this machine shows."""
     assert config.time_limit_seconds is not None
-    phase = config.phases[0]
+    phase = config.phases[-1]
     assert phase.epochs != "auto"
     speed = measure_throughput(classifier, job, phase) * job.runtime.fabric.world_size
+    num_train, num_validation = (len(job.manifest.rows(split)) for split in (TRAIN, VALIDATION))
+    validation = VALIDATION_COST * NUM_VIEWS[job.views] * num_validation
+    limit = config.time_limit_seconds
+    if len(config.phases) > 1:
+        once = [VALIDATION_COST * (p.feature_views * num_train + num_validation) for p in config.phases]
+        costs = [
+            (once[k], 0.0) if on_features(config, p) else (0.0, num_train + validation)
+            for k, p in enumerate(config.phases)
+        ]
+        phases, decision = phases_within(config.phases, seconds=limit, costs=costs, images_per_second=speed)
+        return config.model_copy(update={"phases": phases}), decision
     epochs, decision = epochs_within(
-        config.time_limit_seconds,
-        num_train=len(job.manifest.rows(TRAIN)),
-        num_validation=VALIDATION_COST * NUM_VIEWS[job.views] * len(job.manifest.rows(VALIDATION)),
-        images_per_second=speed,
-        wanted=phase.epochs,
+        limit, num_train=num_train, num_validation=validation, images_per_second=speed, wanted=phase.epochs
     )
-    phases = [phase.model_copy(update={"epochs": epochs}), *config.phases[1:]]
-    return config.model_copy(update={"phases": phases}), decision
+    return config.model_copy(update={"phases": [phase.model_copy(update={"epochs": epochs})]}), decision
 
 
 def _write_beginning(
@@ -344,6 +403,8 @@ def _write_beginning(
     cache: CachedImages,
     decisions: list[Decision],
     leaked: list[str],
+    *,
+    weights_sha256: str | None,
 ) -> None:
     manifest.save(run.manifest)
     rundir.write_text(run.plan, plan_page(decisions))
@@ -352,6 +413,7 @@ def _write_beginning(
         "cache": cache.path.name,
         "decisions": [asdict(decision) for decision in decisions],
         "leaked_test_ids": leaked,
+        "weights_sha256": weights_sha256,
         "seconds": 0.0,
     }
     rundir.write_json(run.settled, facts)

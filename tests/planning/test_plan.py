@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from linnaeus.config import overlay, parse_config, read_recipe
+from linnaeus.config import RunConfig, overlay, parse_config, read_recipe
 from linnaeus.data.manifest import TRAIN, manifest_from_columns
 from linnaeus.planning.fingerprint import Fingerprint, take_fingerprint
 from linnaeus.planning.plan import (
@@ -34,7 +34,7 @@ def settle(name: str, fingerprint: Fingerprint, *, grey: bool = False, **setting
 
 @pytest.mark.parametrize(("fingerprint", "recipe"), [(CIFAR, "best-scratch-small"), (PHOTOS, "best-scratch-large")])
 def test_the_recipe_follows_the_size_of_the_images(fingerprint: Fingerprint, recipe: str) -> None:
-    name, decision = choose_recipe(fingerprint)
+    name, decision = choose_recipe(RunConfig(), fingerprint)
     assert name == decision.choice == recipe
     assert f"{fingerprint.width} x {fingerprint.height}" in decision.why
 
@@ -47,7 +47,7 @@ def test_the_recipe_follows_the_size_of_the_images(fingerprint: Fingerprint, rec
 )
 def test_nothing_is_left_open_whatever_the_data(num_train: int, width: int, height: int, grey: bool) -> None:
     fingerprint = Fingerprint(num_train, 2, width, height, imbalance=1.0)
-    config, decisions = settle(choose_recipe(fingerprint)[0], fingerprint, grey=grey)
+    config, decisions = settle(choose_recipe(RunConfig(), fingerprint)[0], fingerprint, grey=grey)
     assert "auto" not in [config.image.size, config.model.name, config.augment.flip, config.augment.pad_crop_px]
     assert config.evaluate.views != "auto"
     for phase in config.phases:
@@ -117,7 +117,7 @@ def test_fewer_images_are_shown_more_often() -> None:
 
 
 def test_the_plan_page_is_a_table_that_survives_odd_names() -> None:
-    _, decision = choose_recipe(CIFAR)
+    _, decision = choose_recipe(RunConfig(), CIFAR)
     page = plan_page([decision, type(decision)("a|b", "c\nd", "why")])
     rows = [line for line in page.splitlines() if line.startswith("|")]
     assert rows[2].startswith("| recipe | best-scratch-small |")

@@ -186,7 +186,7 @@ def _trace(manifest: Manifest, name: str, settings: Mapping[str, Any]) -> TraceV
     row = _row_of(manifest, name)
     trained = manifest.with_splits(np.where(manifest.splits == UNASSIGNED, TRAIN, manifest.splits))
     fingerprint = take_fingerprint(trained)
-    recipe = choose_recipe(fingerprint)[0]
+    recipe = choose_recipe(RunConfig(), fingerprint)[0]
     config = parse_config(overlay(read_recipe(recipe), settings), where=f"recipe {recipe} and the settings")
     config, _ = plan_image(config, fingerprint)
     spec = spec_from_config(config.image)

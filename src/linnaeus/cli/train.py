@@ -20,6 +20,9 @@ def train(
     *,
     out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
     recipe: str | None = None,
+    backbone: str | None = None,
+    weights: str | None = None,
+    allow_download: Annotated[bool, Parameter(negative="")] = False,
     epochs: float | None = None,
     image_size: int | None = None,
     seed: int | None = None,
@@ -51,6 +54,12 @@ def train(
         Folder of the run; by default the next free runs/NAME.
     recipe
         Name of a recipe (`linnaeus recipes`) or a file of your own; by default the plan chooses.
+    backbone
+        A pretrained architecture of timm to build on, such as resnet50 (`linnaeus models`); several joined by +.
+    weights
+        Its weights: a file, a folder of them, or none to start from random ones; by default the hub's cache here.
+    allow_download
+        Fetch the weights from the hub if they are not on this machine.
     epochs
         Passes over the training images, in every phase.
     image_size
@@ -98,6 +107,9 @@ def train(
         "data.top_classes": top_classes,
         "data.context": context,
         "data.min_box_px": None if min_box is None else parse_pixels(min_box),
+        "model.name": backbone,
+        "model.weights": weights,
+        "model.allow_download": allow_download or None,
         "image.size": image_size,
         "runtime.device": device,
         "seed": seed,

@@ -54,6 +54,7 @@ FORMAT = 1
 """Raised when the same files would give other pixels; caches of another format are not found any more."""
 _NAME = re.compile(r"images-[0-9a-f]{32}")
 _EXTRACTED = re.compile(r"extracted-[0-9a-f]{32}")
+_FEATURES = re.compile(r"features-[0-9a-f]{24}")
 
 
 @dataclass(frozen=True)
@@ -180,12 +181,12 @@ def list_caches(folder: Path | None = None) -> list[CacheEntry]:
 def clear_caches(folder: Path | None = None) -> int:
     """Delete all caches in `folder` (`cache_folder()` if None) except those being built; returns the bytes freed.
 
-    Files extracted from archives go too. Nothing but caches is touched, whatever else the folder holds. A run that is
-    reading a cache keeps its map.
+    Files extracted from archives and features go too. Nothing but caches is touched, whatever else the folder holds. A
+    run that is reading a cache keeps its map.
     Raises OutputError if one cannot be deleted.
     """
     freed = 0
-    for path in _extracted_paths(folder):
+    for path in (*_extracted_paths(folder), *_feature_paths(folder)):
         freed += _num_bytes(path)
         shutil.rmtree(path, ignore_errors=True)
     for path in _cache_paths(folder):
@@ -211,6 +212,16 @@ def _extracted_paths(folder: Path | None) -> list[Path]:
     """What was taken out of compressed archives; it is extracted again when it is needed."""
     root = cache_folder() if folder is None else folder
     return sorted(path for path in root.glob("extracted-*") if _EXTRACTED.fullmatch(path.name) and path.is_dir())
+
+
+def _feature_paths(folder: Path | None) -> list[Path]:
+    root = cache_folder() if folder is None else folder
+    return sorted(path for path in root.glob("features-*") if _FEATURES.fullmatch(path.name) and path.is_dir())
+
+
+def feature_bytes(folder: Path | None = None) -> int:
+    """What the features of frozen backbones take on disk."""
+    return sum(_num_bytes(path) for path in _feature_paths(folder))
 
 
 def _num_bytes(path: Path) -> int:

@@ -52,6 +52,8 @@ class ImageStore:
     def __init__(self, cache: CachedImages, manifest: Manifest, device: torch.device) -> None:
         assert len(cache.pixels) == len(manifest), f"{len(cache.pixels)} cached images, {len(manifest)} rows"
         self.device = device
+        self.key = cache.path.name
+        self.num_rows = len(manifest)
         self.readable = cache.readable
         self._pixels = np.asarray(cache.pixels)
         self._targets = torch.from_numpy(np.array(manifest.targets)).to(device)
@@ -113,8 +115,8 @@ class FeatureStore:
     """Features computed once, asked for by row number like the images of an `ImageStore`.
 
     Args:
-        features: float [V, N, D], V views of each of the manifest's N rows; view 0 is the image as it is. Rows that were
-            never asked for may hold anything.
+        features: float [V, N, D], V views of each of the manifest's N rows; view 0 is the image as it is. Rows that
+            were never asked for may hold anything.
         targets: int64 [N], or uint8 [N, K].
         device: where batches are wanted.
         seed: of the draw of a view for each row and epoch.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from linnaeus.errors import ModelError, nearest_name
@@ -19,7 +19,15 @@ MODELS: dict[str, Callable[..., Classifier]] = {
 }
 
 
-def build_classifier(name: str, *, num_classes: int, image_size: int, options: dict[str, Any]) -> Classifier:
+def build_classifier(
+    name: str,
+    *,
+    num_classes: int,
+    image_size: int,
+    options: dict[str, Any],
+    head: Mapping[str, Any] | None = None,
+    features: str = "last",
+) -> Classifier:
     """Build an architecture with random weights (drawn from torch's global generator).
 
     Args:
@@ -27,13 +35,19 @@ def build_classifier(name: str, *, num_classes: int, image_size: int, options: d
         num_classes: K, length of the logits.
         image_size: side in pixels.
         options: arguments of that architecture.
+        head: fields of HeadConfig that differ from their defaults; None for the architecture's own, linear head.
+        features: "last", or "stages" of a timm architecture.
 
     Raises ModelError for unknown names and options (naming the nearest) and for sizes the network cannot take.
     """
     if name not in MODELS:
         from linnaeus.models.backbones import timm_classifier  # timm takes seconds to import
 
-        return timm_classifier(name, num_classes=num_classes, image_size=image_size, options=options)
+        return timm_classifier(
+            name, num_classes=num_classes, image_size=image_size, options=options, head=head or {}, features=features
+        )
+    if head or features != "last":
+        raise ModelError(f"{name} has a head and features of its own; model.head and model.features are for backbones.")
     build = MODELS[name]
     known = [key for key in inspect.signature(build).parameters if key not in ("num_classes", "image_size")]
     for key in options:

@@ -1,19 +1,48 @@
-"""Any timm architecture as a backbone. The only module that imports timm's models."""
+"""Any timm architecture as a backbone. The only module that imports timm's models.
+
+A name joined by "+" puts the features of several side by side. Weights are random here; `weights` loads others.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import timm
 import torch
+import torch.nn.functional as F
+from timm.models import PretrainedCfg
+from timm.models._manipulate import group_with_matcher
 from torch import nn
 
+from linnaeus.data.image_spec import Channels
 from linnaeus.errors import ModelError, nearest_name
 from linnaeus.models.classifier import Classifier
+from linnaeus.models.heads import build_head
 
 FORBIDDEN_OPTIONS = ("pretrained", "checkpoint", "cache_dir")
 """How options of `timm.create_model` begin that would read other files or the network."""
-_HEAD_STD = 0.01
+_SIZED = ("vision_transformer", "deit", "swin_transformer", "swin_transformer_v2", "beit", "eva", "mlp_mixer")
+"""timm modules whose networks are built for one image size."""
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """What an architecture was trained to see.
+
+    Attributes:
+        mean, std: per channel, of values in 0-1.
+        interpolation: "bicubic", "bilinear" or "nearest".
+        input_size: side in pixels.
+        fixed_size: it takes no other.
+    """
+
+    mean: Channels
+    std: Channels
+    interpolation: str
+    input_size: int
+    fixed_size: bool
 
 
 def timm_names() -> list[str]:
@@ -21,36 +50,110 @@ def timm_names() -> list[str]:
     return list(timm.list_models())
 
 
-def timm_classifier(name: str, *, num_classes: int, image_size: int, options: dict[str, Any]) -> Classifier:
-    """A timm architecture with random weights, its pooled features, and a new linear head.
-
-    `options` go to `timm.create_model`. Raises ModelError for an unknown name (with the nearest), for options the
-    architecture does not take, and for an image size it cannot take.
+def backbone_spec(name: str) -> BackboneSpec:
+    """What timm knows of an architecture's training; of joined ones, that of the first, with values left in 0-1
+    because each normalizes for itself. Raises ModelError for an unknown name.
     """
-    if name not in timm_names():
-        raise ModelError(
-            f"There is no architecture '{name}'.{nearest_name(name, ['speed_cnn', 'mish_cnn', *timm_names()])}"
-        )
+    names = name.split("+")
+    for each in names:
+        _check_name(each)
+    config = timm.get_pretrained_cfg(names[0]) or PretrainedCfg()
+    alone = len(names) == 1
+    return BackboneSpec(
+        mean=_channels(config.mean) if alone else (0.0, 0.0, 0.0),
+        std=_channels(config.std) if alone else (1.0, 1.0, 1.0),
+        interpolation=config.interpolation,
+        input_size=config.input_size[-1],
+        fixed_size=bool(config.fixed_input_size) and not _is_sized(names[0]),
+    )
+
+
+def _channels(values: tuple[float, ...]) -> Channels:
+    red, green, blue = values
+    return red, green, blue
+
+
+def timm_classifier(
+    name: str,
+    *,
+    num_classes: int,
+    image_size: int,
+    options: dict[str, Any],
+    head: Mapping[str, Any],
+    features: str,
+) -> Classifier:
+    """A timm architecture (or several joined by "+") with random weights, its pooled features, and a new head.
+
+    Args:
+        options: go to `timm.create_model`; of joined architectures they are named `mobilenetv2_100.pad_type`.
+        head: fields of HeadConfig.
+        features: "last" or "stages".
+
+    Raises ModelError for an unknown name (with the nearest), for options the architecture does not take, and for an
+    image size it cannot take.
+    """
+    head = dict(head)
+    map_dropout = head.pop("map_dropout", 0.0)
+    names = name.split("+")
+    parts = []
+    for each in names:
+        own = options if len(names) == 1 else _options_of(each, options, names)
+        parts.append(_backbone(each, image_size, own, features=features, map_dropout=map_dropout))
+    backbone = parts[0]
+    if len(parts) > 1:
+        specs = [backbone_spec(each) for each in names]
+        backbone = SideBySide(parts, [(spec.mean, spec.std) for spec in specs])
+    num_features = _num_features(backbone, name, image_size)
+    new_head = build_head(num_features, num_classes, **head)
+    return Classifier(
+        backbone,
+        new_head,
+        name=name,
+        options=options,
+        head_options={**head, "map_dropout": map_dropout},
+        features=features,
+    )
+
+
+def _backbone(name: str, image_size: int, options: dict[str, Any], *, features: str, map_dropout: float) -> nn.Module:
+    _check_name(name)
     for key in options:
         if key.startswith(FORBIDDEN_OPTIONS):
-            raise ModelError(f"'{key}' would read other files or the network; networks start with random weights here.")
-    backbone = _create(name, image_size, options)
-    try:
-        with torch.no_grad():
-            was_training = backbone.training
-            num_features = backbone.eval()(torch.zeros(1, 3, image_size, image_size)).shape[1]
-            backbone.train(was_training)
-    except (RuntimeError, AssertionError, ValueError) as error:
-        raise ModelError(f"{name} cannot take images of {image_size} px: {error}. Try --image-size 224.") from error
-    head = nn.Linear(num_features, num_classes)
-    nn.init.normal_(head.weight, std=_HEAD_STD)
-    nn.init.zeros_(head.bias)
-    return Classifier(backbone, head, name=name, options=options)
+            raise ModelError(f"'{key}' would read other files or the network; weights are named with --weights.")
+    body = _create(name, image_size, options)
+    if features == "last":
+        return MapDropout(body, map_dropout) if map_dropout else body
+    if map_dropout:
+        raise ModelError(
+            "model.head.map_dropout belongs to the last feature maps: it does not go with features=stages."
+        )
+    if not hasattr(body, "forward_intermediates"):
+        raise ModelError(f"{name} does not show the features of its stages. Leave out model.features=stages.")
+    return StageFeatures(body)
+
+
+def _check_name(name: str) -> None:
+    known = timm_names()
+    if name.partition(".")[0] not in known:
+        raise ModelError(f"There is no architecture '{name}'.{nearest_name(name, ['speed_cnn', 'mish_cnn', *known])}")
+    if "." in name and name not in timm.list_pretrained(f"{name.partition('.')[0]}.*"):
+        tags = ", ".join(timm.list_pretrained(f"{name.partition('.')[0]}.*")[:6])
+        raise ModelError(f"There are no weights '{name}'. Known: {tags or 'none of this architecture'}.")
+
+
+def _options_of(name: str, options: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
+    for key in options:
+        if key.rpartition(".")[0] not in names:
+            raise ModelError(
+                f"'{key}' names none of {', '.join(names)}. Options of joined backbones look like {names[0]}.pad_type."
+            )
+    prefix = f"{name}."
+    return {key.removeprefix(prefix): value for key, value in options.items() if key.startswith(prefix)}
 
 
 def _create(name: str, image_size: int, options: dict[str, Any]) -> nn.Module:
     arguments: dict[str, Any] = {"pretrained": False, "num_classes": 0, **options}
-    if timm.models.model_entrypoint(name).__module__.endswith(_SIZED):
+    if _is_sized(name):
         arguments["img_size"] = image_size
     try:
         model: nn.Module = timm.create_model(name, **arguments)
@@ -59,5 +162,118 @@ def _create(name: str, image_size: int, options: dict[str, Any]) -> nn.Module:
     return model
 
 
-_SIZED = ("vision_transformer", "deit", "swin_transformer", "swin_transformer_v2", "beit", "eva", "mlp_mixer")
-"""timm modules whose networks are built for one image size."""
+def _is_sized(name: str) -> bool:
+    return str(timm.models.model_entrypoint(name).__module__).endswith(_SIZED)
+
+
+def _num_features(backbone: nn.Module, name: str, image_size: int) -> int:
+    was_training = backbone.training
+    try:
+        with torch.no_grad():
+            return int(backbone.eval()(torch.zeros(1, 3, image_size, image_size)).shape[1])
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise ModelError(f"{name} cannot take images of {image_size} px: {error}. Try --image-size 224.") from error
+    finally:
+        backbone.train(was_training)
+
+
+class MapDropout(nn.Module):
+    """A timm network with dropout on its last feature maps, before they are pooled."""
+
+    def __init__(self, body: nn.Module, dropout: float) -> None:
+        super().__init__()
+        self.body = body
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """float [B, 3, H, W] -> [B, D]."""
+        maps: Any = self.body.forward_features(images)  # type: ignore[operator]
+        pooled: torch.Tensor = self.body.forward_head(self.dropout(maps))  # type: ignore[operator]
+        return pooled
+
+
+class StageFeatures(nn.Module):
+    """Averages of the feature maps of every stage, side by side with the network's own features.
+
+    Head2Toe (arXiv 2201.03529) without its selection: the penalty of the head takes that part. Each stage is brought to
+    unit root mean square, so that none drowns the others.
+    """
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """float [B, 3, H, W] -> [B, D]."""
+        last, maps = self.body.forward_intermediates(images)  # type: ignore[operator]
+        own: torch.Tensor = self.body.forward_head(last)  # type: ignore[operator]
+        pooled = [stage.float().mean(dim=(2, 3)) for stage in maps]
+        return torch.cat([F.rms_norm(part.float(), part.shape[1:]) for part in (*pooled, own)], dim=1)
+
+
+class SideBySide(nn.Module):
+    """The features of several networks that see the same images, each normalized in its own way.
+
+    Args:
+        parts: networks float [B, 3, H, W] -> [B, D_i].
+        normalizations: of each, (mean, std) of values in 0-1.
+    """
+
+    def __init__(self, parts: list[nn.Module], normalizations: list[tuple[Channels, Channels]]) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(parts)
+        for k, (mean, std) in enumerate(normalizations):
+            self.register_buffer(f"mean_{k}", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+            self.register_buffer(f"std_{k}", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """float [B, 3, H, W], 0-1 -> [B, sum of D_i]."""
+        buffers = dict(self.named_buffers(recurse=False))
+        seen = [(images - buffers[f"mean_{k}"]) / buffers[f"std_{k}"] for k in range(len(self.parts))]
+        return torch.cat([part(view).float() for part, view in zip(self.parts, seen, strict=True)], dim=1)
+
+
+def hub_repository(name: str) -> str | None:
+    """Where on the hub the weights of an architecture are published; None where they are not."""
+    config = timm.get_pretrained_cfg(name)
+    return None if config is None else config.hf_hub_id
+
+
+def adapt_input_channels(weight: torch.Tensor, channels: int) -> torch.Tensor:
+    """The first convolution's weight float [O, 3, h, w] for another number of input channels: summed for grey, else
+    repeated and scaled, as timm does it.
+    """
+    adapted: torch.Tensor = timm.models.adapt_input_conv(channels, weight)
+    return adapted
+
+
+def bodies(backbone: nn.Module) -> dict[str, nn.Module]:
+    """timm's own networks inside a backbone, by the prefix of their parameters' names."""
+    if isinstance(backbone, SideBySide):
+        inner = {f"parts.{k}.": bodies(part) for k, part in enumerate(backbone.parts)}
+        return {prefix + below: body for prefix, found in inner.items() for below, body in found.items()}
+    if isinstance(backbone, MapDropout | StageFeatures):
+        return {"body.": backbone.body}
+    return {"": backbone}
+
+
+def depth_groups(backbone: nn.Module, *, coarse: bool) -> list[list[str]]:
+    """Names of the parameters in groups from the input to the output: stages with `coarse`, else single layers.
+
+    By timm's own matchers; a network without one is grouped by its top-level modules. Networks side by side are
+    matched from their ends, so that "the last stage" is the last of each.
+    """
+    per_body = []
+    for prefix, body in bodies(backbone).items():
+        if hasattr(body, "group_matcher"):
+            matched = group_with_matcher(body.named_parameters(), body.group_matcher(coarse=coarse))  # type: ignore[operator]
+            groups = [matched[key] for key in sorted(matched)]
+        else:
+            modules: dict[str, list[str]] = {}
+            for name, _ in body.named_parameters():
+                modules.setdefault(name.partition(".")[0], []).append(name)
+            groups = list(modules.values())
+        per_body.append([[prefix + name for name in group] for group in groups])
+    depth = max(map(len, per_body))
+    padded = [[[]] * (depth - len(groups)) + groups for groups in per_body]
+    return [[name for groups in padded for name in groups[k]] for k in range(depth)]

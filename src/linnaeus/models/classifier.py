@@ -17,18 +17,35 @@ class Classifier(nn.Module):
     Args:
         backbone: images float [B, 3, H, W], normalized -> features [B, D].
         head: features [B, D] -> logits [B, K].
-        name, options: how `models.build` makes this architecture again; travels with the bundle.
+        name, options, head_options, features: how `build_classifier` makes this architecture again; they travel with
+            the bundle.
 
     A backbone may define `prepare(images)`, called once before training from scratch with some normalized training
     images (the whitened first layer needs their statistics).
     """
 
-    def __init__(self, backbone: nn.Module, head: nn.Module, *, name: str, options: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        backbone: nn.Module,
+        head: nn.Module,
+        *,
+        name: str,
+        options: dict[str, Any],
+        head_options: dict[str, Any] | None = None,
+        features: str = "last",
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
         self.name = name
         self.options = options
+        self.head_options = head_options or {}
+        self.feature_kind = features
+
+    @property
+    def num_features(self) -> int:
+        """D, the length of the features: what the first layer of the head takes."""
+        return next(int(p.shape[1]) for p in self.head.parameters() if p.ndim == 2)
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """float [B, 3, H, W] -> [B, D]."""

@@ -7,11 +7,12 @@ after. Nothing here looks at validation or test images.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 from linnaeus.config import AugmentConfig, PhaseConfig, RunConfig
+from linnaeus.planning.decision import Decision
 from linnaeus.planning.fingerprint import Fingerprint
+from linnaeus.planning.transfer import finetuning_epochs, is_backbone, plan_backbone_image
 
 SMALL_PX = 64
 LARGE_PX = 64
@@ -23,17 +24,10 @@ _MAX_SMALL_BATCH, _MAX_LARGE_BATCH, _MIN_BATCH = 500, 64, 128
 _STEPS_PER_EPOCH = 96
 
 
-@dataclass(frozen=True)
-class Decision:
-    """One choice: what was chosen, and why."""
-
-    what: str
-    choice: str
-    why: str
-
-
-def choose_recipe(fingerprint: Fingerprint) -> tuple[str, Decision]:
-    """The recipe for someone who named none."""
+def choose_recipe(config: RunConfig, fingerprint: Fingerprint) -> tuple[str, Decision]:
+    """The recipe for someone who named none; `config` is what they did set."""
+    if is_backbone(config.model) and config.model.weights != "none":
+        return "best-transfer", Decision("recipe", "best-transfer", "a pretrained backbone is asked for")
     small = max(fingerprint.width, fingerprint.height) <= SMALL_PX
     name = "best-scratch-small" if small else "best-scratch-large"
     size = f"the images are {fingerprint.width} x {fingerprint.height} px (median)"
@@ -42,7 +36,9 @@ def choose_recipe(fingerprint: Fingerprint) -> tuple[str, Decision]:
 
 
 def plan_image(config: RunConfig, fingerprint: Fingerprint) -> tuple[RunConfig, list[Decision]]:
-    """Settle `image.size`."""
+    """Settle `image.size`; `model.name` is settled where the network is a backbone."""
+    if is_backbone(config.model):
+        return plan_backbone_image(config, fingerprint)
     if config.image.size != "auto":
         return config, [Decision("image size", f"{config.image.size} px", "as asked")]
     longest = max(fingerprint.width, fingerprint.height)
@@ -63,10 +59,11 @@ def plan_training(config: RunConfig, fingerprint: Fingerprint, *, grey: bool) ->
     assert isinstance(config.image.size, int)
     decisions: list[Decision] = []
     updates: dict[str, Any] = {}
+    backbone = is_backbone(config.model)
     if config.model.name == "auto":
         updates["model"] = config.model.model_copy(update={"name": NETWORK})
         decisions.append(Decision("network", NETWORK, "the best score for the time: docs/benchmarks.md"))
-    else:
+    elif not backbone:
         decisions.append(Decision("network", config.model.name, "as the recipe says"))
     model = updates.get("model", config.model)
     if model.name == "speed_cnn" and "widths" not in model.options:
@@ -79,13 +76,16 @@ def plan_training(config: RunConfig, fingerprint: Fingerprint, *, grey: bool) ->
     decisions += reasons
     if views == "auto":
         mirrored = augment.flip in ("horizontal", "both")
-        views = "mirror" if mirrored else "one"
+        views = "mirror" if mirrored and not backbone else "one"
         why = "training shows mirror images too" if mirrored else "training shows no mirror images"
+        if mirrored and backbone:
+            why = "a second view would double the time of every prediction"
         decisions.append(Decision("views when predicting", views, why))
     updates["evaluate"] = config.evaluate.model_copy(update={"views": views})
     phases = []
     for phase in config.phases:
-        settled, reasons = _plan_phase(phase, fingerprint, small=config.image.size <= SMALL_PX)
+        small = config.image.size <= SMALL_PX and not backbone
+        settled, reasons = _plan_phase(phase, fingerprint, small=small, backbone=backbone)
         phases.append(settled)
         decisions += reasons
     updates["phases"] = phases
@@ -113,10 +113,14 @@ def _plan_augment(config: RunConfig, *, grey: bool) -> tuple[AugmentConfig, list
     return augment.model_copy(update=updates), decisions
 
 
-def _plan_phase(phase: PhaseConfig, fingerprint: Fingerprint, *, small: bool) -> tuple[PhaseConfig, list[Decision]]:
+def _plan_phase(
+    phase: PhaseConfig, fingerprint: Fingerprint, *, small: bool, backbone: bool
+) -> tuple[PhaseConfig, list[Decision]]:
     decisions: list[Decision] = []
     updates: dict[str, Any] = {}
     num_train = fingerprint.num_train
+    if phase.optimizer == "lbfgs":
+        return phase.model_copy(update={"batch_size": num_train, "epochs": 1.0}), []
     if phase.batch_size == "auto":
         most = _MAX_SMALL_BATCH if small else _MAX_LARGE_BATCH
         least = min(_MIN_BATCH, most)
@@ -128,8 +132,8 @@ def _plan_phase(phase: PhaseConfig, fingerprint: Fingerprint, *, small: bool) ->
         updates["batch_size"] = num_train
         decisions.append(Decision(f"batch size ({phase.name})", str(num_train), "no more images than that"))
     if phase.epochs == "auto":
-        epochs = default_epochs(num_train, small=small)
-        updates["epochs"] = epochs
+        epochs = finetuning_epochs(num_train) if backbone else default_epochs(num_train, small=small)
+        updates["epochs"] = float(epochs)
         decisions.append(Decision(f"epochs ({phase.name})", str(epochs), f"for {num_train:,} training images"))
     return phase.model_copy(update=updates), decisions
 

@@ -13,22 +13,21 @@ from linnaeus.data.loader import FeatureStore, ImageStore
 from linnaeus.data.manifest import TRAIN, VALIDATION
 from linnaeus.errors import ConfigError
 from linnaeus.models.classifier import Classifier
+from linnaeus.training.features import extract_features
+from linnaeus.training.head_path import solve_path
 from linnaeus.training.loop import Job
 
 
 def feature_store(classifier: Classifier, job: Job, *, views: int) -> FeatureStore:
     """The features of the training images (in `views` augmented views) and of the validation images."""
-    from linnaeus.training.features import extract_features
-
     assert isinstance(job.store, ImageStore)
     features = extract_features(
         classifier,
         job.store,
-        job.manifest,
         train_rows=job.manifest.rows(TRAIN),
         other_rows=job.manifest.rows(VALIDATION),
         spec=job.spec,
-        runtime=job.runtime,
+        autocast=job.runtime.fabric.autocast,
         batch_size=job.config.evaluate.batch_size,
         views=views,
         augment=job.config.augment,
@@ -44,8 +43,6 @@ def solve_head(head: nn.Module, job: Job) -> tuple[float, int, int, str]:
     Returns the sum of its losses over the training rows, how many of those it gets right, their number, and a sentence
     on the penalty that validation chose. Raises ConfigError if the head is not linear.
     """
-    from linnaeus.training.head_path import solve_path
-
     if not isinstance(head, nn.Linear):
         raise ConfigError(
             "The optimizer lbfgs solves for linear heads only. Take adam, or leave model.head.hidden empty."
@@ -65,4 +62,7 @@ def solve_head(head: nn.Module, job: Job) -> tuple[float, int, int, str]:
     with torch.no_grad():
         head.weight.copy_(torch.from_numpy(solution.weight))
         head.bias.copy_(torch.from_numpy(solution.bias))
-    return solution.train_loss * len(train_rows), solution.num_correct, len(train_rows), solution.describe()
+    chosen = next(step for step in solution.path if step.penalty == solution.penalty)
+    right = solution.logits(job.store.features[0, train_rows]).argmax(1) == job.manifest.targets[train_rows]
+    said = f"penalty {solution.penalty:g} of {len(solution.path)} tried has the lowest validation loss"
+    return chosen.train_loss * len(train_rows), int(right.sum()), len(train_rows), said

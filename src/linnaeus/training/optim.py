@@ -11,11 +11,13 @@ from torch.optim import Optimizer
 
 from linnaeus.config import PhaseConfig
 from linnaeus.models.classifier import Classifier
+from linnaeus.training.phases import depth_scales
 
 
 def build_optimizers(classifier: Classifier, phase: PhaseConfig) -> list[Optimizer]:
     """One optimizer, or for "muon" two: Muon for the convolutions' filters, SGD for all the rest.
 
+    With `layer_decay` the rates of the backbone's stages fall towards its input (for `muon` they do not).
     Every group carries `peak_lr`, which `set_learning_rates` scales by the schedule. Frozen parameters are left out.
     """
     head = {id(p) for p in classifier.head.parameters()}
@@ -32,7 +34,7 @@ def build_optimizers(classifier: Classifier, phase: PhaseConfig) -> list[Optimiz
         {"params": head_weights, "lr": head_lr, "weight_decay": phase.weight_decay},
         {"params": vectors, "lr": bias_lr, "weight_decay": vector_decay},
     ]
-    groups = [group for group in groups if group["params"]]
+    groups = _by_depth(groups, classifier, phase)
     optimizer: Optimizer
     if phase.optimizer == "sgd":
         nesterov = phase.momentum > 0
@@ -42,6 +44,20 @@ def build_optimizers(classifier: Classifier, phase: PhaseConfig) -> list[Optimiz
     else:
         optimizer = torch.optim.AdamW(groups, lr=phase.lr, fused=True)
     return _with_peaks([optimizer])
+
+
+def _by_depth(groups: list[dict[str, Any]], classifier: Classifier, phase: PhaseConfig) -> list[dict[str, Any]]:
+    """The groups that are not empty, divided by depth where the learning rate falls with it."""
+    if phase.layer_decay == 1.0:
+        return [group for group in groups if group["params"]]
+    scales = depth_scales(classifier, phase)
+    factors = {id(p): scales.get(name, 1.0) for name, p in classifier.backbone.named_parameters()}
+    divided = []
+    for group in groups:
+        for factor in sorted({factors.get(id(p), 1.0) for p in group["params"]}):
+            params = [p for p in group["params"] if factors.get(id(p), 1.0) == factor]
+            divided.append({**group, "params": params, "lr": group["lr"] * factor})
+    return divided
 
 
 def _muon(

@@ -38,7 +38,7 @@ def _trained_names(backbone: nn.Module, phase: PhaseConfig) -> set[str]:
         return set()
     if phase.last_stages is None and phase.last_layers is None:
         return {name for name, _ in backbone.named_parameters()}
-    from linnaeus.models.backbones import depth_groups
+    from linnaeus.models.backbones import depth_groups  # takes seconds: timm
 
     groups = depth_groups(backbone, coarse=phase.last_layers is None)
     last = phase.last_stages if phase.last_layers is None else phase.last_layers
@@ -50,7 +50,7 @@ def depth_scales(classifier: Classifier, phase: PhaseConfig) -> dict[str, float]
     """Factor of the learning rate of each parameter of the backbone, by name: `layer_decay` to the power of the number
     of stages above it, the head counting as one (layer-wise decay of arXiv 1906.08237, appendix A.3, over stages).
     """
-    from linnaeus.models.backbones import depth_groups
+    from linnaeus.models.backbones import depth_groups  # takes seconds: timm
 
     groups = depth_groups(classifier.backbone, coarse=True)
     return {name: phase.layer_decay ** (len(groups) - k) for k, group in enumerate(groups) for name in group}
@@ -70,5 +70,5 @@ def moving_average(part: nn.Module, phase: PhaseConfig) -> AveragedModel | None:
     """The exponential moving average of the weights that the phase asks for; its first update copies them."""
     if not phase.ema:
         return None
-    average = AveragedModel(part, multi_avg_fn=get_ema_multi_avg_fn(phase.ema), use_buffers=True)
+    average = AveragedModel(part, multi_avg_fn=get_ema_multi_avg_fn(phase.ema), use_buffers=True)  # type: ignore[no-untyped-call]
     return average.to(memory_format=torch.channels_last)

@@ -44,6 +44,11 @@ def config_fingerprint(config: RunConfig) -> str:
     return hashlib.sha256(to_yaml(config).encode()).hexdigest()[:16]
 
 
+def started(run: RunDir) -> bool:
+    """Whether there is a checkpoint to go on from; the weights that training began with are then needed no more."""
+    return (run.checkpoints / LAST).is_file()
+
+
 def train(classifier: Classifier, job: Job, run: RunDir) -> Position:
     """Train, or go on from the run's last checkpoint; afterwards `classifier` holds the kept weights, on the device.
 
@@ -52,7 +57,7 @@ def train(classifier: Classifier, job: Job, run: RunDir) -> Position:
     """
     fabric, config = job.runtime.fabric, job.config
     fingerprint = config_fingerprint(config)
-    resumed = (run.checkpoints / LAST).is_file()
+    resumed = started(run)
     position, fixed = Position(), fixed_parameters(classifier)
     classifier.to(job.runtime.device).to(memory_format=torch.channels_last)
     if resumed:
