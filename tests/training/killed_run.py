@@ -1,7 +1,9 @@
 """Run by test_resume.py in a process of its own: a training that kills itself with SIGKILL at a chosen moment.
 
-Usage: python killed_run.py RUN_DIR MOMENT, where MOMENT is `batch:N` (before the N-th batch), `save:N` (half of the
-N-th checkpoint written), `rename:N` (written but not yet in its place) or `judge` (after training, before the report).
+Usage: python killed_run.py RUN_DIR MOMENT [WEIGHTS], where MOMENT is `batch:N` (before the N-th batch), `save:N` (half
+of the N-th checkpoint written), `rename:N` (written but not yet in its place) or `judge` (after training, before the
+report).
+With WEIGHTS, a file for resnet10t, it trains in phases on that backbone.
 """
 
 from __future__ import annotations
@@ -24,6 +26,21 @@ SETTINGS: dict[str, Any] = {
     "phases": [{"name": "one", "optimizer": "adam", "batch_size": 32, "epochs": 2, "schedule": "cosine"}],
     "runtime": {"threads": 1, "checkpoint_seconds": 1e-6, "device": "cpu"},
 }
+
+
+def transfer(weights: Path) -> dict[str, Any]:
+    """A head on features, then the last stage, then everything with a moving average."""
+    shared = {"batch_size": 32, "optimizer": "adamw", "lr": 1e-3}
+    return {
+        **SETTINGS,
+        "image": {"size": 32, "normalize": "backbone"},
+        "model": {"name": "resnet10t", "weights": str(weights), "head": {"hidden": [16], "dropout": 0.2}},
+        "phases": [
+            {**shared, "name": "head", "train": "head", "epochs": 3, "feature_views": 2},
+            {**shared, "name": "top", "last_stages": 1, "layer_decay": 0.5, "epochs": 1},
+            {**shared, "name": "all", "optimizer": "sgd", "ema": 0.9, "batch_norm": "frozen", "epochs": 1.5},
+        ],
+    }
 
 
 def die() -> None:
@@ -49,7 +66,7 @@ def half_a_file(tensors: Any, path: Path, *_: Any) -> None:
     Path(path).write_bytes(b"half of a checkpoint")
 
 
-def main(path: Path, moment: str) -> None:
+def main(path: Path, moment: str, weights: Path | None = None) -> None:
     kind, _, number = moment.partition(":")
     if kind == "batch":
         loop.train_batch = die_at_call(int(number), loop.train_batch)
@@ -62,8 +79,8 @@ def main(path: Path, moment: str) -> None:
     else:
         raise SystemExit(f"no moment {moment}")
     assert run.train_epoch is loop.train_epoch
-    pipeline.fit(SETTINGS, out=path)
+    pipeline.fit(SETTINGS if weights is None else transfer(weights), out=path)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]), sys.argv[2], *map(Path, sys.argv[3:]))

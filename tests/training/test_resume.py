@@ -5,10 +5,14 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from killed_run import SETTINGS
+import timm
+import torch
+from killed_run import SETTINGS, transfer
+from safetensors.torch import save_file
 
 from linnaeus import pipeline
 from linnaeus.config import overlay
@@ -54,6 +58,39 @@ def test_kill_9_at_any_moment_costs_nothing_but_time(moment: str, uninterrupted:
     ours, theirs = pipeline.Run(path).history, pipeline.Run(uninterrupted).history
     assert ours[deterministic].equals(theirs[deterministic])
     assert pipeline.Run(path).evaluation["test"] == pipeline.Run(uninterrupted).evaluation["test"]
+
+
+@pytest.fixture(scope="module")
+def backbone_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(5)
+    path = tmp_path_factory.mktemp("weights") / "resnet10t.safetensors"
+    save_file(timm.create_model("resnet10t", num_classes=0).state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def uninterrupted_phases(
+    tmp_path_factory: pytest.TempPathFactory, backbone_weights: Path, cache_for_all: Path
+) -> Iterator[Path]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LINNAEUS_CACHE", str(cache_for_all))
+        yield pipeline.fit(transfer(backbone_weights), out=tmp_path_factory.mktemp("runs") / "phases").path
+
+
+@pytest.mark.parametrize("moment", ["batch:4", "batch:38", "batch:55", "batch:73", "rename:30", "judge"])
+def test_kill_9_in_any_phase_costs_nothing_but_time(
+    moment: str, uninterrupted_phases: Path, backbone_weights: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "killed"
+    command = [sys.executable, str(HERE / "killed_run.py"), str(path), moment, str(backbone_weights)]
+    killed = subprocess.run(command, capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    pipeline.resume(path)
+    assert weights(path) == weights(uninterrupted_phases)
+    deterministic = ["epoch", "phase", "lr", "train_loss", "validation_loss", "kept"]
+    ours, theirs = pipeline.Run(path).history, pipeline.Run(uninterrupted_phases).history
+    assert ours[deterministic].equals(theirs[deterministic])
+    assert ours["phase"].tolist() == ["head"] * 3 + ["top"] + ["all"] * 2
 
 
 def test_another_seed_gives_other_weights(uninterrupted: Path, tmp_path: Path) -> None:

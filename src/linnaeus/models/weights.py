@@ -7,6 +7,7 @@ of heads: those in a file are left out.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -218,7 +219,10 @@ def _timm_filter(body: nn.Module) -> Callable[[State], State]:
     """timm's own translation of other layouts for this architecture, where it has one."""
     module = sys.modules[type(body).__module__]
     translate = getattr(module, "checkpoint_filter_fn", None) or getattr(module, "_filter_fn", None)
-    return (lambda state: dict(translate(state, body))) if callable(translate) else (lambda state: {})
+    if not callable(translate):
+        return lambda state: {}
+    arguments = (body,) if len(inspect.signature(translate).parameters) > 1 else ()
+    return lambda state: dict(translate(state, *arguments))
 
 
 def from_transformers_resnet(state: State) -> State:

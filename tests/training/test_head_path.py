@@ -1,0 +1,93 @@
+"""Heads solved for: the minimum that scikit-learn finds, penalties chosen by validation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.datasets import make_classification
+from sklearn.linear_model import LogisticRegression
+
+from linnaeus.training.head_path import PENALTIES, solve_path
+
+
+def problem(seed: int, *, num: int = 400, dim: int = 12, classes: int = 4):  # type: ignore[no-untyped-def]
+    features, targets = make_classification(
+        num, dim, n_informative=6, n_classes=classes, n_clusters_per_class=1, flip_y=0.2, random_state=seed
+    )
+    shifted = features * np.linspace(0.1, 30, dim) + np.linspace(-50, 50, dim)
+    return shifted.astype(np.float32), targets.astype(np.int64)
+
+
+@pytest.mark.parametrize("penalty", [0.3, 0.01])
+def test_the_solution_is_that_of_scikit_learn(penalty: float) -> None:
+    features, targets = problem(0)
+    standard = (features - features.mean(0)) / features.std(0)
+    reference = LogisticRegression(C=1 / (penalty * len(targets)), tol=1e-8, max_iter=5000)
+    reference.fit(standard.astype(np.float64), targets)
+    wanted = reference.predict_proba(standard)
+    solution = solve_path(features, targets, validation=(features, targets), num_classes=4, penalties=[penalty])
+    logits = solution.logits(features).astype(np.float64)
+    found = np.exp(logits - logits.max(1, keepdims=True))
+    assert np.abs(found / found.sum(1, keepdims=True) - wanted).max() < 2e-3
+
+
+def test_several_labels_are_as_many_separate_problems() -> None:
+    features, targets = problem(1, classes=3)
+    labels = np.eye(3, dtype=np.uint8)[targets]
+    penalty = 0.05
+    solution = solve_path(features, labels, validation=(features, labels), num_classes=3, penalties=[penalty])
+    standard = ((features - features.mean(0)) / features.std(0)).astype(np.float64)
+    for k in range(3):
+        reference = LogisticRegression(C=1 / (penalty * len(targets)), tol=1e-8, max_iter=5000)
+        wanted = reference.fit(standard, labels[:, k]).decision_function(standard)
+        assert np.abs(solution.logits(features)[:, k] - wanted).max() < 2e-2
+
+
+def test_noise_asks_for_a_strong_penalty_and_signal_for_a_weak_one() -> None:
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(300, 40)).astype(np.float32)
+    noise = rng.integers(0, 2, 300)
+    signal = (features[:, 0] > 0).astype(np.int64)
+    halves = slice(0, 150), slice(150, 300)
+
+    def chosen(targets: np.ndarray) -> float:
+        train, held_out = halves
+        validation = (features[held_out], targets[held_out])
+        return solve_path(features[train], targets[train], validation=validation, num_classes=2).penalty
+
+    assert chosen(noise) == PENALTIES[0]
+    assert chosen(signal) < 0.1
+
+
+def test_the_path_ends_when_validation_gets_worse() -> None:
+    rng = np.random.default_rng(0)
+    features, targets = rng.normal(size=(60, 40)).astype(np.float32), rng.integers(0, 3, 60)
+    held_out = rng.normal(size=(60, 40)).astype(np.float32), rng.integers(0, 3, 60)
+    solution = solve_path(features, targets, validation=held_out, num_classes=3)
+    losses = [step.validation_loss for step in solution.path]
+    assert len(losses) < len(PENALTIES)
+    assert solution.penalty == solution.path[int(np.argmin(losses))].penalty
+
+
+def test_weights_of_samples_count_them_as_often() -> None:
+    features, targets = problem(2, num=120)
+    weights = np.where(np.arange(120) < 40, 2.0, 1.0).astype(np.float32)
+    doubled = np.concatenate([np.arange(120), np.arange(40)])
+    mean, std = features.mean(0), features.std(0)
+    features = (features - mean) / std
+    weighted = solve_path(
+        features, targets, validation=(features, targets), num_classes=4, sample_weights=weights, penalties=[0.1]
+    )
+    # The same sum over rows: the mean over 120 weighted rows is 160 / 120 times the mean over 160 rows.
+    repeated = solve_path(
+        features[doubled], targets[doubled], validation=(features, targets), num_classes=4, penalties=[0.1 * 120 / 160]
+    )
+    assert np.abs(weighted.logits(features) - repeated.logits(features)).max() < 0.15
+
+
+def test_a_constant_feature_does_no_harm() -> None:
+    features, targets = problem(3)
+    with_constant = np.concatenate([features, np.full((len(features), 1), 7.0, np.float32)], axis=1)
+    one = solve_path(features, targets, validation=(features, targets), num_classes=4, penalties=[0.1])
+    other = solve_path(with_constant, targets, validation=(with_constant, targets), num_classes=4, penalties=[0.1])
+    assert np.abs(one.logits(features) - other.logits(with_constant)).max() < 1e-2
