@@ -58,6 +58,9 @@ class DataConfig(Section):
     """Share of the images kept for validation where the data names no validation split."""
     validation_max: int = Field(2500, ge=1)
     """At most this many validation images are taken away from training (never fewer than 50 per class)."""
+    folds: int | None = Field(None, ge=2)
+    """Solve for a head without each of so many parts of the training and validation images, and average them: every one
+    of these images then has a prediction by a head that has not seen it. For heads by `lbfgs`."""
     test_share: float = Field(0.15, gt=0.0, lt=1.0)
     """Share of the images kept for the final test where the data names no test split."""
 

@@ -37,13 +37,14 @@ from linnaeus.planning.decision import Decision
 from linnaeus.planning.fingerprint import take_fingerprint
 from linnaeus.planning.plan import choose_recipe, epochs_within, plan_image, plan_page, plan_training
 from linnaeus.planning.transfer import choose_backbone, is_backbone, phases_within
-from linnaeus.predictions import NUM_VIEWS, Predictions, predict
+from linnaeus.predictions import NUM_VIEWS, Predictions, concatenate_predictions, predict
 from linnaeus.progress import SILENT, Progress
 from linnaeus.report.facts import ReportFacts
 from linnaeus.report.page import write_report
 from linnaeus.report.thumbnails import thumbnail_of
 from linnaeus.rundir import RunDir
 from linnaeus.training.checkpoint import Position
+from linnaeus.training.head_phase import check_heads
 from linnaeus.training.loop import VALIDATION_COST, Job
 from linnaeus.training.phases import on_features
 from linnaeus.training.run import config_fingerprint, measure_throughput, started, stop_signals, train
@@ -85,6 +86,11 @@ class Run:
     def predictions(self) -> Predictions:
         """Logits of the validation and test images."""
         return Predictions.load(RunDir(self.path).predictions)
+
+    @property
+    def out_of_fold(self) -> Predictions:
+        """Logits of training and validation images by heads that have not seen them, where there were folds."""
+        return Predictions.load(RunDir(self.path).out_of_fold)
 
     @property
     def bundle(self) -> Bundle:
@@ -206,6 +212,7 @@ def begin(
             spec = spec_from_config(config.image, mean=mean, std=std)
         config, reasons = plan_training(config, take_fingerprint(found), grey=is_grey(cache.pixels, train_rows))
         decisions += reasons
+        check_heads(config, found)
         classifier = _build(config, found)  # an impossible network is noticed before anything is written
         config, loaded = _load_pretrained(classifier, config)
         for line in () if loaded is None else loaded.describe():
@@ -259,6 +266,9 @@ def _judge(run: RunDir, job: Job, classifier: Classifier, position: Position, se
     """Score the kept weights on validation and, this once, on test; write scores, bundle and report."""
     config, clock = job.config, time.perf_counter()
     predictions = _predict_held_out(classifier, job)
+    if position.best.get("out_of_fold"):
+        validation = Predictions.load(run.out_of_fold).of_split(VALIDATION)
+        predictions = concatenate_predictions(validation, predictions.of_split(TEST))
     predictions.save(run.predictions)
     scores = {SPLITS[split]: _score(predictions.of_split(split), config) for split in (TEST, VALIDATION)}
     test = predictions.of_split(TEST)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -110,6 +110,30 @@ class Predictions:
         return Predictions(ids, matrix("logits"), targets, classes, table["split"].to_numpy(), facts["manifest"])
 
 
+def predictions_of(manifest: Manifest, rows: npt.NDArray[np.int64], logits: npt.NDArray[np.float32]) -> Predictions:
+    """Predictions of a manifest's rows from their logits [len(rows), K]."""
+    return Predictions(
+        ids=manifest.ids.take(pa.array(rows)),
+        logits=logits,
+        targets=manifest.targets[rows],
+        classes=manifest.classes,
+        splits=manifest.splits[rows],
+        manifest_fingerprint=manifest.fingerprint,
+    )
+
+
+def concatenate_predictions(first: Predictions, second: Predictions) -> Predictions:
+    """The rows of both, which belong to the same manifest."""
+    assert first.manifest_fingerprint == second.manifest_fingerprint
+    return replace(
+        first,
+        ids=pa.concat_arrays([first.ids, second.ids]),
+        logits=np.concatenate([first.logits, second.logits]),
+        targets=np.concatenate([first.targets, second.targets]),
+        splits=np.concatenate([first.splits, second.splits]),
+    )
+
+
 def view_logits(classifier: nn.Module, images: torch.Tensor, *, views: Views) -> torch.Tensor:
     """Logits float32 [B, K] averaged over views of normalized images float [B, 3, H, W].
 
@@ -153,12 +177,4 @@ def predict(
         logits.append(view_logits(classifier, images, views=views).cpu())
         rows.append(batch.rows.cpu())
     classifier.train(was_training)
-    order = torch.cat(rows).numpy()
-    return Predictions(
-        ids=manifest.ids.take(pa.array(order)),
-        logits=torch.cat(logits).numpy().astype(np.float32),
-        targets=manifest.targets[order],
-        classes=manifest.classes,
-        splits=manifest.splits[order],
-        manifest_fingerprint=manifest.fingerprint,
-    )
+    return predictions_of(manifest, torch.cat(rows).numpy(), torch.cat(logits).numpy().astype(np.float32))

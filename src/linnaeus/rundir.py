@@ -19,7 +19,8 @@ from typing import Any
 from linnaeus.errors import OutputError, RunExistsError, RunNotFoundError
 
 _WRITTEN = """
-config settled plan manifest quarantine history predictions evaluation report model checkpoints tensorboard log writable
+config settled plan manifest quarantine history predictions out_of_fold evaluation report model checkpoints
+tensorboard log writable
 """
 _STEMS = frozenset(_WRITTEN.split())
 """First words of the names of everything a run writes, temporary files included (`.config.yaml.123.part`)."""
@@ -65,6 +66,11 @@ class RunDir:
     def predictions(self) -> Path:
         """Logits of validation and test images."""
         return self.path / "predictions.parquet"
+
+    @property
+    def out_of_fold(self) -> Path:
+        """Logits of training and validation images by heads that have not seen them, where there were folds."""
+        return self.path / "out_of_fold.parquet"
 
     @property
     def evaluation(self) -> Path:

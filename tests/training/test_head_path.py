@@ -7,7 +7,7 @@ import pytest
 from sklearn.datasets import make_classification
 from sklearn.linear_model import LogisticRegression
 
-from linnaeus.training.head_path import PENALTIES, solve_path
+from linnaeus.training.head_path import PENALTIES, solve_folds, solve_path
 
 
 def problem(seed: int, *, num: int = 400, dim: int = 12, classes: int = 4):  # type: ignore[no-untyped-def]
@@ -91,3 +91,33 @@ def test_a_constant_feature_does_no_harm() -> None:
     one = solve_path(features, targets, validation=(features, targets), num_classes=4, penalties=[0.1])
     other = solve_path(with_constant, targets, validation=(with_constant, targets), num_classes=4, penalties=[0.1])
     assert np.abs(one.logits(features) - other.logits(with_constant)).max() < 1e-2
+
+
+def test_out_of_fold_logits_come_from_heads_that_have_not_seen_the_row() -> None:
+    features, targets = problem(4)
+    folds = np.arange(len(targets)) % 5
+    found = solve_folds(features, targets, folds, num_classes=4)
+    assert len(found.solutions) == 5
+    for fold in range(5):
+        seen, left_out = folds != fold, folds == fold
+        alone = solve_path(
+            features[seen],
+            targets[seen],
+            validation=(features[left_out], targets[left_out]),
+            num_classes=4,
+            penalties=[step.penalty for step in found.path if step.penalty >= found.penalty],
+        )
+        if alone.penalty == found.penalty:
+            assert np.abs(alone.logits(features[left_out]) - found.logits[left_out]).max() < 1e-4
+        assert np.abs(found.solutions[fold].logits(features[left_out]) - found.logits[left_out]).max() < 1e-5
+    assert found.penalty == min(found.path, key=lambda step: step.validation_loss).penalty
+
+
+def test_changing_a_rows_label_leaves_its_own_out_of_fold_prediction_alone() -> None:
+    features, targets = problem(5)
+    folds = np.arange(len(targets)) % 4
+    changed = targets.copy()
+    changed[8] = (changed[8] + 1) % 4
+    one, other = (solve_folds(features, t, folds, num_classes=4, penalties=[0.1]).logits for t in (targets, changed))
+    assert np.array_equal(one[8], other[8])
+    assert not np.allclose(one[9], other[9])

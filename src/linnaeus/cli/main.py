@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "predict": ("linnaeus.cli.predict:predict", "Classify images with a trained model."),
     "recipes": ("linnaeus.cli.recipes:recipes", "List the recipes in the package, or show one."),
+    "models": ("linnaeus.cli.models:models", "List the pretrained backbones, and which weights are on this machine."),
     "cache": ("linnaeus.cli.cache:cache", "List or clear the decoded images kept between runs."),
     "--install-completion": ("linnaeus.cli.completion:install", "Teach your shell to complete these commands."),
 }

@@ -23,6 +23,7 @@ def train(
     backbone: str | None = None,
     weights: str | None = None,
     allow_download: Annotated[bool, Parameter(negative="")] = False,
+    folds: int | None = None,
     epochs: float | None = None,
     image_size: int | None = None,
     seed: int | None = None,
@@ -60,6 +61,8 @@ def train(
         Its weights: a file, a folder of them, or none to start from random ones; by default the hub's cache here.
     allow_download
         Fetch the weights from the hub if they are not on this machine.
+    folds
+        Train a head on the backbone's features without each of so many parts of the images, and average the heads.
     epochs
         Passes over the training images, in every phase.
     image_size
@@ -110,6 +113,7 @@ def train(
         "model.name": backbone,
         "model.weights": weights,
         "model.allow_download": allow_download or None,
+        "data.folds": folds,
         "image.size": image_size,
         "runtime.device": device,
         "seed": seed,

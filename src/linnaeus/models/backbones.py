@@ -5,6 +5,7 @@ A name joined by "+" puts the features of several side by side. Weights are rand
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -45,9 +46,10 @@ class BackboneSpec:
     fixed_size: bool
 
 
-def timm_names() -> list[str]:
+@functools.cache
+def timm_names() -> tuple[str, ...]:
     """Every architecture of the installed timm."""
-    return list(timm.list_models())
+    return tuple(timm.list_models())
 
 
 def backbone_spec(name: str) -> BackboneSpec:
@@ -231,6 +233,13 @@ class SideBySide(nn.Module):
         buffers = dict(self.named_buffers(recurse=False))
         seen = [(images - buffers[f"mean_{k}"]) / buffers[f"std_{k}"] for k in range(len(self.parts))]
         return torch.cat([part(view).float() for part, view in zip(self.parts, seen, strict=True)], dim=1)
+
+
+def count_backbone(name: str) -> tuple[int, int]:
+    """(parameters, features) of an architecture without its classification layer; no memory is taken for it."""
+    with torch.device("meta"):
+        body: Any = timm.create_model(name, num_classes=0)
+    return sum(parameter.numel() for parameter in body.parameters()), int(body.num_features)
 
 
 def hub_repository(name: str) -> str | None:

@@ -41,8 +41,9 @@ class Position:
         epochs_done: over all phases.
         loss_sum, num_correct, num_seen: of the running epoch.
         epoch_seconds: spent in the running epoch; `seconds` in all.
-        best: {"metric", "value", "epoch", "file", "backbone"} of the kept weights, or empty; where "backbone" names a
-            file too, "file" holds the head alone.
+        best: {"metric", "value", "epoch", "file", "backbone", "out_of_fold"} of the kept weights, or empty; where
+            "backbone" names a file too, "file" holds the head alone; "out_of_fold" says that it has seen the validation
+            images, of which other heads made the predictions.
         stale_epochs: since the stop metric was last better than `stop_value`.
         history: one dict per finished epoch.
         finished: all phases are done.

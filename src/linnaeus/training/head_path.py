@@ -5,7 +5,7 @@ After the features, in the life of an image. Plain functions of arrays; knows no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,6 +77,97 @@ def solve_path(
         sample_weights: float32 [N], of mean 1; None counts every row the same.
         penalties: from strong to weak.
     """
+    heads: list[tuple[Floats, Floats]] = []
+    steps: list[Step] = []
+    for step, weight, bias in _walk(
+        features, targets, validation, num_classes, label_smoothing, sample_weights, penalties=penalties
+    ):
+        steps.append(step)
+        heads.append((weight, bias))
+        best = min(range(len(steps)), key=lambda k: steps[k].validation_loss)
+        if len(steps) - 1 - best == _PATIENCE:
+            break
+    return Solution(*heads[best], penalty=steps[best].penalty, path=tuple(steps))
+
+
+@dataclass(frozen=True)
+class FoldSolution:
+    """Heads that each left out one fold.
+
+    Attributes:
+        solutions: one per fold, all with the same penalty.
+        logits: float32 [N, K], out of fold: of each row by the head that has not seen it.
+        path: every penalty with its mean losses over the folds.
+    """
+
+    solutions: tuple[Solution, ...]
+    logits: Floats
+    path: tuple[Step, ...]
+
+    @property
+    def penalty(self) -> float:
+        """The one that all heads share: the lowest out-of-fold loss over all rows."""
+        return self.solutions[0].penalty
+
+
+def solve_folds(
+    features: Floats,
+    targets: Targets,
+    folds: npt.NDArray[np.int64],
+    *,
+    num_classes: int,
+    label_smoothing: float = 0.0,
+    penalties: Sequence[float] = PENALTIES,
+) -> FoldSolution:
+    """Solve for a head without each fold in turn; the penalty is chosen by the out-of-fold loss over all rows.
+
+    Args:
+        features: float32 [N, D].
+        targets: int64 [N], or uint8 [N, K].
+        folds: int [N], the fold of each row, 0 to F - 1, none empty.
+        label_smoothing, penalties: as for `solve_path`.
+    """
+    num_folds = int(folds.max()) + 1
+    walks = []
+    for fold in range(num_folds):
+        seen, left_out = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+        held_out = (features[left_out], targets[left_out])
+        walk = _walk(features[seen], targets[seen], held_out, num_classes, label_smoothing, None, penalties=penalties)
+        walks.append(list(walk))
+    sizes = np.bincount(folds, minlength=num_folds) / len(folds)
+    path = tuple(
+        Step(
+            penalty,
+            train_loss=float(sum(size * walk[k][0].train_loss for size, walk in zip(sizes, walks, strict=True))),
+            validation_loss=float(
+                sum(size * walk[k][0].validation_loss for size, walk in zip(sizes, walks, strict=True))
+            ),
+        )
+        for k, penalty in enumerate(penalties)
+    )
+    best = min(range(len(path)), key=lambda k: path[k].validation_loss)
+    solutions = tuple(
+        Solution(walk[best][1], walk[best][2], penalty=path[best].penalty, path=tuple(step for step, _, _ in walk))
+        for walk in walks
+    )
+    logits = np.zeros((len(features), num_classes), np.float32)
+    for fold, solution in enumerate(solutions):
+        left_out = np.flatnonzero(folds == fold)
+        logits[left_out] = solution.logits(features[left_out])
+    return FoldSolution(solutions, logits, path)
+
+
+def _walk(
+    features: Floats,
+    targets: Targets,
+    validation: tuple[Floats, Targets],
+    num_classes: int,
+    label_smoothing: float,
+    sample_weights: Floats | None,
+    *,
+    penalties: Sequence[float],
+) -> Iterator[tuple[Step, Floats, Floats]]:
+    """Each step of the path with its weight [K, D] and bias [K], for features as they come."""
     mean, scale = _standardisation(features)
     inputs = torch.from_numpy((features - mean) / scale)
     unseen = torch.from_numpy((validation[0] - mean) / scale)
@@ -84,28 +175,13 @@ def solve_path(
     weights = None if sample_weights is None else torch.from_numpy(sample_weights)
     weight = torch.zeros(num_classes, features.shape[1], requires_grad=True)
     bias = torch.zeros(num_classes, requires_grad=True)
-    best: tuple[float, float, torch.Tensor, torch.Tensor] | None = None
-    path: list[Step] = []
-    worse = 0
     for penalty in penalties:
         train_loss = _solve(weight, bias, inputs, wanted, penalty, label_smoothing, weights)
         with torch.no_grad():
             loss = float(_loss(F.linear(unseen, weight, bias), unseen_wanted, 0.0, None))
-        path.append(Step(penalty, train_loss, loss))
-        if best is None or loss < best[0]:
-            best, worse = (loss, penalty, weight.detach().clone(), bias.detach().clone()), 0
-        else:
-            worse += 1
-            if worse == _PATIENCE:
-                break
-    assert best is not None
-    chosen = best[2].numpy() / scale
-    return Solution(
-        weight=np.asarray(chosen, np.float32),
-        bias=np.asarray(best[3].numpy() - chosen @ mean, np.float32),
-        penalty=best[1],
-        path=tuple(path),
-    )
+        plain = weight.detach().numpy() / scale
+        shift = bias.detach().numpy() - plain @ mean
+        yield Step(penalty, train_loss, loss), np.asarray(plain, np.float32), np.asarray(shift, np.float32)
 
 
 def _standardisation(features: Floats) -> tuple[Floats, Floats]:

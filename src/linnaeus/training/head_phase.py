@@ -5,16 +5,22 @@ Between the phases and the features. Knows nothing of files beyond the cache of 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
+from linnaeus.config import RunConfig
+from linnaeus.data.folds import stratified_folds
 from linnaeus.data.loader import FeatureStore, ImageStore
-from linnaeus.data.manifest import TRAIN, VALIDATION
+from linnaeus.data.manifest import TRAIN, VALIDATION, Manifest
 from linnaeus.errors import ConfigError
 from linnaeus.models.classifier import Classifier
+from linnaeus.predictions import Predictions, predictions_of
 from linnaeus.training.features import extract_features
-from linnaeus.training.head_path import solve_path
+from linnaeus.training.head_path import Targets, solve_folds, solve_path
 from linnaeus.training.loop import Job
 
 
@@ -37,32 +43,111 @@ def feature_store(classifier: Classifier, job: Job, *, views: int) -> FeatureSto
     return FeatureStore(features, job.manifest.targets, job.runtime.device, seed=job.config.seed)
 
 
-def solve_head(head: nn.Module, job: Job) -> tuple[float, int, int, str]:
+def check_heads(config: RunConfig, manifest: Manifest) -> None:
+    """Notice before training what heads cannot do.
+
+    Raises ConfigError where `lbfgs` is to find anything but a linear head on features, or folds are asked for without
+    it; SplitError or ClassesError where the images cannot be divided into the folds.
+    """
+    solved = [phase for phase in config.phases if phase.optimizer == "lbfgs"]
+    head = config.model.head
+    if solved and (head.hidden or head.cosine or head.feature_dropout or head.map_dropout):
+        raise ConfigError(
+            "The optimizer lbfgs finds linear heads only, without dropout. Take adam for that phase, or leave "
+            "model.head as it is."
+        )
+    if any(phase.train != "head" for phase in solved):
+        raise ConfigError("The optimizer lbfgs is for phases with train: head.")
+    if config.data.folds is not None:
+        if not solved:
+            raise ConfigError(
+                "Folds are for heads on features: give a --backbone, or a phase with the optimizer lbfgs."
+            )
+        _folds(config, manifest)
+
+
+@dataclass(frozen=True)
+class SolvedHead:
+    """What became of a head that was solved for.
+
+    Attributes:
+        train_loss: mean over the training rows.
+        num_correct: of the training rows.
+        said: a sentence on the penalty that was chosen.
+        out_of_fold: predictions of training and validation rows by heads that have not seen them; None without folds.
+    """
+
+    train_loss: float
+    num_correct: int
+    said: str
+    out_of_fold: Predictions | None = None
+
+
+def solve_head(head: nn.Module, job: Job) -> SolvedHead:
     """Put the best linear head that L-BFGS finds under a path of penalties into `head`.
 
-    Returns the sum of its losses over the training rows, how many of those it gets right, their number, and a sentence
-    on the penalty that validation chose. Raises ConfigError if the head is not linear.
+    With folds it is the average of heads that each left out one of them; the penalty is then chosen by all out-of-fold
+    predictions instead of by the validation rows.
     """
-    if not isinstance(head, nn.Linear):
-        raise ConfigError(
-            "The optimizer lbfgs solves for linear heads only. Take adam, or leave model.head.hidden empty."
+    assert isinstance(head, nn.Linear) and isinstance(job.store, FeatureStore)
+    smoothing, num_classes = job.config.loss.label_smoothing, job.manifest.num_classes
+    train_rows = job.manifest.rows(TRAIN)
+    out_of_fold = None
+    if job.config.data.folds is None:
+        views = range(len(job.store.features))
+        solution = solve_path(
+            np.concatenate([_plain(job.store, train_rows, view=view) for view in views]),
+            np.concatenate([job.manifest.targets[train_rows] for _ in views]),
+            validation=_held_out(job),
+            num_classes=num_classes,
+            label_smoothing=smoothing,
         )
-    assert isinstance(job.store, FeatureStore)
-    train_rows, validation_rows = job.manifest.rows(TRAIN), job.manifest.rows(VALIDATION)
-    views = len(job.store.features)
-    features = np.concatenate([job.store.features[k, train_rows] for k in range(views)]).astype(np.float32)
-    targets = np.concatenate([job.manifest.targets[train_rows]] * views)
-    solution = solve_path(
-        features,
-        targets,
-        validation=(job.store.features[0, validation_rows].astype(np.float32), job.manifest.targets[validation_rows]),
-        num_classes=job.manifest.num_classes,
-        label_smoothing=job.config.loss.label_smoothing,
-    )
+        weight, bias, path, penalty = solution.weight, solution.bias, solution.path, solution.penalty
+        said = f"penalty {penalty:g} of {len(path)} tried has the lowest validation loss."
+    else:
+        rows = job.manifest.rows_of(TRAIN, VALIDATION)
+        found = solve_folds(
+            _plain(job.store, rows),
+            job.manifest.targets[rows],
+            _folds(job.config, job.manifest),
+            num_classes=num_classes,
+            label_smoothing=smoothing,
+        )
+        weight, bias = (np.mean([getattr(s, part) for s in found.solutions], axis=0) for part in ("weight", "bias"))
+        path, penalty = found.path, found.penalty
+        out_of_fold = predictions_of(job.manifest, rows, found.logits)
+        right = float((out_of_fold.predicted == out_of_fold.targets).mean())
+        said = (
+            f"{len(found.solutions)} folds; penalty {penalty:g} has the lowest out-of-fold loss, where {right:.1%} of "
+            f"{len(rows):,} images are right."
+        )
     with torch.no_grad():
-        head.weight.copy_(torch.from_numpy(solution.weight))
-        head.bias.copy_(torch.from_numpy(solution.bias))
-    chosen = next(step for step in solution.path if step.penalty == solution.penalty)
-    right = solution.logits(job.store.features[0, train_rows]).argmax(1) == job.manifest.targets[train_rows]
-    said = f"penalty {solution.penalty:g} of {len(solution.path)} tried has the lowest validation loss"
-    return chosen.train_loss * len(train_rows), int(right.sum()), len(train_rows), said
+        head.weight.copy_(torch.from_numpy(weight))
+        head.bias.copy_(torch.from_numpy(bias))
+    chosen = next(step for step in path if step.penalty == penalty)
+    predicted = (_plain(job.store, train_rows) @ weight.T + bias).argmax(1)
+    num_correct = int((predicted == job.manifest.targets[train_rows]).sum())
+    return SolvedHead(chosen.train_loss, num_correct, said, out_of_fold)
+
+
+def _plain(store: FeatureStore, rows: npt.NDArray[np.int64], *, view: int = 0) -> npt.NDArray[np.float32]:
+    features: npt.NDArray[np.float32] = store.features[view, rows].astype(np.float32)
+    return features
+
+
+def _held_out(job: Job) -> tuple[npt.NDArray[np.float32], Targets]:
+    assert isinstance(job.store, FeatureStore)
+    rows = job.manifest.rows(VALIDATION)
+    return _plain(job.store, rows), job.manifest.targets[rows]
+
+
+def _folds(config: RunConfig, manifest: Manifest) -> npt.NDArray[np.int64]:
+    assert config.data.folds is not None
+    rows = manifest.rows_of(TRAIN, VALIDATION)
+    return stratified_folds(
+        manifest.targets[rows].astype(np.int64),
+        num_folds=config.data.folds,
+        seed=config.seed,
+        classes=manifest.classes,
+        groups=None if manifest.groups is None else manifest.groups[rows],
+    )

@@ -30,7 +30,7 @@ from linnaeus.errors import Interrupted, TrainingError
 from linnaeus.losses import build_loss, l2_penalty
 from linnaeus.metrics.classification import accuracy_score, balanced_accuracy_score
 from linnaeus.models.classifier import Classifier
-from linnaeus.predictions import NUM_VIEWS, Views, predict
+from linnaeus.predictions import NUM_VIEWS, Predictions, Views, predict
 from linnaeus.progress import SILENT, Progress, Task
 from linnaeus.training.checkpoint import Position, TrainState
 from linnaeus.training.optim import normalize_filters, schedule_factor, set_learning_rates
@@ -253,12 +253,17 @@ def _report(task: Task, state: TrainState, count: int) -> None:
     task.advance(count, status=f"loss {position.loss_sum / seen:.3f}  accuracy {accuracy:.1f} %{best}")
 
 
-def validate(state: TrainState, job: Job) -> dict[str, float]:
-    """Loss, accuracy and balanced accuracy on the validation rows, in the columns of history.csv."""
+def validate(state: TrainState, job: Job, *, predictions: Predictions | None = None) -> dict[str, float]:
+    """Loss, accuracy and balanced accuracy on the validation rows, in the columns of history.csv.
+
+    `predictions`: of these rows, where the weights at hand have seen them and others have not.
+    """
     rows = job.manifest.rows(VALIDATION)
     batches = job.store.batches(rows, batch_size=job.config.evaluate.batch_size)
     with job.runtime.fabric.autocast():
-        if job.on_features:
+        if predictions is not None:
+            pass
+        elif job.on_features:
             predictions = predict(state.judged, batches, job.manifest, spec=None, views="one")
         else:
             predictions = predict(state.judged, batches, job.manifest, spec=job.spec, views=job.views)

@@ -17,9 +17,10 @@ import torch
 from safetensors.torch import load_file
 
 from linnaeus.config import PhaseConfig, RunConfig, StopConfig, to_yaml
-from linnaeus.data.manifest import TRAIN
+from linnaeus.data.manifest import TRAIN, VALIDATION
 from linnaeus.errors import ConfigError
 from linnaeus.models.classifier import Classifier
+from linnaeus.predictions import Predictions
 from linnaeus.rundir import RunDir, write_whole
 from linnaeus.training.checkpoint import (
     LAST,
@@ -75,7 +76,9 @@ def train(classifier: Classifier, job: Job, run: RunDir) -> Position:
         while position.phase < len(config.phases):
             phase = config.phases[position.phase]
             set_trainable(classifier, phase, fixed=fixed)
+            clock = time.perf_counter()
             phase_job = _job_of_phase(classifier, job, phase, position, run)
+            position.seconds += time.perf_counter() - clock
             part = classifier.head if phase_job.on_features else classifier
             model = part if phase_job.on_features else fabric.setup_module(part)
             state = TrainState(model, build_optimizers(classifier, phase), position, moving_average(part, phase))
@@ -163,11 +166,15 @@ def _next_phase(position: Position, job: Job, *, in_time: bool) -> None:
 def _solve_phase(state: TrainState, job: Job, phase: PhaseConfig, run: RunDir, record: Record) -> None:
     """The head that L-BFGS finds, as one epoch."""
     position, clock = state.position, time.perf_counter()
-    position.loss_sum, position.num_correct, position.num_seen, said = solve_head(state.model, job)
+    solved = solve_head(state.model, job)
+    position.num_correct, position.num_seen = solved.num_correct, len(job.manifest.rows(TRAIN))
+    position.loss_sum = solved.train_loss * position.num_seen
     position.epoch_seconds = time.perf_counter() - clock
     position.seconds += position.epoch_seconds
-    job.progress.say(f"Phase {phase.name}: {said}")
-    _finish_epoch(state, job, phase, run)
+    job.progress.say(f"Phase {phase.name}: {solved.said}")
+    if solved.out_of_fold is not None and job.runtime.fabric.is_global_zero:
+        solved.out_of_fold.save(run.out_of_fold)
+    _finish_epoch(state, job, phase, run, out_of_fold=solved.out_of_fold)
     record(position.history[-1])
     _next_phase(position, job, in_time=True)
     _write_history(run, position)
@@ -188,8 +195,13 @@ def _take_kept(classifier: Classifier, state: TrainState, phase: PhaseConfig, ru
         classifier.load_state_dict(weights)
 
 
-def _finish_epoch(state: TrainState, job: Job, phase: PhaseConfig, run: RunDir) -> None:
-    """Validate, add a row to the history, keep the weights if they are the best so far."""
+def _finish_epoch(
+    state: TrainState, job: Job, phase: PhaseConfig, run: RunDir, *, out_of_fold: Predictions | None = None
+) -> None:
+    """Validate, add a row to the history, keep the weights if they are the best so far.
+
+    Weights that have seen the validation images, as an average over folds has, are judged by `out_of_fold` instead.
+    """
     position, fabric = state.position, job.runtime.fabric
     sums = torch.tensor([position.loss_sum, position.num_correct, position.num_seen], dtype=torch.float64)
     loss_sum, num_correct, num_seen = (float(v) for v in fabric.all_reduce(sums, reduce_op="sum"))
@@ -200,7 +212,7 @@ def _finish_epoch(state: TrainState, job: Job, phase: PhaseConfig, run: RunDir) 
         "lr": state.optimizers[0].param_groups[0]["lr"] if state.optimizers else 0.0,
         "train_loss": loss_sum / num_seen,
         "train_accuracy": num_correct / num_seen,
-        **validate(state, job),
+        **validate(state, job, predictions=None if out_of_fold is None else out_of_fold.of_split(VALIDATION)),
         "images_per_second": num_seen / max(position.epoch_seconds, 1e-9),
     }
     position.seconds += time.perf_counter() - clock
@@ -227,6 +239,7 @@ def _finish_epoch(state: TrainState, job: Job, phase: PhaseConfig, run: RunDir) 
             "epoch": row["epoch"],
             "file": file,
             "backbone": backbone,
+            "out_of_fold": out_of_fold is not None,
         }
 
 
