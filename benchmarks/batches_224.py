@@ -34,6 +34,7 @@ from linnaeus.data.cache import open_cache
 from linnaeus.data.image_spec import IMAGENET_MEAN, IMAGENET_STD, ImageSpec
 from linnaeus.data.loader import ImageStore
 from linnaeus.data.sources import read_source
+from linnaeus.machine import keep_freed_memory
 
 SIZE, DEGREES, ZOOM, JITTER = 224, 15.0, 0.1, 0.2
 NUM_WORKERS = 2
@@ -145,6 +146,7 @@ def main() -> None:
         parser.error("set LINNAEUS_DATA, or name a folder of class folders with --data")
     data = arguments.data or Path(os.environ["LINNAEUS_DATA"]) / "clothing" / "train"
 
+    keep_freed_memory()  # as every run on a processor does; the worker processes of the peers inherit it
     manifest = read_source(str(data))
     chosen = np.random.default_rng(0).permutation(len(manifest))[: arguments.images]
     manifest = manifest.take(np.sort(chosen))
