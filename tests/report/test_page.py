@@ -200,7 +200,7 @@ def test_the_plan_the_configuration_and_the_environment_are_there(page):
 def test_skipped_and_unreadable_files_are_listed(page):
     read = page(problems=[(f"{k}.png", "no bytes") for k in range(25)])
     assert "no image (2)" in read.text
-    assert "hidden" not in read.text
+    assert "hidden (" not in read.text, "nothing hidden was skipped"
     assert "25 images could not be read" in read.text
     assert "19.png no bytes and 5 more" in read.text
     assert "Every image could be read." in page(problems=[]).text

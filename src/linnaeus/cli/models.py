@@ -18,7 +18,9 @@ _COUNTED = 100
 def models(
     pattern: str = "*", /, *, weights: Annotated[Path | None, Parameter(name=["--weights", "-w"])] = None
 ) -> int:
-    """List the architectures that `linnaeus train --backbone` takes.
+    """List the pretrained backbones, and which weights are on this machine.
+
+    Any of them can be named after --backbone in `linnaeus train`.
 
     Example: linnaeus models "resnet*"
 
