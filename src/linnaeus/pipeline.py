@@ -202,7 +202,10 @@ def begin(
             intake.write_quarantine(run.quarantine, found, cache)
             progress.say(f"{len(cache.problems):,} images cannot be read and are left out: {run.quarantine}")
         copies = find_copies(cache, source_px=min(fingerprint.width, fingerprint.height))
+        told = len(found.notes)
         found = intake.keep_together(found, copies, cache, config.data, seed=config.seed, original=brought)
+        for line in found.notes[told:]:
+            progress.say(line)
         for line in describe_copies(copies, found):
             progress.say(line)
         leaked = found.ids.take(pa.array(copies.leaked(found))).to_pylist()

@@ -93,6 +93,18 @@ def test_a_split_of_ours_keeps_copies_together(tmp_path: Path, make_picture) -> 
     assert "test_without_duplicates" not in Run(Path("run")).evaluation
 
 
+def test_copies_that_cannot_be_kept_together_are_said(
+    tmp_path: Path, make_picture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for label in ("cat", "dog"):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        for k in range(12):
+            image = make_picture(0 if label == "cat" else k + 1, (64, 48))
+            image.save(tmp_path / "photos" / label / f"{k:02}.png")
+    assert main(["train", str(tmp_path / "photos"), "--out", "run", *QUICK]) == 0
+    assert "Copies stand in several splits, because they cannot be kept together" in capsys.readouterr().out
+
+
 def test_leaks_of_a_brought_split_are_told_and_scored_apart(
     tmp_path: Path, make_picture, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -74,6 +74,13 @@ def test_the_audit_is_never_written_into_the_data(
     assert not (troubled / "audit").exists()
 
 
+def test_nothing_is_saved_into_the_data(troubled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = troubled / "data.parquet"
+    assert main(["inspect", str(troubled), "--out", str(tmp_path / "audit"), "--save", str(target)]) == 2
+    assert "Name another with --save" in capsys.readouterr().err
+    assert not target.exists()
+
+
 def test_an_unknown_image_to_trace_is_said_with_the_nearest(
     troubled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -301,6 +301,26 @@ def test_yolo_splits_are_told_by_the_folders(tmp_path: Path, layout: str) -> Non
     assert objects_in(read_yolo(tmp_path / "data.yaml")) == objects_in(manifest)
 
 
+@pytest.mark.parametrize("form", ["folders", "path and folders", "list of folders", "text files"])
+def test_yolo_splits_are_told_by_the_yaml_file(tmp_path: Path, form: str) -> None:
+    for part, name in (("first", "a"), ("second", "b"), ("third", "c")):
+        save_images(tmp_path / "images" / part, name)
+        (tmp_path / "labels" / part).mkdir(parents=True)
+        labels = yolo_of(SCENES.get(name, [("dog", (0, 0, 5, 5))]))
+        (tmp_path / "labels" / part / f"{name}.txt").write_text(labels)
+        (tmp_path / f"{part}.txt").write_text(f"./images/{part}/{name}.png\n")
+    pages = {
+        "folders": "train: images/first\nval: images/second\ntest: images/third\n",
+        "path and folders": "path: images\ntrain: first\nval: second\ntest: third\n",
+        "list of folders": "train: [images/first]\nval: [images/second]\ntest: [images/third, images/none]\n",
+        "text files": "train: first.txt\nval: second.txt\ntest: third.txt\n",
+    }
+    (tmp_path / "data.yaml").write_text(pages[form] + "names: [dog, cat/kitten]\n")
+    manifest = read_yolo(tmp_path)
+    found = {Path(uri).stem: split for uri, split in zip(manifest.uris.to_pylist(), manifest.splits, strict=True)}
+    assert found == {"a": TRAIN, "b": VALIDATION, "c": TEST}
+
+
 def test_yolo_polygons_become_the_boxes_around_them_and_odd_lines_are_counted(tmp_path: Path) -> None:
     write_yolo(tmp_path)
     lines = ["1 0.05 0.0625 0.25 0.1 0.1 0.1875", "", "0 0.5 0.5", "0 a b c d", "9 .5 .5 .1 .1", "x .5 .5 .1 .1"]

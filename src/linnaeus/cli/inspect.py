@@ -94,6 +94,8 @@ def inspect(
     settings = overlay(page, settings_from(set_))
     config = parse_config(settings, where="the settings")
     out = _out_folder(config, out)
+    if save is not None:
+        _check_outside(config, save, option="--save")
 
     from linnaeus.analysis.audit import audit  # takes seconds: scikit-learn, torch
     from linnaeus.data.health import examine
@@ -123,14 +125,19 @@ def _out_folder(config: RunConfig, out: Path | None) -> Path:
     """Where the audit goes; raises OutputError for a folder that holds the user's images."""
     source = Path(config.data.source).expanduser()
     path = out or Path("runs") / f"{source.resolve().stem if source.is_file() else source.resolve().name}-audit"
+    _check_outside(config, path, option="--out")
+    return path
+
+
+def _check_outside(config: RunConfig, path: Path, *, option: str) -> None:
+    """Raises OutputError for a path in a folder that holds the user's images, or over the file that names them."""
     place = path.resolve()
     for name in (config.data.source, config.data.test):
-        folder = Path(name).expanduser().resolve() if name else None
-        if folder is not None and folder.is_dir() and (place == folder or folder in place.parents):
+        data = Path(name).expanduser().resolve() if name else None
+        if data is not None and (place == data or (data.is_dir() and data in place.parents)):
             raise OutputError(
-                f"{path} is inside the data {folder}, which is never written to. Name another with --out."
+                f"{path} is inside the data {data}, which is never written to. Name another with {option}."
             )
-    return path
 
 
 def _print(audit: Mapping[str, Any], bars: Bars, *, title: str, followed: TraceView | None) -> None:

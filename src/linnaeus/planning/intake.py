@@ -94,7 +94,7 @@ def keep_together(
     """The same rows, divided again with copies in one split if the division made here had parted any.
 
     `original` is the manifest with only the splits that the data brought; those stay. Where whole groups of copies
-    cannot be divided (a class that is nothing but copies), the division stays as it is.
+    cannot be divided (a class that is nothing but copies), the division stays as it is, with a note that says so.
     """
     ours = np.isin(original.splits, (TRAIN, UNASSIGNED)) & cache.readable
     parted = any(len(np.unique(manifest.splits[group[ours[group]]])) > 1 for group in copies.groups)
@@ -104,8 +104,9 @@ def keep_together(
     grouped = dataclasses.replace(original, groups=copies.groups_with(original.groups))
     try:
         divided = divide(grouped.take(rows), config, seed=seed)
-    except (SplitError, ClassesError):
-        return manifest
+    except (SplitError, ClassesError) as error:
+        note = f"Copies stand in several splits, because they cannot be kept together: {error}"
+        return dataclasses.replace(manifest, notes=(*manifest.notes, note))
     splits = np.full(len(manifest), UNASSIGNED, np.int8)
     splits[rows] = divided.splits
     return manifest.with_splits(splits)

@@ -41,20 +41,24 @@ def read_yolo(path: Path, options: SourceOptions = NO_OPTIONS) -> Manifest:
         path: the folder, or the YAML file in it.
         options: context and min_box_px.
 
-    The split of an image is told by the folder it lies in. Raises DataNotFoundError if there are no label files or no
-    class names, DataError for a damaged YAML file, NoImagesError if no box is usable.
+    The split of an image is told by train, val and test of the YAML file, else by the folder it lies in. Raises
+    DataNotFoundError if there are no label files or no class names, DataError for a damaged YAML file, NoImagesError if
+    no box is usable.
     """
     root = path.parent if path.is_file() else path
     pairs = list(_pairs(root))
     if not pairs:
         raise DataNotFoundError(f"There are no folders images/ and labels/ with text files in {root}.")
     names = _class_names(path, root)
+    told = _told_splits(path, root)
     collector = BoxCollector(path, relative=True)
     for image_folder, label_folder, split in pairs:
         images = {image.stem: image for image in visible_images(image_folder)}
         for file in visible_files(label_folder, ".txt"):
             if file.name != "classes.txt":
-                _read_labels(collector, file, images.get(file.stem), names, root=root, split=split)
+                image = images.get(file.stem)
+                told_split = split if image is None else _split_of(image, told, split)
+                _read_labels(collector, file, image, names, root=root, split=told_split)
     return collector.to_manifest(options)
 
 
@@ -88,15 +92,7 @@ def _class_names(path: Path, root: Path) -> dict[int, str]:
 
 def _names_in(file: Path) -> dict[int, str]:
     """`names` of a YAML file, a list or a mapping from numbers; empty if it has none."""
-    text = read_text(file)
-    try:
-        if len(text) > _MAX_YAML_CHARS:
-            raise ValueError("it is too large")
-        content = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        why = " ".join(str(error).split())[:200] or type(error).__name__
-        raise DataError(f"{file} is damaged: {why}.") from error
-    given: Any = content.get("names") if isinstance(content, dict) else None
+    given = _content(file).get("names")
     entries = (
         list(given.items()) if isinstance(given, dict) else list(enumerate(given if isinstance(given, list) else []))
     )
@@ -106,6 +102,59 @@ def _names_in(file: Path) -> dict[int, str]:
             raise DataError(f"{file}: `names` must be a list of names, or give a name to each number.")
         names[int(number)] = str(name)
     return names
+
+
+def _content(file: Path) -> dict[Any, Any]:
+    """What a YAML file holds; nothing where that is no mapping."""
+    text = read_text(file)
+    try:
+        if len(text) > _MAX_YAML_CHARS:
+            raise ValueError("it is too large")
+        content = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        why = " ".join(str(error).split())[:200] or type(error).__name__
+        raise DataError(f"{file} is damaged: {why}.") from error
+    return content if isinstance(content, dict) else {}
+
+
+def _told_splits(path: Path, root: Path) -> dict[Path, int]:
+    """The split of each folder or image that the YAML file names under train, val and test.
+
+    Each names a folder, a text file of images, or a list of such, below `path` of the file or beside the file itself.
+    """
+    told: dict[Path, int] = {}
+    for file in [path] if path.is_file() else visible_files(root, *_YAML):
+        content = _content(file)
+        base = content.get("path")
+        bases = [root / base, root] if isinstance(base, str) else [root]
+        for key, value in content.items():
+            split = split_named(key) if isinstance(key, str) else UNASSIGNED
+            for entry in value if isinstance(value, list) else [value]:
+                if split != UNASSIGNED and isinstance(entry, str) and entry:
+                    for place in _places(entry, bases):
+                        told.setdefault(place, split)
+    return told
+
+
+def _places(entry: str, bases: list[Path]) -> Iterator[Path]:
+    """The folder, or the images listed in the text file, that an entry of the YAML file means."""
+    found = next((base / entry for base in bases if (base / entry).exists()), None)
+    if found is None:
+        return
+    if found.is_dir():
+        yield found.resolve()
+    elif found.suffix.lower() == ".txt":
+        for line in read_text(found).splitlines():
+            if line.strip():
+                beside = found.parent / line.strip()
+                inside = next((base / line.strip() for base in bases if (base / line.strip()).exists()), beside)
+                yield (beside if beside.exists() else inside).resolve()
+
+
+def _split_of(image: Path, told: dict[Path, int], otherwise: int) -> int:
+    """By the nearest folder that is named, or by the image itself."""
+    place = image.resolve()
+    return next((told[part] for part in (place, *place.parents) if part in told), otherwise)
 
 
 def _read_labels(
