@@ -160,10 +160,19 @@ class ModelConfig(Section):
 class LossConfig(Section):
     """What training makes small."""
 
-    name: Literal["cross_entropy"] = "cross_entropy"
-    """Softmax cross-entropy."""
+    name: Literal["cross_entropy", "bce", "squeezed_bce", "asymmetric"] = "cross_entropy"
+    """`cross_entropy` of a softmax, for one label per image. For several: `bce`, binary cross-entropy averaged over the
+    labels; `squeezed_bce`, its sum over the labels on 0.99 p + 0.005; `asymmetric` (arXiv 2009.14119), which lets the
+    many absent labels weigh less. Where images have several labels, the plan takes `bce` for a recipe's
+    `cross_entropy`."""
     label_smoothing: float = Field(0.0, ge=0.0, lt=1.0)
-    """Share of the target spread evenly over all classes."""
+    """Share of the target spread evenly over all classes; with `bce`, over yes and no of each label."""
+    gamma_neg: float = Field(4.0, ge=0.0)
+    """With `asymmetric`: how much absent labels that are well kept out lose in weight."""
+    gamma_pos: float = Field(1.0, ge=0.0)
+    """With `asymmetric`: the same for labels that are there."""
+    clip: float = Field(0.05, ge=0.0, lt=1.0)
+    """With `asymmetric`: absent labels below this probability do not count."""
     l2: dict[str, float] = Field(default_factory=dict)
     """Factor of the sum of squared weights of `convolutions`, `dense` layers or `all`, added to the loss."""
 
@@ -180,9 +189,16 @@ class StopConfig(Section):
     """Early stopping."""
 
     metric: Literal[
-        "validation_loss", "validation_accuracy", "validation_balanced_accuracy", "train_loss", "train_accuracy"
+        "validation_loss",
+        "validation_accuracy",
+        "validation_balanced_accuracy",
+        "validation_micro_f1",
+        "validation_mean_average_precision",
+        "train_loss",
+        "train_accuracy",
     ] = "validation_loss"
-    """A column of history.csv; losses are better lower, the others higher."""
+    """A column of history.csv; losses are better lower, the others higher. The two accuracies of validation are for one
+    label per image, the two after them for several."""
     patience: int = Field(10, ge=1)
     """Epochs without improvement before training stops."""
     min_delta: float = Field(0.0, ge=0.0)
@@ -239,10 +255,16 @@ class PhaseConfig(Section):
     """Largest gradient norm."""
     stop: StopConfig | None = None
     """Early stopping; none by default."""
-    keep: Literal["validation_loss", "validation_accuracy", "validation_balanced_accuracy", "last"] = (
-        "validation_accuracy"
-    )
-    """Which epoch's weights are kept: the best by this column, or the last."""
+    keep: Literal[
+        "validation_loss",
+        "validation_accuracy",
+        "validation_balanced_accuracy",
+        "validation_micro_f1",
+        "validation_mean_average_precision",
+        "last",
+    ] = "validation_accuracy"
+    """Which epoch's weights are kept: the best by this column, or the last. Where images have several labels, the plan
+    takes the mean average precision for an accuracy."""
 
 
 class EvaluateConfig(Section):

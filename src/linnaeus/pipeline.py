@@ -31,10 +31,12 @@ from linnaeus.data.manifest import SPLITS, TEST, TRAIN, VALIDATION, Manifest
 from linnaeus.data.statistics import channel_statistics, is_grey
 from linnaeus.errors import ConfigError, DataError, Interrupted, ModelError
 from linnaeus.evaluation.evaluate import evaluate_predictions
+from linnaeus.evaluation.thresholds import choose_thresholds
 from linnaeus.models import Classifier, build_classifier, count_parameters
 from linnaeus.planning import intake
 from linnaeus.planning.decision import Decision
 from linnaeus.planning.fingerprint import take_fingerprint
+from linnaeus.planning.labels import plan_labels
 from linnaeus.planning.plan import choose_recipe, epochs_within, plan_image, plan_page, plan_training
 from linnaeus.planning.transfer import choose_backbone, is_backbone, phases_within
 from linnaeus.predictions import NUM_VIEWS, Predictions, concatenate_predictions, predict
@@ -191,6 +193,8 @@ def begin(
         model, reasons = choose_backbone(config.model)
         config = config.model_copy(update={"model": model})
         decisions += reasons
+    config, reasons = plan_labels(config, configure(None), task=found.task)
+    decisions += reasons
     config, reasons = plan_image(config, fingerprint)
     decisions += [*reasons, Decision("device", runtime.device.type, runtime.reason)]
     run = rundir.create(path, force=force)
@@ -273,17 +277,18 @@ def _judge(run: RunDir, job: Job, classifier: Classifier, position: Position, se
         validation = Predictions.load(run.out_of_fold).of_split(VALIDATION)
         predictions = concatenate_predictions(validation, predictions.of_split(TEST))
     predictions.save(run.predictions)
-    scores = {SPLITS[split]: _score(predictions.of_split(split), config) for split in (TEST, VALIDATION)}
+    thresholds = _thresholds(run, predictions, out_of_fold=bool(position.best.get("out_of_fold")))
+    scores = {SPLITS[split]: _score(predictions.of_split(split), config, thresholds) for split in (TEST, VALIDATION)}
     test = predictions.of_split(TEST)
     unseen = np.flatnonzero(~np.isin(test.ids.to_pylist(), settled.get("leaked_test_ids", [])))
     if 0 < len(unseen) < len(test):
-        scores["test_without_duplicates"] = _score(test.take(unseen), config)
+        scores["test_without_duplicates"] = _score(test.take(unseen), config, thresholds)
     seconds = {"prepare": settled["seconds"], "train": position.seconds, "evaluate": time.perf_counter() - clock}
     seconds = {name: round(value, 2) for name, value in seconds.items()}
     evaluation = {"format": 1, **scores, "seconds": {**seconds, "total": round(sum(seconds.values()), 2)}}
     rundir.write_json(run.evaluation, evaluation)
     environment = describe_environment(job.runtime)
-    _write_bundle(run, job, classifier, scores["test"], environment)
+    _write_bundle(run, job, classifier, scores["test"], environment, thresholds=thresholds)
     facts = ReportFacts(
         title=Path(config.data.source).name,
         config=config,
@@ -301,12 +306,24 @@ def _judge(run: RunDir, job: Job, classifier: Classifier, position: Position, se
     write_report(run.report, facts)
 
 
-def _score(predictions: Predictions, config: RunConfig) -> dict[str, Any]:
+def _thresholds(run: RunDir, predictions: Predictions, *, out_of_fold: bool) -> tuple[float, ...] | None:
+    """From which probability each of several labels is given, chosen on validation images or, where there are folds, on
+    all that a head has not seen; None for one label per image.
+    """
+    if predictions.task == "single":
+        return None
+    unseen = Predictions.load(run.out_of_fold) if out_of_fold else predictions.of_split(VALIDATION)
+    chosen = choose_thresholds(unseen.targets.astype(np.uint8), unseen.probabilities)
+    return tuple(chosen.values.tolist())
+
+
+def _score(predictions: Predictions, config: RunConfig, thresholds: tuple[float, ...] | None) -> dict[str, Any]:
     return evaluate_predictions(
         predictions,
         confidence=config.evaluate.confidence,
         bootstrap_samples=config.evaluate.bootstrap_samples,
         seed=config.seed,
+        thresholds=thresholds,
     )
 
 
@@ -446,7 +463,13 @@ def _predict_held_out(classifier: Classifier, job: Job) -> Predictions:
 
 
 def _write_bundle(
-    run: RunDir, job: Job, classifier: Classifier, scores: Mapping[str, Any], environment: Mapping[str, str]
+    run: RunDir,
+    job: Job,
+    classifier: Classifier,
+    scores: Mapping[str, Any],
+    environment: Mapping[str, str],
+    *,
+    thresholds: tuple[float, ...] | None,
 ) -> None:
     manifest, config = job.manifest, job.config
     train_rows = manifest.rows(TRAIN)
@@ -462,5 +485,5 @@ def _write_bundle(
         "confidence": config.evaluate.confidence,
         "environment": dict(environment),
     }
-    bundle = Bundle(classifier, job.spec, manifest.classes, job.views, provenance=provenance)
+    bundle = Bundle(classifier, job.spec, manifest.classes, job.views, thresholds=thresholds, provenance=provenance)
     save_bundle(bundle, run.model)

@@ -22,7 +22,7 @@ from torch import nn
 
 from linnaeus.data.image_spec import ImageSpec
 from linnaeus.data.loader import Batch
-from linnaeus.data.manifest import Manifest
+from linnaeus.data.manifest import Manifest, Task
 from linnaeus.errors import DataError
 from linnaeus.rundir import write_whole
 
@@ -54,16 +54,28 @@ class Predictions:
         return len(self.logits)
 
     @property
+    def task(self) -> Task:
+        """ "single" for one label per image, "multi" for several."""
+        return "multi" if self.targets.ndim == 2 else "single"
+
+    @property
     def probabilities(self) -> npt.NDArray[np.float64]:
-        """float64 [N, K]: softmax of the logits."""
+        """float64 [N, K]: softmax of the logits, or where images have several labels the sigmoid of each."""
+        if self.task == "multi":
+            return np.asarray(np.exp(-np.logaddexp(0.0, -self.logits.astype(np.float64))), np.float64)
         shifted = self.logits.astype(np.float64) - self.logits.max(axis=1, keepdims=True)
         exponents = np.exp(shifted)
         return np.asarray(exponents / exponents.sum(axis=1, keepdims=True), np.float64)
 
     @property
     def predicted(self) -> npt.NDArray[np.int64]:
-        """int64 [N]: position of the largest logit."""
+        """int64 [N]: position of the largest logit, for one label per image."""
+        assert self.task == "single", "several labels are given by thresholds: given_labels"
         return np.asarray(self.logits.argmax(axis=1), np.int64)
+
+    def given_labels(self, thresholds: npt.NDArray[np.float64] | float = 0.5) -> npt.NDArray[np.uint8]:
+        """uint8 [N, K]: 1 for every label whose probability reaches its threshold (float64 [K], or one for all)."""
+        return (self.probabilities >= thresholds).astype(np.uint8)
 
     def of_split(self, split: int) -> Predictions:
         """Those of one split."""

@@ -133,11 +133,16 @@ def test_shares_that_leave_nothing_to_train_on_are_refused() -> None:
         divide(manifest_of([30, 30]), validation=0.5, test=0.6)
 
 
-def test_several_labels_are_refused_not_torn_apart() -> None:
-    manifest = manifest_of([30, 30])
-    several = dataclasses.replace(manifest, targets=np.ones((60, 2), np.uint8), task="multi")
-    with pytest.raises(SplitError, match="several labels"):
-        divide(several)
+def test_several_labels_are_divided_so_that_each_stands_everywhere() -> None:
+    labels = np.zeros((200, 3), np.uint8)
+    labels[:100, 0], labels[50:140, 1], labels[190:, 2] = 1, 1, 1  # 100, 90 and 10 images; 50 have none
+    several = dataclasses.replace(manifest_of([200]), targets=labels, task="multi", classes=("a", "b", "rare"))
+    divided = divide(several)
+    counts = {split: labels[divided.rows(split)].sum(axis=0).tolist() for split in (TRAIN, VALIDATION, TEST)}
+    assert counts[TEST][:2] == pytest.approx([15, 13.5], abs=1)  # 15 % of each
+    assert counts[VALIDATION][:2] == pytest.approx([15, 13.5], abs=1)
+    assert all(counts[split][2] >= 1 for split in counts)
+    assert len(divided.rows(TEST)) == pytest.approx(30, abs=1)
 
 
 def test_largest_remainders_by_hand() -> None:

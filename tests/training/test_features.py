@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
+import threading
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -10,16 +14,18 @@ import pytest
 import torch
 
 from linnaeus.config import AugmentConfig
-from linnaeus.data.cache import open_cache
+from linnaeus.data.cache import clear_caches, feature_bytes, open_cache
 from linnaeus.data.image_spec import ImageSpec
 from linnaeus.data.loader import FeatureStore, ImageStore
 from linnaeus.data.sources import read_source
+from linnaeus.errors import Interrupted, OutputError, TrainingError
 from linnaeus.models import build_classifier
 from linnaeus.models.classifier import Classifier
 from linnaeus.training import features as features_module
 from linnaeus.training.features import extract_features
 
 SPEC = ImageSpec(16, 16, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+DATA = os.environ.get("LINNAEUS_DATA")
 ROWS, OTHERS = np.arange(0, 40), np.arange(40, 50)
 
 
@@ -90,9 +96,7 @@ def test_anything_that_shapes_them_makes_others(
 
 def test_an_interrupted_extraction_goes_on_where_it_was(store: ImageStore, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = np.array(extract(network(), store))
-    for folder in features_module.cache_folder().glob("features-*"):
-        for file in folder.iterdir():
-            file.unlink()
+    clear_caches()
     monkeypatch.setattr(features_module, "_BLOCK_SECONDS", 0.0)
     broken = network()
     original = broken.features
@@ -114,17 +118,27 @@ def test_an_interrupted_extraction_goes_on_where_it_was(store: ImageStore, monke
     assert sum(sizes) == 50 - 2 * 16
 
 
-def test_too_little_memory_halves_the_batch_and_says_so(store: ImageStore, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes."),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB."),
+    ],
+    ids=["processor", "cuda", "cudnn", "torch"],
+)
+def test_too_little_memory_halves_the_batch_and_says_so(
+    store: ImageStore, monkeypatch: pytest.MonkeyPatch, error: RuntimeError
+) -> None:
     whole = np.array(extract(network(), store, batch_size=4))
-    for folder in features_module.cache_folder().glob("features-*"):
-        for file in folder.iterdir():
-            file.unlink()
+    clear_caches()
     classifier = network()
     original = classifier.features
 
     def tight(images: torch.Tensor) -> torch.Tensor:
         if len(images) > 4:
-            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes.")
+            raise error
         return original(images)
 
     monkeypatch.setattr(classifier, "features", tight)
@@ -135,6 +149,83 @@ def test_too_little_memory_halves_the_batch_and_says_so(store: ImageStore, monke
         "Not enough memory for 16 images at once; going on with 8.",
         "Not enough memory for 8 images at once; going on with 4.",
     ]
+
+
+def test_no_memory_for_a_single_image_is_an_error(store: ImageStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    classifier = network()
+
+    def full(images: torch.Tensor) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(classifier, "features", full)
+    with pytest.raises(TrainingError, match=r"single image.*--image-size"):
+        extract(classifier, store)
+
+
+def test_a_request_to_stop_is_heard_within_a_batch(store: ImageStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = np.array(extract(network(), store))
+    clear_caches()
+    classifier = network()
+    sizes = count_calls(classifier, monkeypatch)
+    with pytest.raises(Interrupted, match="are saved"):
+        extract(classifier, store, stop_requested=lambda: len(sizes) == 2)
+    assert sum(sizes) == 2 * 16
+    assert np.array_equal(extract(classifier, store), whole)
+    assert sum(sizes) == 50
+
+
+def test_a_second_process_waits_and_takes_the_result(store: ImageStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = np.array(extract(network(), store))
+    clear_caches()
+    first, second = network(), network()
+    sizes = count_calls(second, monkeypatch)
+    found: list[np.ndarray] = []
+    said: list[str] = []
+    waiting = threading.Event()
+    monkeypatch.setattr(type(features_module.SILENT), "say", lambda self, text: (said.append(text), waiting.set()))
+    other = threading.Thread(target=lambda: found.append(np.array(extract(second, store))))
+    original, calls = first.features, 0
+
+    def features(images: torch.Tensor) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == 2:  # in the midst of the work
+            other.start()
+            assert waiting.wait(timeout=30)
+        return original(images)
+
+    monkeypatch.setattr(first, "features", features)
+    assert np.array_equal(extract(first, store), whole)
+    other.join(timeout=30)
+    assert np.array_equal(found[0], whole)
+    assert sizes == []
+    assert "Another process is computing these features; waiting for it." in said
+
+
+def test_a_full_disk_is_noticed_before_anything_is_computed(store: ImageStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    classifier = network()
+    sizes = count_calls(classifier, monkeypatch)
+
+    def full(descriptor: int, offset: int, length: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    usage = shutil.disk_usage("/")._replace(free=10)
+    for module, name, value in ((os, "posix_fallocate", full), (shutil, "disk_usage", lambda path: usage)):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, value, raising=False)
+            with pytest.raises(OutputError, match=r"The disk is full: the features need .* LINNAEUS_CACHE"):
+                extract(classifier, store)
+    assert sizes == []
+    assert feature_bytes() == 0
+
+
+def test_features_are_cleared_with_the_other_caches(store: ImageStore) -> None:
+    extract(network(), store)
+    size = feature_bytes()
+    assert size > 50 * 2 * network().num_features
+    assert clear_caches() >= size
+    assert feature_bytes() == 0
+    assert not list(features_module.cache_folder().glob("features-*"))
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory(store: ImageStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,3 +263,39 @@ def test_the_feature_store_draws_a_view_for_each_row_and_epoch() -> None:
     assert set(drawn(0)) == {0.0, 1.0, 2.0}
     assert drawn(0) == drawn(0) != drawn(1)
     assert drawn(1, first_batch=2) == drawn(1)[16:]
+
+
+@pytest.mark.skipif(DATA is None, reason="LINNAEUS_DATA does not name the folder with the real weights")
+def test_features_of_real_photos_tell_classes_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from linnaeus.models.weights import load_pretrained
+
+    assert DATA is not None
+    monkeypatch.setenv("LINNAEUS_CACHE", str(tmp_path / "cache"))
+    manifest = read_source(str(Path(DATA) / "clothing"))
+    chosen = [np.flatnonzero(manifest.targets == k)[:24] for k in (manifest.classes.index(n) for n in ("hat", "shoes"))]
+    manifest = manifest.take(np.sort(np.concatenate(chosen)))
+    spec = ImageSpec(96, 96, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    photos = ImageStore(open_cache(manifest, spec), manifest, torch.device("cpu"))
+    classifier = build_classifier("tf_efficientnet_lite0", num_classes=2, image_size=96, options={})
+    load_pretrained(
+        classifier.backbone,
+        name="tf_efficientnet_lite0",
+        weights=str(Path(DATA) / "weights"),
+        allow_download=False,
+    )
+    rows = np.arange(len(manifest))
+
+    def features(precision: object) -> np.ndarray:
+        settings = {"train_rows": rows, "other_rows": rows[:0], "spec": spec, "batch_size": 16, "autocast": precision}
+        return np.array(extract_features(classifier, photos, **settings)[0], np.float32)  # type: ignore[arg-type]
+
+    plain = features(nullcontext)
+    clear = plain - plain.mean(0)
+    clear /= np.linalg.norm(clear, axis=1, keepdims=True)
+    similar = clear @ clear.T - 2 * np.eye(len(rows))
+    nearest = manifest.targets[similar.argmax(1)]
+    assert (nearest == manifest.targets).mean() > 0.8
+    clear_caches()
+    half = features(lambda: torch.autocast("cpu", torch.bfloat16))
+    lengths = np.linalg.norm(half, axis=1) * np.linalg.norm(plain, axis=1)
+    assert ((half * plain).sum(1) / lengths).min() > 0.99

@@ -1,6 +1,7 @@
 """Two images in one: mixup (arXiv 1710.09412) and CutMix (arXiv 1905.04899), each with the soft target it calls for.
 
-Every sample has its own share and a partner from the same batch; targets become float32 [B, K] whose rows sum to 1.
+Every sample has its own share and a partner from the same batch; targets become float32 [B, K], whose
+rows sum to 1 where an image has one label.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def mixup(
     """x = lambda x_i + (1 - lambda) x_j and y = lambda y_i + (1 - lambda) y_j (equation in section 2).
 
     Args:
-        images: float32 [B, C, H, W]. targets: int64 [B].
+        images: float32 [B, C, H, W]. targets: int64 [B], or uint8 [B, K].
         partners: int64 [B], j of each i. shares: float32 [B], lambda, 0-1.
 
     Returns images float32 [B, C, H, W], channels-last, and soft targets float32 [B, num_classes].
@@ -60,7 +61,7 @@ def cutmix(
     """Paste each partner's pixels inside the box; lambda is one less the share that the box covers exactly.
 
     Args:
-        images: float32 [B, C, H, W]. targets: int64 [B]. partners: int64 [B]. boxes: int64 [B, 4].
+        images: float32 [B, C, H, W]. targets: int64 [B], or uint8 [B, K]. partners: int64 [B]. boxes: int64 [B, 4].
 
     Returns images float32 [B, C, H, W], channels-last, and soft targets float32 [B, num_classes].
     """
@@ -73,5 +74,5 @@ def cutmix(
 
 
 def _mix_targets(targets: torch.Tensor, num_classes: int, partners: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
-    own = F.one_hot(targets, num_classes).float()
+    own = targets.float() if targets.ndim == 2 else F.one_hot(targets, num_classes).float()
     return torch.lerp(own.index_select(0, partners), own, shares[:, None])

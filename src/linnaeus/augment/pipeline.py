@@ -36,7 +36,7 @@ def augment_batch(
 
     Args:
         images: uint8 [B, 3, H, W], 0-255; fastest in channels-last layout. Left as it is.
-        targets: int64 [B].
+        targets: int64 [B], or uint8 [B, K] of several labels per image.
         config: what to do; whatever is 0 or "none" is not done.
         num_classes: K, the width of soft targets.
         epoch, rows, seed: number of the epoch, row numbers int64 [B] and the run's seed; with them alternating flips

@@ -122,7 +122,7 @@ def open_cache(
         state = read_state(path, shape)
         if state is None or np.isin(state, UNFINISHED).any():
             root.mkdir(parents=True, exist_ok=True)
-            with _locked(path, progress):
+            with locked(path, progress, work="building the cache of these images"):
                 state = read_state(path, shape)
                 if state is None:
                     state = create(path, spec, len(manifest))
@@ -186,12 +186,12 @@ def clear_caches(folder: Path | None = None) -> int:
     Raises OutputError if one cannot be deleted.
     """
     freed = 0
-    for path in (*_extracted_paths(folder), *_feature_paths(folder)):
+    for path in _extracted_paths(folder):
         freed += _num_bytes(path)
         shutil.rmtree(path, ignore_errors=True)
-    for path in _cache_paths(folder):
+    for path in (*_cache_paths(folder), *_feature_paths(folder)):
         try:
-            with _locked(path, None):
+            with locked(path, None):
                 num_bytes = _num_bytes(path)
                 shutil.rmtree(path)
                 _lock_path(path).unlink(missing_ok=True)
@@ -233,11 +233,11 @@ def _lock_path(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _locked(path: Path, progress: Progress | None) -> Iterator[None]:
+def locked(path: Path, progress: Progress | None, *, work: str = "") -> Iterator[None]:
     """Hold the lock of one cache; the system drops it when the process dies.
 
-    With a progress, waits for whoever holds it; without, raises BlockingIOError. Where the system has no flock
-    (Windows) there is no lock.
+    With a progress, waits for whoever holds it, and says which `work` that is doing; without, raises BlockingIOError.
+    Where the system has no flock (Windows) there is no lock.
     """
     if sys.platform == "win32":
         yield
@@ -251,7 +251,7 @@ def _locked(path: Path, progress: Progress | None) -> Iterator[None]:
             except BlockingIOError:
                 if progress is None:
                     raise
-                progress.say("Another process is building the cache of these images; waiting for it.")
+                progress.say(f"Another process is {work}; waiting for it.")
                 fcntl.flock(file, fcntl.LOCK_EX)
             if not _is_same_file(file.fileno(), _lock_path(path)):
                 continue  # it was deleted with its cache while we waited

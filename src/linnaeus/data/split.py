@@ -6,11 +6,14 @@ that ten million rows divide in seconds.
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import numpy.typing as npt
 
 from linnaeus.data.manifest import TEST, TRAIN, UNASSIGNED, VALIDATION, Manifest
 from linnaeus.data.split_groups import divide_groups
+from linnaeus.data.split_multilabel import divide_labels, scarce_labels
 from linnaeus.errors import ClassesError, SplitError
 
 MIN_VALIDATION_PER_CLASS = 50
@@ -28,20 +31,19 @@ def assign_splits(
     proportion, from its other rows, and what is left trains.
 
     Args:
-        manifest: task "single". Of its groups, if it has any, none is divided; shares and cap then hold as nearly as
-            whole groups allow. Splits that the data brought stay even where they divide a group.
+        manifest: of its groups, if it has any, none is divided; shares and cap then hold as nearly as whole groups
+            allow, and as several labels per image allow. Splits that the data brought stay even where they divide a
+            group.
         validation_share, test_share: in (0, 1), shares of the rows drawn from.
         validation_max: no more validation rows than this, or 50 per class if that is more.
         seed: the same seed draws the same test rows, whatever the validation share.
 
+    Where images have several labels, those with too few images for every split are named in a note of the manifest.
+
     Raises ClassesError for fewer than two classes or a class in too few rows or groups to stand in every split,
-    SplitError if the shares leave nothing to train on, the rows have several labels, or groups cannot be divided.
+    SplitError if the shares leave nothing to train on, or groups cannot be divided.
     """
-    if manifest.task != "single":
-        raise SplitError(
-            "Images with several labels each cannot be divided at random; the data must bring its own splits."
-        )
-    if manifest.num_classes < 2:
+    if manifest.task == "single" and manifest.num_classes < 2:
         raise ClassesError(f"A classifier needs at least two classes; the data has {manifest.num_classes}.")
     splits = np.where(manifest.splits == UNASSIGNED, TRAIN, manifest.splits).astype(np.int8)
     shares = {TEST: test_share, VALIDATION: validation_share}
@@ -51,9 +53,13 @@ def assign_splits(
             f"Shares of {validation_share:g} for validation and {test_share:g} for test leave no training images."
         )
     pool = np.flatnonzero(splits == TRAIN)
+    cap = max(validation_max, MIN_VALIDATION_PER_CLASS * manifest.num_classes)
+    if manifest.task == "multi":
+        return _assign_several(
+            manifest, splits, pool, shares={split: shares[split] for split in wanted}, cap=cap, seed=seed
+        )
     counts = manifest.class_counts(pool)
     _require_enough(manifest, counts, wanted)
-    cap = max(validation_max, MIN_VALIDATION_PER_CLASS * manifest.num_classes)
     if manifest.groups is not None and wanted:
         places = divide_groups(
             manifest.groups[pool],
@@ -80,6 +86,26 @@ def assign_splits(
         splits[by_class[(first <= place_in_class) & (place_in_class < beyond)]] = split
         taken = taken + drawn
     return manifest.with_splits(splits)
+
+
+def _assign_several(
+    manifest: Manifest, splits: npt.NDArray[np.int8], pool: _Counts, *, shares: dict[int, float], cap: int, seed: int
+) -> Manifest:
+    """Draw the splits named in `shares` from the rows `pool`, where images have several labels."""
+    targets = manifest.targets[pool].astype(np.uint8)
+    groups = None if manifest.groups is None else manifest.groups[pool]
+    if shares:
+        places = divide_labels(
+            targets,
+            shares=list(shares.values()),
+            most=[cap if split == VALIDATION else None for split in shares],
+            seed=seed,
+            groups=groups,
+        )
+        splits[pool] = np.array([TRAIN, *shares], np.int8)[places]
+    scarce = scarce_labels(targets, needed=1 + len(shares), classes=manifest.classes, groups=groups)
+    notes = manifest.notes if scarce is None or scarce in manifest.notes else (*manifest.notes, scarce)
+    return dataclasses.replace(manifest.with_splits(splits), notes=notes)
 
 
 def apportion(counts: _Counts, total: int, *, ceiling: _Counts) -> _Counts:

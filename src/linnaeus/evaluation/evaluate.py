@@ -6,12 +6,14 @@ Knows nothing of how the predictions came about.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from linnaeus.errors import DataError
 from linnaeus.evaluation.intervals import Interval, bootstrap_intervals, wilson_interval
+from linnaeus.evaluation.multilabel import evaluate_multilabel
 from linnaeus.metrics.classification import (
     class_counts,
     confusion_matrix,
@@ -26,23 +28,38 @@ _MACRO = {"balanced_accuracy": mean_recall, "macro_precision": mean_precision, "
 
 
 def evaluate_predictions(
-    predictions: Predictions, *, confidence: float, bootstrap_samples: int, seed: int
+    predictions: Predictions,
+    *,
+    confidence: float,
+    bootstrap_samples: int,
+    seed: int,
+    thresholds: Sequence[float] | None = None,
 ) -> dict[str, Any]:
-    """Score single-label predictions of one split.
+    """Score predictions of one split.
 
     Args:
         predictions: of one split, at least one image.
         confidence: level of every interval, such as 0.95.
         bootstrap_samples: resampled test sets behind the intervals of macro scores.
         seed: of the resampling; the same seed gives the same intervals.
+        thresholds: K probabilities from which a label is given, where images have several; None for one label.
 
-    Returns accuracy, balanced_accuracy, macro_precision and macro_f1 as {"value", "low", "high"}; per_class by name;
-    confusion as a list of rows (true class) of counts (predicted class); num_images.
+    Returns what `evaluate_multilabel` does where images have several labels, else accuracy, balanced_accuracy,
+    macro_precision and macro_f1 as {"value", "low", "high"}; per_class by name; confusion as a list of rows (true
+    class) of counts (predicted class); num_images.
     Raises DataError if there are no predictions.
     """
     if len(predictions) == 0:
         raise DataError("There are no images to evaluate: this split is empty.")
-    assert predictions.targets.ndim == 1, "multi-label predictions have other scores"
+    if predictions.task == "multi":
+        assert thresholds is not None, "several labels are given by thresholds"
+        return evaluate_multilabel(
+            predictions,
+            thresholds=np.asarray(thresholds, np.float64),
+            confidence=confidence,
+            bootstrap_samples=bootstrap_samples,
+            seed=seed,
+        )
     targets = predictions.targets.astype(np.int64)
     confusion = confusion_matrix(targets, predictions.predicted, len(predictions.classes))
     counts = class_counts(confusion)

@@ -93,11 +93,25 @@ def bootstrap_intervals(
             scores[name].append(statistic(counts))
     intervals = {}
     for name, statistic in statistics.items():
-        resampled, value = np.concatenate(scores[name]), float(statistic(measured))
-        mean, variance = float(resampled.mean()), float(resampled.var())
-        worth = mean * (1 - mean) / variance if variance > 0 and 0 < mean < 1 else float(num_images)
-        intervals[name] = wilson_interval(value * worth, worth, confidence=confidence)
+        value = float(statistic(measured))
+        intervals[name] = spread_interval(
+            value, np.concatenate(scores[name]), worth_without_spread=float(num_images), confidence=confidence
+        )
     return intervals
+
+
+def spread_interval(value: float, resampled: FloatArray, *, worth_without_spread: float, confidence: float) -> Interval:
+    """Wilson's interval of a score among as many independent images as its spread over resampled test sets says.
+
+    Args:
+        value: the measured score, 0-1.
+        resampled: float64 [R], the same score of R resampled test sets.
+        worth_without_spread: the number of images where all resamples agree, or lie at 0 or 1.
+        confidence: level between 0 and 1.
+    """
+    mean, variance = float(resampled.mean()), float(resampled.var())
+    worth = mean * (1 - mean) / variance if variance > 0 and 0 < mean < 1 else worth_without_spread
+    return wilson_interval(value * worth, worth, confidence=confidence)
 
 
 def resample_counts(confusion: IntArray, *, num_samples: int, seed: int) -> Iterator[ClassCounts]:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from linnaeus.config import LossConfig
+from linnaeus.losses.multilabel import asymmetric_loss, binary_cross_entropy, squeezed_binary_cross_entropy
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -24,13 +25,24 @@ L2_GROUPS: dict[str, tuple[type[nn.Conv2d] | type[nn.Linear], ...]] = {
 
 
 def build_loss(config: LossConfig) -> Loss:
-    """The loss that the configuration names: (logits float [B, K], targets int64 [B] or float [B, K]) -> scalar.
+    """The loss that the configuration names: (logits float [B, K], targets) -> scalar.
 
-    The mean over the batch, always computed in float32.
+    Targets are int64 [B] or float [B, K] for one label per image, [B, K] in 0-1 for several. The mean over the batch,
+    always computed in float32.
     """
 
     def loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        return cross_entropy(logits, targets, label_smoothing=config.label_smoothing)
+        match config.name:
+            case "cross_entropy":
+                return cross_entropy(logits, targets, label_smoothing=config.label_smoothing)
+            case "bce":
+                return binary_cross_entropy(logits, targets, label_smoothing=config.label_smoothing)
+            case "squeezed_bce":
+                return squeezed_binary_cross_entropy(logits, targets)
+            case "asymmetric":
+                return asymmetric_loss(
+                    logits, targets, gamma_neg=config.gamma_neg, gamma_pos=config.gamma_pos, clip=config.clip
+                )
 
     return loss
 

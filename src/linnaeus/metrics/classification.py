@@ -57,24 +57,24 @@ def class_counts(confusion: IntArray) -> ClassCounts:
 
 def mean_recall(counts: ClassCounts) -> FloatArray:
     """float64 [...], 0-1: recall averaged over the classes that have images."""
-    return _mean_where(_divide(counts.hits, counts.support), counts.support > 0)
+    return _mean_where(divide(counts.hits, counts.support), counts.support > 0)
 
 
 def mean_precision(counts: ClassCounts) -> FloatArray:
     """float64 [...], 0-1: precision averaged over the classes that occur among targets or predictions."""
-    return _mean_where(_divide(counts.hits, counts.claims), (counts.support > 0) | (counts.claims > 0))
+    return _mean_where(divide(counts.hits, counts.claims), (counts.support > 0) | (counts.claims > 0))
 
 
 def mean_f1(counts: ClassCounts) -> FloatArray:
     """float64 [...], 0-1: F1 averaged over the classes that occur among targets or predictions."""
     total = counts.support + counts.claims
-    return _mean_where(_divide(2 * counts.hits, total), total > 0)
+    return _mean_where(divide(2 * counts.hits, total), total > 0)
 
 
 def accuracy_score(targets: IntArray, predicted: IntArray, num_classes: int) -> float:
     """Share of images whose class is right, 0-1; 0 if there are none. Arguments as in `confusion_matrix`."""
     counts = class_counts(confusion_matrix(targets, predicted, num_classes))
-    return float(_divide(counts.hits.sum(), counts.support.sum()))
+    return float(divide(counts.hits.sum(), counts.support.sum()))
 
 
 def balanced_accuracy_score(targets: IntArray, predicted: IntArray, num_classes: int) -> float:
@@ -102,15 +102,15 @@ def per_class_scores(confusion: IntArray) -> dict[str, npt.NDArray[np.float64] |
     others = confusion.sum() - counts.support
     false_alarms = counts.claims - counts.hits
     return {
-        "precision": _divide(counts.hits, counts.claims),
-        "recall": _divide(counts.hits, counts.support),
-        "specificity": _divide(others - false_alarms, others),
-        "f1": _divide(2 * counts.hits, counts.support + counts.claims),
+        "precision": divide(counts.hits, counts.claims),
+        "recall": divide(counts.hits, counts.support),
+        "specificity": divide(others - false_alarms, others),
+        "f1": divide(2 * counts.hits, counts.support + counts.claims),
         "support": counts.support,
     }
 
 
-def _divide(part: npt.ArrayLike, whole: npt.ArrayLike) -> FloatArray:
+def divide(part: npt.ArrayLike, whole: npt.ArrayLike) -> FloatArray:
     """part / whole as float64, 0 where `whole` is 0."""
     numerator, denominator = np.asarray(part, np.float64), np.asarray(whole, np.float64)
     result = np.zeros(np.broadcast_shapes(numerator.shape, denominator.shape))
@@ -120,4 +120,4 @@ def _divide(part: npt.ArrayLike, whole: npt.ArrayLike) -> FloatArray:
 def _mean_where(values: FloatArray, counted: npt.NDArray[np.bool_]) -> FloatArray:
     """Mean over the last axis of the values that count; 0 where none does."""
     counted = np.broadcast_to(counted, values.shape)
-    return _divide(np.where(counted, values, 0.0).sum(axis=-1), counted.sum(axis=-1))
+    return divide(np.where(counted, values, 0.0).sum(axis=-1), counted.sum(axis=-1))

@@ -48,15 +48,7 @@ def source_options(config: DataConfig) -> SourceOptions:
 
 
 def divide(manifest: Manifest, config: DataConfig, *, seed: int) -> Manifest:
-    """Put every row in a split as the configuration says; splits that the data brought stay.
-
-    Raises SplitError for images with several labels: nothing can be trained on them yet.
-    """
-    if manifest.task == "multi":
-        raise SplitError(
-            f"{len(manifest):,} images with {manifest.num_classes} labels, several per image, were read; "
-            "training on several labels per image is not possible yet."
-        )
+    """Put every row in a split as the configuration says; splits that the data brought stay."""
     return assign_splits(
         manifest,
         validation_share=config.validation_share,

@@ -39,7 +39,8 @@ class Position:
         epoch: of this phase, 0-based; `batch` batches of it are done.
         step: optimizer steps done in this phase.
         epochs_done: over all phases.
-        loss_sum, num_correct, num_seen: of the running epoch.
+        loss_sum, num_correct, num_seen: of the running epoch; with several labels per image, `num_correct` adds up the
+            shares of labels that are right.
         epoch_seconds: spent in the running epoch; `seconds` in all.
         best: {"metric", "value", "epoch", "file", "backbone", "out_of_fold"} of the kept weights, or empty; where
             "backbone" names a file too, "file" holds the head alone; "out_of_fold" says that it has seen the validation
@@ -55,7 +56,7 @@ class Position:
     step: int = 0
     epochs_done: int = 0
     loss_sum: float = 0.0
-    num_correct: int = 0
+    num_correct: float = 0
     num_seen: int = 0
     epoch_seconds: float = 0.0
     seconds: float = 0.0

@@ -6,11 +6,16 @@ everything that shapes it: weights, preprocessing, pixels, augmentation. Resumab
 
 from __future__ import annotations
 
+import errno
+import functools
 import hashlib
 import json
+import math
+import os
+import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +26,11 @@ from torch import nn
 
 from linnaeus.augment import augment_batch
 from linnaeus.config import AugmentConfig
-from linnaeus.data.cache import cache_folder
+from linnaeus.data.cache import cache_folder, locked
+from linnaeus.data.cache_build import format_bytes
 from linnaeus.data.image_spec import ImageSpec
 from linnaeus.data.loader import Batch, ImageStore
-from linnaeus.errors import TrainingError
+from linnaeus.errors import Interrupted, OutputError, TrainingError
 from linnaeus.models.classifier import Classifier
 from linnaeus.progress import SILENT, Progress
 from linnaeus.rundir import write_json
@@ -32,6 +38,8 @@ from linnaeus.rundir import write_json
 Rows = npt.NDArray[np.int64]
 _BLOCK_SECONDS = 10.0
 _FACTS, _PIXELS = "features.json", "features.npy"
+_NO_MEMORY = ("allocate memory", "out of memory", "ALLOC_FAILED")
+"""What torch, CUDA, and its libraries say; only the first has an error class of its own, and not on a processor."""
 
 
 Autocast = Callable[[], AbstractContextManager[Any]]
@@ -60,6 +68,7 @@ def extract_features(
     augment: AugmentConfig | None = None,
     seed: int = 0,
     progress: Progress = SILENT,
+    stop_requested: Callable[[], bool] = lambda: False,
 ) -> npt.NDArray[np.float16]:
     """Features of some rows, computed in evaluation mode or reopened from the cache.
 
@@ -73,8 +82,11 @@ def extract_features(
         batch_size: images per forward pass; halved, with a word, when memory runs out.
         views: V. View 0 is the image itself, the others are augmented as `augment` says.
         seed: of the augmentation.
+        stop_requested: asked after every batch.
 
-    Returns float16 [V, N, D], memory-mapped; rows that were not asked for are zero.
+    Returns float16 [V, N, D], memory-mapped; rows that were not asked for are zero. Raises Interrupted after saving,
+    OutputError if the cache folder cannot be written or the disk is full, TrainingError if memory does not suffice for
+    a single image.
     """
     facts = {
         "format": 1,
@@ -89,39 +101,63 @@ def extract_features(
     folder = cache_folder() / f"features-{key}"
     tasks = [(0, np.concatenate([train_rows, other_rows]))] + [(view, train_rows) for view in range(1, views)]
     shape = (views, store.num_rows, classifier.num_features)
-    array, done = _open(folder, facts, shape=shape)
     total = sum(len(rows) for _, rows in tasks)
-    if done == total:
-        progress.say(f"Features of {total:,} views reopened: {folder.name}")
-        return array
-    with progress.task("features", total=total, unit="images") as task:
-        task.advance(done)
-        saved, size = time.perf_counter(), batch_size
-        was_training = classifier.training
-        classifier.eval()
-        for view, rows in _remaining(tasks, done):
-            start = 0
-            while start < len(rows):
-                chunk = rows[start : start + size]
-                try:
-                    features = _features(
-                        classifier, store, chunk, view=view, spec=spec, augment=augment, seed=seed, autocast=autocast
-                    )
-                except (torch.OutOfMemoryError, RuntimeError) as error:
-                    size = _smaller(size, error, progress)
-                    continue
-                array[view, chunk] = features
-                start += len(chunk)
-                done += len(chunk)
-                task.advance(len(chunk))
-                if time.perf_counter() - saved > _BLOCK_SECONDS:
-                    array.flush()
-                    write_json(folder / _FACTS, {**facts, "done": done})
-                    saved = time.perf_counter()
+    compute = functools.partial(_features, classifier, store, spec=spec, augment=augment, seed=seed, autocast=autocast)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # Without the lock a second run, or another process of this one, would begin the same file anew.
+        with locked(folder, progress, work="computing these features"):
+            array, done = _open(folder, facts, shape=shape)
+            if done == total:
+                progress.say(f"Features of {total:,} views reopened: {folder.name}")
+                return array
+            with _evaluating(classifier), progress.task("features", total=total, unit="images") as task:
+                task.advance(done)
+                saved = time.perf_counter()
+                for view, rows, features in _batches(compute, _remaining(tasks, done), batch_size, progress):
+                    array[view, rows] = features
+                    done += len(rows)
+                    task.advance(len(rows))
+                    stop = done < total and stop_requested()
+                    if stop or done == total or time.perf_counter() - saved > _BLOCK_SECONDS:
+                        array.flush()
+                        write_json(folder / _FACTS, {**facts, "done": done})
+                        saved = time.perf_counter()
+                    if stop:
+                        raise Interrupted("Stopped; the features computed so far are saved.")
+            return array
+    except OSError as error:
+        raise OutputError(_explain(error, folder.parent, num_bytes=2 * math.prod(shape))) from error
+
+
+def _batches(
+    compute: Callable[..., npt.NDArray[np.float16]],
+    tasks: Iterable[tuple[int, Rows]],
+    batch_size: int,
+    progress: Progress,
+) -> Iterator[tuple[int, Rows, npt.NDArray[np.float16]]]:
+    """(view, rows, their features) of every batch; batches become smaller when memory runs out."""
+    for view, rows in tasks:
+        start = 0
+        while start < len(rows):
+            batch = rows[start : start + batch_size]
+            try:
+                features = compute(batch, view=view)
+            except RuntimeError as error:
+                batch_size = _smaller(batch_size, error, progress)
+                continue
+            yield view, batch, features
+            start += len(batch)
+
+
+@contextmanager
+def _evaluating(classifier: Classifier) -> Iterator[None]:
+    was_training = classifier.training
+    classifier.eval()
+    try:
+        yield
+    finally:
         classifier.train(was_training)
-    array.flush()
-    write_json(folder / _FACTS, {**facts, "done": done})
-    return array
 
 
 def _remaining(tasks: list[tuple[int, Rows]], done: int) -> Iterator[tuple[int, Rows]]:
@@ -143,10 +179,24 @@ def _open(
             return array, done
     except (OSError, ValueError, KeyError, EOFError):
         pass  # nothing there, or cut off before its first block
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / _FACTS).unlink(missing_ok=True)
-    array = np.lib.format.open_memmap(folder / _PIXELS, mode="w+", dtype=np.float16, shape=shape)
-    return array, 0
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        return _create(folder / _PIXELS, shape), 0
+    except OSError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _create(path: Path, shape: tuple[int, int, int]) -> np.memmap[Any, np.dtype[np.float16]]:
+    """An array of zeros; all space is taken now, since a memory map over a full disk would kill the process."""
+    if shutil.disk_usage(path.parent).free < 2 * math.prod(shape):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
 
 
 @torch.inference_mode()
@@ -176,11 +226,21 @@ def _features(
     return features.float().clamp(-65504.0, 65504.0).half().cpu().numpy()
 
 
-def _smaller(size: int, error: BaseException, progress: Progress) -> int:
+def _smaller(size: int, error: RuntimeError, progress: Progress) -> int:
     """Half the batch if memory ran out; any other error, or no room for a single image, is the end."""
-    if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
+    if not isinstance(error, torch.OutOfMemoryError) and not any(words in str(error) for words in _NO_MEMORY):
         raise error
     if size == 1:
         raise TrainingError("There is not enough memory for a single image. Try a smaller --image-size.") from error
     progress.say(f"Not enough memory for {size} images at once; going on with {size // 2}.")
     return size // 2
+
+
+def _explain(error: OSError, root: Path, *, num_bytes: int) -> str:
+    advice = "Name another folder with the environment variable LINNAEUS_CACHE."
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return (
+            f"The disk is full: the features need {format_bytes(num_bytes)} in {root}. Free some space (linnaeus cache "
+            f"clear deletes all caches). {advice}"
+        )
+    return f"Cannot write the features in {root}: {error.strerror or error}. {advice}"

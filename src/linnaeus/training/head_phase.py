@@ -16,12 +16,13 @@ from linnaeus.config import RunConfig
 from linnaeus.data.folds import stratified_folds
 from linnaeus.data.loader import FeatureStore, ImageStore
 from linnaeus.data.manifest import TRAIN, VALIDATION, Manifest
+from linnaeus.data.split_multilabel import multilabel_folds
 from linnaeus.errors import ConfigError
 from linnaeus.models.classifier import Classifier
 from linnaeus.predictions import Predictions, predictions_of
 from linnaeus.training.features import extract_features
 from linnaeus.training.head_path import Targets, solve_folds, solve_path
-from linnaeus.training.loop import Job
+from linnaeus.training.loop import Job, count_right
 
 
 def feature_store(classifier: Classifier, job: Job, *, views: int) -> FeatureStore:
@@ -39,6 +40,7 @@ def feature_store(classifier: Classifier, job: Job, *, views: int) -> FeatureSto
         augment=job.config.augment,
         seed=job.config.seed,
         progress=job.progress,
+        stop_requested=job.stop_requested,
     )
     return FeatureStore(features, job.manifest.targets, job.runtime.device, seed=job.config.seed)
 
@@ -72,13 +74,13 @@ class SolvedHead:
 
     Attributes:
         train_loss: mean over the training rows.
-        num_correct: of the training rows.
+        num_correct: of the training rows, as `linnaeus.training.loop.count_right` counts them.
         said: a sentence on the penalty that was chosen.
         out_of_fold: predictions of training and validation rows by heads that have not seen them; None without folds.
     """
 
     train_loss: float
-    num_correct: int
+    num_correct: float
     said: str
     out_of_fold: Predictions | None = None
 
@@ -116,18 +118,21 @@ def solve_head(head: nn.Module, job: Job) -> SolvedHead:
         weight, bias = (np.mean([getattr(s, part) for s in found.solutions], axis=0) for part in ("weight", "bias"))
         path, penalty = found.path, found.penalty
         out_of_fold = predictions_of(job.manifest, rows, found.logits)
-        right = float((out_of_fold.predicted == out_of_fold.targets).mean())
+        right = count_right(torch.from_numpy(found.logits), torch.from_numpy(job.manifest.targets[rows])) / len(rows)
+        what = "images" if job.manifest.task == "single" else f"images times {num_classes} labels"
         said = (
             f"{len(found.solutions)} folds; penalty {penalty:g} has the lowest out-of-fold loss, where {right:.1%} of "
-            f"{len(rows):,} images are right."
+            f"{len(rows):,} {what} are right."
         )
     with torch.no_grad():
         head.weight.copy_(torch.from_numpy(weight))
         head.bias.copy_(torch.from_numpy(bias))
     chosen = next(step for step in path if step.penalty == penalty)
-    predicted = (_plain(job.store, train_rows) @ weight.T + bias).argmax(1)
-    num_correct = int((predicted == job.manifest.targets[train_rows]).sum())
-    return SolvedHead(chosen.train_loss, num_correct, said, out_of_fold)
+    logits = torch.from_numpy(_plain(job.store, train_rows) @ weight.T + bias)
+    num_correct = count_right(logits, torch.from_numpy(job.manifest.targets[train_rows]))
+    # The path adds up the losses of several labels; the history holds their mean, as for every other phase.
+    train_loss = chosen.train_loss / (num_classes if job.manifest.task == "multi" else 1)
+    return SolvedHead(train_loss, num_correct, said, out_of_fold)
 
 
 def _plain(store: FeatureStore, rows: npt.NDArray[np.int64], *, view: int = 0) -> npt.NDArray[np.float32]:
@@ -144,10 +149,14 @@ def _held_out(job: Job) -> tuple[npt.NDArray[np.float32], Targets]:
 def _folds(config: RunConfig, manifest: Manifest) -> npt.NDArray[np.int64]:
     assert config.data.folds is not None
     rows = manifest.rows_of(TRAIN, VALIDATION)
+    groups = None if manifest.groups is None else manifest.groups[rows]
+    if manifest.task == "multi":
+        labels = manifest.targets[rows].astype(np.uint8)
+        return multilabel_folds(labels, num_folds=config.data.folds, seed=config.seed, groups=groups)
     return stratified_folds(
         manifest.targets[rows].astype(np.int64),
         num_folds=config.data.folds,
         seed=config.seed,
         classes=manifest.classes,
-        groups=None if manifest.groups is None else manifest.groups[rows],
+        groups=groups,
     )

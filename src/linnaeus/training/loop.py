@@ -28,7 +28,9 @@ from linnaeus.data.manifest import TRAIN, VALIDATION, Manifest
 from linnaeus.data.sampling import epoch_order
 from linnaeus.errors import Interrupted, TrainingError
 from linnaeus.losses import build_loss, l2_penalty
+from linnaeus.losses.multilabel import binary_cross_entropy
 from linnaeus.metrics.classification import accuracy_score, balanced_accuracy_score
+from linnaeus.metrics.multilabel import label_counts, mean_average_precision, micro_f1
 from linnaeus.models.classifier import Classifier
 from linnaeus.predictions import NUM_VIEWS, Predictions, Views, predict
 from linnaeus.progress import SILENT, Progress, Task
@@ -186,7 +188,7 @@ def train_batch(state: TrainState, job: Job, phase: PhaseConfig, batch: Batch) -
                 loss = loss + l2_penalty(state.model, config.loss.l2) / len(chunks)
             fabric.backward(loss)
         position.loss_sum += loss.item() * len(images)
-        position.num_correct += int((logits.argmax(1) == batch.targets[chunk]).sum())
+        position.num_correct += count_right(logits, batch.targets[chunk])
     if not np.isfinite(position.loss_sum):
         raise TrainingError(
             f"The loss became {position.loss_sum} in epoch {position.epoch + 1}, batch {position.batch + 1}. Try a "
@@ -204,6 +206,16 @@ def train_batch(state: TrainState, job: Job, phase: PhaseConfig, batch: Batch) -
     position.num_seen += len(images)
     position.batch += 1
     position.step += 1
+
+
+def count_right(logits: torch.Tensor, targets: torch.Tensor) -> float:
+    """Images whose class is right, from logits [B, K] and targets int64 [B].
+
+    With targets uint8 [B, K] an image counts as the share of its labels that are right at a probability of 0.5.
+    """
+    if targets.ndim == 1:
+        return int((logits.argmax(1) == targets).sum())
+    return int(((logits >= 0) == targets.bool()).sum()) / targets.shape[1]
 
 
 def _inputs(job: Job, position: Position, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
@@ -256,6 +268,9 @@ def _report(task: Task, state: TrainState, count: int) -> None:
 def validate(state: TrainState, job: Job, *, predictions: Predictions | None = None) -> dict[str, float]:
     """Loss, accuracy and balanced accuracy on the validation rows, in the columns of history.csv.
 
+    Where images have several labels: the mean binary cross-entropy, micro F1 at a probability of 0.5, and mean average
+    precision.
+
     `predictions`: of these rows, where the weights at hand have seen them and others have not.
     """
     rows = job.manifest.rows(VALIDATION)
@@ -267,8 +282,15 @@ def validate(state: TrainState, job: Job, *, predictions: Predictions | None = N
             predictions = predict(state.judged, batches, job.manifest, spec=None, views="one")
         else:
             predictions = predict(state.judged, batches, job.manifest, spec=job.spec, views=job.views)
-    targets, predicted = predictions.targets.astype(np.int64), predictions.predicted
     logits = torch.from_numpy(predictions.logits)
+    if predictions.task == "multi":
+        labels = predictions.targets.astype(np.uint8)
+        return {
+            "validation_loss": float(binary_cross_entropy(logits, torch.from_numpy(labels))),
+            "validation_micro_f1": float(micro_f1(label_counts(labels, predictions.given_labels()))),
+            "validation_mean_average_precision": mean_average_precision(labels, predictions.logits),
+        }
+    targets, predicted = predictions.targets.astype(np.int64), predictions.predicted
     loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(targets))
     return {
         "validation_loss": float(loss),

@@ -1,0 +1,75 @@
+"""Thresholds: from which probability on a label is given, chosen where training did not look and the test does not yet.
+
+One per label, where images have several. Between predictions (of validation, or out of fold) and evaluation, prediction
+and serving, which all use the same ones. Never chosen on test images.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from linnaeus.metrics.classification import divide
+from linnaeus.metrics.multilabel import Labels, ranking
+
+FEWEST_IMAGES = 5
+"""A label that fewer images have gets the common threshold: the best one for so few is mostly their accident."""
+WITHOUT_LABELS = 0.5
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """A label is given where its probability is no less than its threshold.
+
+    Attributes:
+        values: float64 [K], 0-1.
+        common: the threshold of the labels that have too few images for one of their own.
+        own: bool [K], which labels have one of their own.
+    """
+
+    values: npt.NDArray[np.float64]
+    common: float
+    own: npt.NDArray[np.bool_]
+
+
+def choose_thresholds(targets: Labels, probabilities: npt.NDArray[np.float64]) -> Thresholds:
+    """The threshold of each label with the largest F1; labels with fewer than 5 images share one.
+
+    The common threshold is that with the largest micro F1 if it were used for all labels; 0.5 if no image has a label.
+
+    Args:
+        targets: uint8 [N, K] of 0 and 1.
+        probabilities: float64 [N, K], 0-1.
+    """
+    common = best_f1_threshold(targets.reshape(-1), probabilities.reshape(-1))
+    own = targets.sum(axis=0, dtype=np.int64) >= FEWEST_IMAGES
+    values = np.full(targets.shape[1], common)
+    for k in np.flatnonzero(own):
+        values[k] = best_f1_threshold(targets[:, k], probabilities[:, k])
+    return Thresholds(values, common, own)
+
+
+def best_f1_threshold(targets: Labels, probabilities: npt.NDArray[np.float64]) -> float:
+    """The threshold with the largest F1 = 2 TP / (P + claims), half way to the next lower probability.
+
+    Of several equally good ones that nearest to 0.5 is taken. 0.5 if there is nothing to find.
+
+    Args:
+        targets: uint8 [N] of 0 and 1.
+        probabilities: float64 [N], 0-1.
+    """
+    num_positive = int(targets.sum(dtype=np.int64))
+    if num_positive == 0:
+        return WITHOUT_LABELS
+    order, last_equal = ranking(probabilities)
+    ordered = probabilities[order]
+    cuts = np.unique(last_equal)  # the last image that is given the label
+    hits = np.cumsum(targets[order], dtype=np.int64)[cuts]
+    f1 = divide(2 * hits, num_positive + cuts + 1)
+    lower = np.append(ordered[cuts[:-1] + 1], 0.0)
+    thresholds = (ordered[cuts] + lower) / 2
+    thresholds = np.where(thresholds > lower, thresholds, ordered[cuts])  # neighbours among floats have no middle
+    best = np.flatnonzero(f1 == f1.max())
+    return float(thresholds[best[np.abs(thresholds[best] - 0.5).argmin()]])

@@ -1,0 +1,81 @@
+"""Plans for one label per image or several: the loss, and the score by which epochs are kept.
+
+Beside `plan`, which settles everything that does not depend on it. Recipes are written for one label per image, unless
+their loss says otherwise; here they are made to fit.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from linnaeus.config import PhaseConfig, RunConfig
+from linnaeus.data.manifest import Task
+from linnaeus.errors import ConfigError
+from linnaeus.planning.decision import Decision
+
+SEVERAL_LABELS = ("bce", "squeezed_bce", "asymmetric")
+"""Losses for several labels per image; all others are for one."""
+_ACCURACIES = ("validation_accuracy", "validation_balanced_accuracy")
+_SEVERAL_METRICS = ("validation_micro_f1", "validation_mean_average_precision")
+
+
+def plan_labels(config: RunConfig, asked: RunConfig, *, task: Task) -> tuple[RunConfig, list[Decision]]:
+    """Make loss and kept score fit the task.
+
+    Args:
+        config: with the recipe.
+        asked: the settings alone; what they name is not replaced by something else.
+        task: of the data.
+
+    Raises ConfigError where the settings ask for the loss of the other task, or a recipe for several labels meets
+    images with one.
+    """
+    if task == "single":
+        _refuse_several(config)
+        return config, []
+    decisions: list[Decision] = []
+    updates: dict[str, Any] = {}
+    loss = config.loss
+    if loss.name not in SEVERAL_LABELS:
+        if "name" in asked.loss.model_fields_set:
+            raise ConfigError(
+                f"loss.name={loss.name} is for images with one label each, and these have several. Leave it out, or "
+                f"take one of {', '.join(SEVERAL_LABELS)}."
+            )
+        changed: dict[str, Any] = {"name": "bce"}
+        decisions.append(Decision("loss", "bce", "images have several labels, and each is a question of its own"))
+        if loss.label_smoothing and "label_smoothing" not in asked.loss.model_fields_set:
+            changed["label_smoothing"] = 0.0
+            why = f"half of the recipe's {loss.label_smoothing:g} would be the least probability of every label"
+            decisions.append(Decision("label smoothing", "none", why))
+        updates["loss"] = loss.model_copy(update=changed)
+    updates["phases"] = [_with_scores_of_labels(phase) for phase in config.phases]
+    if updates["phases"] != config.phases:
+        why = "accuracy counts one class per image; this needs no threshold and counts rare labels like common ones"
+        decisions.append(Decision("kept epoch", "best validation mean average precision", why))
+    return config.model_copy(update=updates), decisions
+
+
+def _with_scores_of_labels(phase: PhaseConfig) -> PhaseConfig:
+    updates: dict[str, Any] = {}
+    if phase.keep in _ACCURACIES:
+        updates["keep"] = _SEVERAL_METRICS[1]
+    if phase.stop is not None and phase.stop.metric in _ACCURACIES:
+        updates["stop"] = phase.stop.model_copy(update={"metric": _SEVERAL_METRICS[1]})
+    return phase.model_copy(update=updates) if updates else phase
+
+
+def _refuse_several(config: RunConfig) -> None:
+    if config.loss.name in SEVERAL_LABELS:
+        raise ConfigError(
+            f"loss.name={config.loss.name} is for images with several labels each, and these have one. Take "
+            "cross_entropy, or give a table with a 0/1 column for each label."
+        )
+    for number, phase in enumerate(config.phases):
+        asked = {"keep": phase.keep, "stop.metric": None if phase.stop is None else phase.stop.metric}
+        for field, value in asked.items():
+            if value in _SEVERAL_METRICS:
+                raise ConfigError(
+                    f"phases.{number}.{field}={value} is for images with several labels each, and these have one. Take "
+                    "validation_accuracy."
+                )
