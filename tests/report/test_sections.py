@@ -8,8 +8,8 @@ import pytest
 
 from linnaeus.config import parse_config
 from linnaeus.report.curves import make_curves_section
-from linnaeus.report.gallery import data_uri, make_galleries, one_class_after_another
-from linnaeus.report.headline import make_headline
+from linnaeus.report.gallery import data_uri, make_galleries, make_samples, one_class_after_another
+from linnaeus.report.headline import level, make_checks, make_headline
 from linnaeus.report.tables import make_matrix, make_pairs
 
 
@@ -19,7 +19,7 @@ def scores(confusion):
 
 
 def notices(facts):
-    return dict(make_headline(facts).notices)
+    return dict(make_checks(facts).notices)
 
 
 def test_small_test_sets_and_small_classes_are_warned_of(make_facts):
@@ -53,8 +53,8 @@ def test_best_and_worst_class_go_by_recall_and_name_ties(make_facts):
 
 def test_the_level_in_words_is_the_configured_one(make_facts):
     config = parse_config({"evaluate": {"confidence": 0.99}})
-    assert make_headline(make_facts(config=config)).level == "99\xa0%"
-    assert make_headline(make_facts(config=parse_config({"evaluate": {"confidence": 0.995}}))).level == "99.5\xa0%"
+    assert level(make_facts(config=config)) == "99\xa0%"
+    assert level(make_facts(config=parse_config({"evaluate": {"confidence": 0.995}}))) == "99.5\xa0%"
 
 
 @pytest.mark.parametrize(("keep", "kept"), [("validation_loss", "3"), ("validation_accuracy", "5"), ("last", "6")])
@@ -116,7 +116,7 @@ def test_the_gallery_shows_the_most_confident_mistakes_first_and_the_right_thumb
     expected = np.sort(test.probabilities[wrong].max(axis=1))[::-1][:24]
     assert [p.probability.replace("\xa0", " ") for p in galleries.wrong] == [f"{100 * p:.1f} %" for p in expected]
     ids = [facts.manifest.ids[row].as_py() for row in shown]
-    assert ids == [p.id for p in galleries.samples + galleries.right + galleries.wrong]
+    assert ids == [p.id for p in galleries.right + galleries.wrong]
     assert all(p.true != p.predicted for p in galleries.wrong)
     assert all(p.true == p.predicted for p in galleries.right)
     assert (galleries.num_right, galleries.num_wrong) == (len(test) - len(wrong), len(wrong))
@@ -125,7 +125,7 @@ def test_the_gallery_shows_the_most_confident_mistakes_first_and_the_right_thumb
 def test_unreadable_training_images_are_not_in_the_strip(make_facts):
     facts = make_facts(("ant", "bee"), per_class=6)
     gone = ["0.png", "3.png", "6.png"]
-    samples = make_galleries(make_facts(("ant", "bee"), per_class=6, problems=[(id, "x") for id in gone])).samples
+    samples = make_samples(make_facts(("ant", "bee"), per_class=6, problems=[(id, "x") for id in gone]))
     assert len(samples) == len(facts.manifest.rows(0)) - 3
     assert not {picture.id for picture in samples} & set(gone)
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from linnaeus.data.manifest import TEST, TRAIN, VALIDATION
 from linnaeus.report.facts import ReportFacts
+from linnaeus.report.gallery import Picture, make_samples
 from linnaeus.report.wording import count, plural
 
 MOST_PROBLEMS = 20
@@ -50,6 +51,7 @@ class DataSection:
     smallest: tuple[str, str]
     largest: tuple[str, str]
     size: str | None
+    samples: list[Picture]
     skipped: list[tuple[str, str]]
     problems: list[tuple[str, str]]
     num_problems: str | None
@@ -85,6 +87,7 @@ def make_data_section(facts: ReportFacts) -> DataSection:
         smallest=(manifest.classes[int(totals.argmin())], count(int(totals.min()))),
         largest=(manifest.classes[int(totals.argmax())], count(int(totals.max()))),
         size=_size(facts),
+        samples=make_samples(facts),
         skipped=[(reason, count(number)) for reason, number in facts.manifest.skipped.items() if number],
         problems=list(facts.problems[:MOST_PROBLEMS]),
         num_problems=plural(num_problems, "image") if num_problems else None,

@@ -44,17 +44,16 @@ class Picture:
 
 @dataclass(frozen=True)
 class Galleries:
-    """The three groups of pictures."""
+    """The two groups of pictures."""
 
-    samples: list[Picture]
     right: list[Picture]
     wrong: list[Picture]
     num_right: int
     num_wrong: int
 
 
-def make_galleries(facts: ReportFacts) -> Galleries:
-    """Choose the pictures (always the same for the same run) and embed their thumbnails."""
+def make_samples(facts: ReportFacts) -> list[Picture]:
+    """Some training images of every class, always the same for the same run."""
     manifest, seed = facts.manifest, facts.config.seed
     train = manifest.rows(TRAIN)
     if facts.problems:
@@ -63,12 +62,16 @@ def make_galleries(facts: ReportFacts) -> Galleries:
         readable = ~pc.is_in(manifest.ids.take(pa.array(train)), value_set=broken).to_numpy(zero_copy_only=False)
         train = train[readable]
     samples = train[one_class_after_another(manifest.targets[train], at_most=MOST_SAMPLES, seed=seed)]
+    return [_picture(facts, int(row), None, None) for row in samples]
+
+
+def make_galleries(facts: ReportFacts) -> Galleries:
+    """Choose the pictures of test images (always the same for the same run) and embed their thumbnails."""
     test = facts.predictions.of_split(TEST)
     hits = test.predicted == test.targets
     right, wrong = np.flatnonzero(hits), np.flatnonzero(~hits)
-    drawn = right[one_class_after_another(test.targets[right], at_most=MOST_RIGHT, seed=seed)]
+    drawn = right[one_class_after_another(test.targets[right], at_most=MOST_RIGHT, seed=facts.config.seed)]
     return Galleries(
-        samples=[_picture(facts, int(row), None, None) for row in samples],
         right=_answers(facts, test.take(drawn)),
         wrong=_answers(facts, most_confident(test.take(wrong), at_most=MOST_WRONG)),
         num_right=len(right),

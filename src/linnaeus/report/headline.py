@@ -45,16 +45,13 @@ class Baseline:
 class Headline:
     """The first sentences, already in words."""
 
-    accuracy: str
     figure: str
     interval: str
-    level: str
     num_images: str
     num_classes: str
     best: Extreme | None
     worst: Extreme | None
     baseline: Baseline
-    notices: list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -68,6 +65,15 @@ class Tile:
     bar: Markup
 
 
+@dataclass(frozen=True)
+class Checks:
+    """Notices as (a few words, a sentence), and the tiles with where their common scale begins."""
+
+    notices: list[tuple[str, str]]
+    tiles: list[Tile]
+    floor: str
+
+
 def make_headline(facts: ReportFacts) -> Headline:
     """Put the test scores into words. `best` and `worst` are None where all classes fare alike."""
     test = facts.evaluation["test"]
@@ -76,17 +82,25 @@ def make_headline(facts: ReportFacts) -> Headline:
     best, worst = max(recalls.values()), min(recalls.values())
     alike = best == worst
     return Headline(
-        accuracy=percent(score["value"]),
         figure=figure(score["value"]),
         interval=percent_range(score["low"], score["high"]),
-        level=level(facts),
         num_images=count(test["num_images"]),
         num_classes=count(facts.manifest.num_classes),
         best=None if alike else _extreme(recalls, best),
         worst=None if alike else _extreme(recalls, worst),
         baseline=Baseline(*_most_frequent(facts)),
-        notices=_notices(facts),
     )
+
+
+def make_checks(facts: ReportFacts) -> Checks:
+    """What to know before relying on the score, and the scores beside accuracy."""
+    tiles, floor = make_tiles(facts.evaluation["test"])
+    return Checks(_notices(facts), tiles, floor)
+
+
+def one_line(facts: ReportFacts) -> str:
+    """The result in a few words, for the title of the browser's window."""
+    return percent(facts.evaluation["test"]["accuracy"]["value"])
 
 
 def level(facts: ReportFacts) -> str:

@@ -1,6 +1,6 @@
 """The report: one HTML file that a person reads, complete in itself, needing no network and no other file.
 
-Each section is prepared by a module of its own as plain words, numbers and pictures; `templates/` says how it looks.
+`story` says what stands on it and in which order; `templates/` says how that looks.
 Every name that came with the data is escaped, and the page's own policy forbids it to load or run anything else.
 """
 
@@ -14,14 +14,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from linnaeus.config import to_yaml
-from linnaeus.report.curves import make_curves_section
-from linnaeus.report.dataset import make_data_section
 from linnaeus.report.facts import ReportFacts
-from linnaeus.report.gallery import make_galleries
-from linnaeus.report.headline import SMALL_CLASS, make_headline, make_tiles
-from linnaeus.report.tables import make_class_scores, make_matrix, make_pairs
-from linnaeus.report.wording import count, duration
+from linnaeus.report.headline import level, one_line
+from linnaeus.report.story import OPENING, STORY, Part, tell
 from linnaeus.rundir import write_text
 from linnaeus.version import __version__
 
@@ -36,27 +31,13 @@ def write_report(path: Path, facts: ReportFacts) -> None:
 def render_report(facts: ReportFacts) -> str:
     """The page as HTML text."""
     environment = make_environment()
-    test: dict[str, Any] = facts.evaluation["test"]
-    tiles, floor = make_tiles(test)
     page = environment.get_template("report.html").render(
         title=facts.title,
+        one_line=one_line(facts),
+        level=level(facts),
         **frame_parts(environment),
-        headline=make_headline(facts),
-        tiles=tiles,
-        floor=floor,
-        data=make_data_section(facts),
-        curves=make_curves_section(facts),
-        matrix=make_matrix(test),
-        pairs=make_pairs(test),
-        class_scores=make_class_scores(test, few=SMALL_CLASS),
-        small_class=SMALL_CLASS,
-        galleries=make_galleries(facts),
-        decisions=facts.decisions,
-        config=to_yaml(facts.config),
-        environment=facts.environment,
-        num_parameters=count(facts.num_parameters),
-        model_name=facts.config.model.name,
-        seconds=[(name.replace("_", " "), duration(value)) for name, value in facts.evaluation["seconds"].items()],
+        opening=tell((Part("opening", "", OPENING),), facts)[0][1],
+        parts=tell(STORY, facts),
     )
     return writable(page)
 

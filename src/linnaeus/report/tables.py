@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from linnaeus.report.facts import ReportFacts
+from linnaeus.report.headline import SMALL_CLASS
 from linnaeus.report.wording import count, figure, percent, plural, shorten
 
 MOST_MATRIX_CLASSES = 30
@@ -70,6 +72,34 @@ class ClassScores:
     support: int
     images: str
     few: bool
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """The section; `matrix` is None for more than MOST_MATRIX_CLASSES classes."""
+
+    matrix: Matrix | None
+    pairs: Pairs
+    num_classes: str
+
+
+@dataclass(frozen=True)
+class ClassTable:
+    """The section: a row per class, and below how many test images a score is a rough one."""
+
+    rows: list[ClassScores]
+    small_class: int
+
+
+def make_confusion(facts: ReportFacts) -> Confusion:
+    """The matrix where it can be read, and the most confused pairs."""
+    test = facts.evaluation["test"]
+    return Confusion(make_matrix(test), make_pairs(test), count(len(test["per_class"])))
+
+
+def make_class_table(facts: ReportFacts) -> ClassTable:
+    """The scores of each class."""
+    return ClassTable(make_class_scores(facts.evaluation["test"], few=SMALL_CLASS), SMALL_CLASS)
 
 
 def make_matrix(test: dict[str, Any]) -> Matrix | None:

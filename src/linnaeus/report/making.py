@@ -1,0 +1,39 @@
+"""How the run was made, for whoever wants to repeat it: the plan with its reasons, the machine, the time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from linnaeus.config import to_yaml
+from linnaeus.report.facts import ReportFacts
+from linnaeus.report.wording import count, duration
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every (what, choice, why), and the configuration that came of them, as YAML."""
+
+    decisions: Sequence[tuple[str, str, str]]
+    config: str
+
+
+@dataclass(frozen=True)
+class Making:
+    """Network, environment, and (stage, duration) of each stage."""
+
+    model_name: str
+    num_parameters: str
+    environment: Mapping[str, str]
+    seconds: list[tuple[str, str]]
+
+
+def make_plan(facts: ReportFacts) -> Plan:
+    """The decisions and the configuration."""
+    return Plan(facts.decisions, to_yaml(facts.config))
+
+
+def make_run(facts: ReportFacts) -> Making:
+    """What the run took and ran on."""
+    seconds = [(name.replace("_", " "), duration(value)) for name, value in facts.evaluation["seconds"].items()]
+    return Making(facts.config.model.name, count(facts.num_parameters), facts.environment, seconds)

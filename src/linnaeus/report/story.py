@@ -1,0 +1,80 @@
+"""The story of the page: its parts in the order in which a person asks, and the sections of each part.
+
+A section is one line here, a function that turns the facts into plain words, numbers and pictures, and a partial,
+`templates/sections/NAME.html`, that says how they look and reads them as `section`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from linnaeus.report.curves import make_curves_section
+from linnaeus.report.dataset import make_data_section
+from linnaeus.report.facts import ReportFacts
+from linnaeus.report.gallery import make_galleries
+from linnaeus.report.headline import make_checks, make_headline
+from linnaeus.report.making import make_plan, make_run
+from linnaeus.report.tables import make_class_table, make_confusion
+
+
+@dataclass(frozen=True)
+class Section:
+    """One section.
+
+    Attributes:
+        name: of its partial, and of its anchor in the page.
+        title: its line in the contents.
+        make: what the partial shows; None where this run has nothing to say, and then there is no section.
+    """
+
+    name: str
+    title: str
+    make: Callable[[ReportFacts], Any]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A question and the sections that answer it. The heading of a part is a second-level one, sections have third."""
+
+    name: str
+    title: str
+    sections: tuple[Section, ...]
+
+
+OPENING = (Section("result", "Result", make_headline),)
+"""What stands at the top, under the title of the page. One of them speaks in every run."""
+
+STORY = (
+    Part("trust", "Can I trust it?", (Section("checks", "Scores", make_checks),)),
+    Part(
+        "strengths",
+        "What is it good and bad at?",
+        (
+            Section("classes", "Classes", make_class_table),
+            Section("confusion", "Confusion", make_confusion),
+        ),
+    ),
+    Part("why", "Why?", (Section("images", "Images", make_galleries),)),
+    Part("next", "What should I do next?", ()),
+    Part(
+        "making",
+        "How it was made",
+        (
+            Section("data", "Data", make_data_section),
+            Section("training", "Training", make_curves_section),
+            Section("plan", "Plan", make_plan),
+            Section("run", "Run", make_run),
+        ),
+    ),
+)
+
+
+def tell(parts: tuple[Part, ...], facts: ReportFacts) -> list[tuple[Part, list[tuple[Section, Any]]]]:
+    """Every part that has something to say, each of its sections with what its partial shows."""
+    told = [
+        (part, [(section, made) for section in part.sections if (made := section.make(facts)) is not None])
+        for part in parts
+    ]
+    return [(part, sections) for part, sections in told if sections]
