@@ -277,8 +277,8 @@ class EvaluateConfig(Section):
     """Level of every interval."""
     bootstrap_samples: int = Field(1000, ge=100)
     """Resamples behind intervals that have no closed form."""
-    batch_size: int = Field(500, ge=1)
-    """Images per forward pass without gradients."""
+    batch_size: Annotated[int, Field(ge=1)] | Auto = "auto"
+    """Images per forward pass without gradients; `auto`: fewer where they are larger, which bounds the memory."""
 
 
 class RuntimeConfig(Section):

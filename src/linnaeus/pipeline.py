@@ -457,6 +457,7 @@ def _note_seconds(run: RunDir, seconds: float) -> None:
 
 def _predict_held_out(classifier: Classifier, job: Job) -> Predictions:
     rows = job.manifest.rows_of(VALIDATION, TEST)
+    assert job.config.evaluate.batch_size != "auto"
     batches = job.store.batches(rows, batch_size=job.config.evaluate.batch_size)
     with job.runtime.fabric.autocast():
         return predict(classifier, batches, job.manifest, spec=job.spec, views=job.views)

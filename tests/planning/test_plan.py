@@ -17,6 +17,7 @@ from linnaeus.planning.plan import (
     choose_recipe,
     default_epochs,
     epochs_within,
+    forward_batch,
     plan_image,
     plan_page,
     plan_training,
@@ -49,7 +50,7 @@ def test_nothing_is_left_open_whatever_the_data(num_train: int, width: int, heig
     fingerprint = Fingerprint(num_train, 2, width, height, imbalance=1.0)
     config, decisions = settle(choose_recipe(RunConfig(), fingerprint)[0], fingerprint, grey=grey)
     assert "auto" not in [config.image.size, config.model.name, config.augment.flip, config.augment.pad_crop_px]
-    assert config.evaluate.views != "auto"
+    assert "auto" not in (config.evaluate.views, config.evaluate.batch_size)
     for phase in config.phases:
         assert isinstance(phase.epochs, int | float) and phase.epochs >= 1
         assert isinstance(phase.batch_size, int) and 2 <= phase.batch_size <= max(2, num_train)
@@ -84,6 +85,10 @@ def test_a_batch_is_never_larger_than_the_data() -> None:
     config, decisions = settle("c1", few)
     assert config.phases[0].batch_size == 50
     assert any("no more images" in decision.why for decision in decisions)
+
+
+def test_forward_passes_of_large_images_hold_fewer_of_them() -> None:
+    assert [forward_batch(size) for size in (8, 32, 64, 224, 448, 1024)] == [500, 500, 500, 64, 16, 16]
 
 
 def test_imbalance_is_pointed_out() -> None:

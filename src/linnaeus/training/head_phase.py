@@ -27,7 +27,7 @@ from linnaeus.training.loop import Job, count_right
 
 def feature_store(classifier: Classifier, job: Job, *, views: int) -> FeatureStore:
     """The features of the training images (in `views` augmented views) and of the validation images."""
-    assert isinstance(job.store, ImageStore)
+    assert isinstance(job.store, ImageStore) and job.config.evaluate.batch_size != "auto"
     features = extract_features(
         classifier,
         job.store,

@@ -274,6 +274,7 @@ def validate(state: TrainState, job: Job, *, predictions: Predictions | None = N
     `predictions`: of these rows, where the weights at hand have seen them and others have not.
     """
     rows = job.manifest.rows(VALIDATION)
+    assert job.config.evaluate.batch_size != "auto"
     batches = job.store.batches(rows, batch_size=job.config.evaluate.batch_size)
     with job.runtime.fabric.autocast():
         if predictions is not None:
