@@ -35,6 +35,7 @@ from linnaeus.models.classifier import Classifier
 from linnaeus.predictions import NUM_VIEWS, Predictions, Views, predict
 from linnaeus.progress import SILENT, Progress, Task
 from linnaeus.training.checkpoint import Position, TrainState
+from linnaeus.training.depthwise import FastDepthwiseGradients
 from linnaeus.training.optim import normalize_filters, schedule_factor, set_learning_rates
 from linnaeus.training.phases import set_mode
 from linnaeus.training.runtime import FabricModule, Runtime
@@ -182,7 +183,8 @@ def train_batch(state: TrainState, job: Job, phase: PhaseConfig, batch: Batch) -
     chunks = list(_chunks(len(images), phase.micro_batch_size or len(images)))
     for number, chunk in enumerate(chunks):
         with _unsynced(state.model, job, enabled=number < len(chunks) - 1):
-            logits = state.model(images[chunk]).float()
+            with FastDepthwiseGradients():
+                logits = state.model(images[chunk]).float()
             loss = criterion(logits, targets[chunk]) * (chunk.stop - chunk.start) / len(images)
             if config.loss.l2:
                 loss = loss + l2_penalty(state.model, config.loss.l2) / len(chunks)
