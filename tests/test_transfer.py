@@ -81,6 +81,15 @@ def test_folds_give_every_image_a_prediction_by_a_head_that_has_not_seen_it(weig
     assert isinstance(run.bundle.classifier.head, torch.nn.Linear)
 
 
+def test_what_the_features_answer_without_training_stands_beside_the_model(weights: Path) -> None:
+    run = run_of("--backbone", "resnet10t", "--weights", str(weights), "--set", "phases.1.epochs=0.5")
+    found = run.evaluation["baselines"]
+    assert list(found) == ["nearest_centroid", "nearest_neighbours"]
+    assert found["nearest_neighbours"]["num_neighbours"] in (1, 3, 5, 10, 20, 50)
+    assert found["nearest_neighbours"]["test"]["accuracy"]["value"] > 0.5
+    assert "Against no training at all" in run.report.read_text()
+
+
 def head_only() -> str:
     page = "image: {normalize: backbone}\nphases:\n  - {name: head, train: head, optimizer: lbfgs}\n"
     Path("head.yaml").write_text(page)

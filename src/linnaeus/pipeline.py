@@ -30,6 +30,7 @@ from linnaeus.data.loader import ImageStore
 from linnaeus.data.manifest import SPLITS, TEST, TRAIN, VALIDATION, Manifest
 from linnaeus.data.statistics import channel_statistics, is_grey
 from linnaeus.errors import ConfigError, DataError, Interrupted, ModelError
+from linnaeus.evaluation.baselines import evaluate_baselines
 from linnaeus.evaluation.evaluate import evaluate_predictions
 from linnaeus.evaluation.thresholds import choose_thresholds
 from linnaeus.models import Classifier, build_classifier, count_parameters
@@ -45,6 +46,7 @@ from linnaeus.report.facts import ReportFacts
 from linnaeus.report.page import write_report
 from linnaeus.report.thumbnails import thumbnail_of
 from linnaeus.rundir import RunDir
+from linnaeus.training.baselines import answer_baselines
 from linnaeus.training.checkpoint import Position
 from linnaeus.training.head_phase import check_heads
 from linnaeus.training.loop import VALIDATION_COST, Job
@@ -283,9 +285,10 @@ def _judge(run: RunDir, job: Job, classifier: Classifier, position: Position, se
     unseen = np.flatnonzero(~np.isin(test.ids.to_pylist(), settled.get("leaked_test_ids", [])))
     if 0 < len(unseen) < len(test):
         scores["test_without_duplicates"] = _score(test.take(unseen), config, thresholds)
+    baselines = _baselines(job, predictions, settled, thresholds=thresholds)
     seconds = {"prepare": settled["seconds"], "train": position.seconds, "evaluate": time.perf_counter() - clock}
     seconds = {name: round(value, 2) for name, value in seconds.items()}
-    evaluation = {"format": 1, **scores, "seconds": {**seconds, "total": round(sum(seconds.values()), 2)}}
+    evaluation = {"format": 1, **scores, **baselines, "seconds": {**seconds, "total": round(sum(seconds.values()), 2)}}
     rundir.write_json(run.evaluation, evaluation)
     environment = describe_environment(job.runtime)
     _write_bundle(run, job, classifier, scores["test"], environment, thresholds=thresholds)
@@ -304,6 +307,35 @@ def _judge(run: RunDir, job: Job, classifier: Classifier, position: Position, se
         kept_epoch=position.best.get("epoch"),
     )
     write_report(run.report, facts)
+
+
+def _baselines(
+    job: Job, predictions: Predictions, settled: dict[str, Any], *, thresholds: tuple[float, ...] | None
+) -> dict[str, Any]:
+    """What the backbone's features answer without training, where the first phase had them computed; else nothing."""
+    config = job.config
+    if not on_features(config, config.phases[0]):
+        return {}
+    frozen = _build(config, job.manifest)
+    if settled["weights_sha256"] is not None:
+        try:
+            _, loaded = _load_pretrained(frozen, config)
+        except ModelError:
+            loaded = None
+        if loaded is None or loaded.sha256 != settled["weights_sha256"]:
+            job.progress.say("The pretrained weights are no longer where they were: baselines are left out.")
+            return {}
+    answers, num_neighbours = answer_baselines(frozen.to(job.runtime.device), job)
+    found = evaluate_baselines(
+        answers,
+        predictions,
+        thresholds=thresholds,
+        confidence=config.evaluate.confidence,
+        bootstrap_samples=config.evaluate.bootstrap_samples,
+        seed=config.seed,
+    )
+    found["nearest_neighbours"]["num_neighbours"] = num_neighbours
+    return {"baselines": found}
 
 
 def _thresholds(run: RunDir, predictions: Predictions, *, out_of_fold: bool) -> tuple[float, ...] | None:

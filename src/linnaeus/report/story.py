@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from linnaeus.report.baselines import make_baselines_section
 from linnaeus.report.curves import make_curves_section
 from linnaeus.report.dataset import make_data_section
 from linnaeus.report.facts import ReportFacts
@@ -47,7 +48,14 @@ OPENING = (Section("result", "Result", make_headline),)
 """What stands at the top, under the title of the page. One of them speaks in every run."""
 
 STORY = (
-    Part("trust", "Can I trust it?", (Section("checks", "Scores", make_checks),)),
+    Part(
+        "trust",
+        "Can I trust it?",
+        (
+            Section("checks", "Scores", make_checks),
+            Section("baselines", "Baselines", make_baselines_section),
+        ),
+    ),
     Part(
         "strengths",
         "What is it good and bad at?",

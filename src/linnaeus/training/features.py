@@ -130,6 +130,28 @@ def extract_features(
         raise OutputError(_explain(error, folder.parent, num_bytes=2 * math.prod(shape))) from error
 
 
+def compute_features(
+    classifier: Classifier,
+    store: ImageStore,
+    rows: Rows,
+    *,
+    spec: ImageSpec,
+    autocast: Autocast,
+    batch_size: int,
+    progress: Progress = SILENT,
+) -> npt.NDArray[np.float16]:
+    """Features float16 [M, D] of M rows, as `extract_features` has them, kept in memory only."""
+    compute = functools.partial(_features, classifier, store, spec=spec, augment=None, seed=0, autocast=autocast)
+    found = np.zeros((len(rows), classifier.num_features), np.float16)
+    done = 0
+    with _evaluating(classifier), progress.task("features", total=len(rows), unit="images") as task:
+        for _, batch, features in _batches(compute, [(0, rows)], batch_size, progress):
+            found[done : done + len(batch)] = features
+            done += len(batch)
+            task.advance(len(batch))
+    return found
+
+
 def _batches(
     compute: Callable[..., npt.NDArray[np.float16]],
     tasks: Iterable[tuple[int, Rows]],

@@ -1,0 +1,168 @@
+"""What features answer without any training: nearest class mean, and votes of the nearest training images.
+
+Free where features were computed once, and honest: a head, or fine-tuning, that does not beat them learned nothing.
+Knows nothing of files, nor of how answers are scored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from linnaeus.data.loader import ImageStore
+from linnaeus.data.manifest import TEST, TRAIN, VALIDATION
+from linnaeus.metrics.classification import accuracy_score
+from linnaeus.metrics.multilabel import mean_average_precision
+from linnaeus.models.classifier import Classifier
+from linnaeus.predictions import Predictions, predictions_of
+from linnaeus.training.features import compute_features
+from linnaeus.training.head_phase import feature_store
+from linnaeus.training.loop import Job
+
+Floats = npt.NDArray[np.float32]
+Targets = npt.NDArray[np.int64] | npt.NDArray[np.uint8]
+
+NEIGHBOURS = (1, 3, 5, 10, 20, 50)
+"""Numbers of neighbours that are tried on the validation images."""
+_ROWS_AT_ONCE = 1024
+_CENTROID_SCALE = 16.0
+"""Cosines lie too close together for a softmax; multiplied by this they make a tenable one. Ranks stay as they are."""
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Votes of the nearest training images.
+
+    Attributes:
+        k: how many vote, chosen on the validation images.
+        logits: float32 [M, K] of every query.
+    """
+
+    k: int
+    logits: Floats
+
+
+def unit_features(features: npt.NDArray[np.floating], *, mean: Floats | None = None) -> Floats:
+    """float [N, D] less `mean` float32 [D], each row brought to length 1, so that dot products are cosines."""
+    values = features.astype(np.float32) - (0.0 if mean is None else mean)
+    return np.asarray(values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12), np.float32)
+
+
+def nearest_centroid(features: Floats, targets: npt.NDArray[np.int64], queries: Floats, *, num_classes: int) -> Floats:
+    """Logits float32 [M, K]: scaled cosines of each query with the mean direction of each class's training images.
+
+    Args:
+        features: float32 [N, D], rows of length 1.
+        targets: int64 [N]. A class without an image gets the least logit there can be.
+        queries: float32 [M, D], rows of length 1.
+    """
+    members = np.zeros((num_classes, len(features)), np.float32)
+    members[targets, np.arange(len(features))] = 1.0
+    logits = _CENTROID_SCALE * (queries @ unit_features(members @ features).T)
+    return np.asarray(np.where(members.any(axis=1), logits, -_CENTROID_SCALE), np.float32)
+
+
+def nearest_neighbours(
+    features: Floats,
+    targets: Targets,
+    queries: Floats,
+    *,
+    validation: npt.NDArray[np.int64],
+    validation_targets: Targets,
+    num_classes: int,
+) -> Neighbours:
+    """The votes of the k training images that are nearest by cosine, k being the best of NEIGHBOURS in validation.
+
+    Best is the highest accuracy or, for several labels, mean average precision; the fewest neighbours on ties. Logits
+    are of the share of votes; where classes have equally many, the one whose voters are nearer is ahead by a hair.
+
+    Args:
+        features: float32 [N, D], rows of length 1.
+        targets: int64 [N], or uint8 [N, K] of several labels: a neighbour then votes for each of its labels.
+        queries: float32 [M, D], rows of length 1; those of the validation and of the test images.
+        validation: int64 [V], which queries are validation images.
+        validation_targets: theirs.
+        num_classes: K.
+    """
+    tried = [k for k in NEIGHBOURS if k <= len(features)] or [len(features)]
+    multi = targets.ndim == 2
+    labels = targets.astype(np.float32) if multi else np.eye(num_classes, dtype=np.float32)[targets]
+    votes = {k: np.zeros((len(queries), num_classes), np.float32) for k in tried}
+    for rows, nearest in _nearest(features, queries, num=max(tried)):
+        given = labels[nearest]  # [rows, k, K]
+        hair = np.linspace(1e-3, 0.0, given.shape[1], dtype=np.float32)[:, None]
+        for k in tried:
+            votes[k][rows] = (given[:, :k] * (1.0 + hair[:k])).sum(axis=1) / k
+
+    def quality(k: int) -> float:
+        held_out = votes[k][validation]
+        if multi:
+            return mean_average_precision(validation_targets.astype(np.uint8), held_out)
+        return accuracy_score(validation_targets.astype(np.int64), held_out.argmax(axis=1), num_classes)
+
+    best = max(tried, key=quality)  # the first of equals
+    return Neighbours(best, _logits(votes[best], best, multi=multi))
+
+
+def _nearest(features: Floats, queries: Floats, *, num: int) -> Iterator[tuple[slice, npt.NDArray[np.int64]]]:
+    """For slices of the queries the positions int64 [rows, num] of their nearest features, the nearest first."""
+    for start in range(0, len(queries), _ROWS_AT_ONCE):
+        rows = slice(start, start + _ROWS_AT_ONCE)
+        cosines = queries[rows] @ features.T
+        nearest = np.argpartition(-cosines, num - 1, axis=1)[:, :num]
+        order = np.argsort(-np.take_along_axis(cosines, nearest, axis=1), axis=1, kind="stable")
+        yield rows, np.take_along_axis(nearest, order, axis=1)
+
+
+def _logits(votes: Floats, k: int, *, multi: bool) -> Floats:
+    """Of shares 0-1, with half a vote for and against every class, so that no answer is certain."""
+    share = (k * votes + 0.5) / (k + 1.0)
+    share = np.clip(share, 1e-6, 1 - 1e-6)
+    return np.asarray(np.log(share / (1 - share)) if multi else np.log(share), np.float32)
+
+
+def answer_baselines(classifier: Classifier, job: Job) -> tuple[dict[str, Predictions], int]:
+    """Answers on the validation and test images by the features of a backbone that nothing was trained on.
+
+    Args:
+        classifier: its backbone as it was before the first phase; the head is not asked.
+        job: on images. Features of training and validation images are reopened from the cache where they are there.
+
+    Returns predictions by "nearest_centroid" (not for several labels per image) and "nearest_neighbours", and the
+    number of neighbours, which validation chose.
+    """
+    manifest = job.manifest
+    train, validation, test = (manifest.rows(split) for split in (TRAIN, VALIDATION, TEST))
+    known = feature_store(classifier, job, views=job.config.phases[0].feature_views).features[0]
+    assert isinstance(job.store, ImageStore) and job.config.evaluate.batch_size != "auto"
+    unseen = compute_features(
+        classifier,
+        job.store,
+        test,
+        spec=job.spec,
+        autocast=job.runtime.fabric.autocast,
+        batch_size=job.config.evaluate.batch_size,
+        progress=job.progress,
+    )
+    mean = np.asarray(known[train].mean(axis=0, dtype=np.float64), np.float32)
+    features = unit_features(known[train], mean=mean)
+    queries = unit_features(np.concatenate([known[validation], unseen]), mean=mean)
+    rows, targets = np.concatenate([validation, test]), manifest.targets[train]
+    num_classes = manifest.num_classes
+    answers = {}
+    if manifest.task == "single":
+        logits = nearest_centroid(features, targets.astype(np.int64), queries, num_classes=num_classes)
+        answers["nearest_centroid"] = predictions_of(manifest, rows, logits)
+    found = nearest_neighbours(
+        features,
+        targets,
+        queries,
+        validation=np.arange(len(validation)),
+        validation_targets=manifest.targets[validation],
+        num_classes=num_classes,
+    )
+    answers["nearest_neighbours"] = predictions_of(manifest, rows, found.logits)
+    return answers, found.k
