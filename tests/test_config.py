@@ -27,7 +27,8 @@ from linnaeus.errors import ConfigError, RecipeError
         ({"phases": [{"learning_rte": 1}]}, ["phases.0.learning_rte"]),
         ({"phases": [{"stop": {"patients": 1}}]}, ["phases.0.stop.patients", "Did you mean 'patience'?"]),
         ({"augment": {"noise": 3}}, ["augment.noise", "3", "less than or equal to 1"]),
-        ({"loss": {"l2": {"convs": 0.1}}}, ["convolutions, dense or all, not convs"]),
+        ({"loss": {"l2": {"convs": 0.1}}}, ["convolutions, dense, head or all, not convs"]),
+        ({"loss": {"l1": {"dense[2]": 0.1}}}, ["not dense[2]"]),
         ({"phases": []}, ["phases"]),
     ],
 )

@@ -174,7 +174,7 @@ def test_the_rooms_of_the_architecture_page_are_on_their_layers() -> None:
         ("`linnaeus train photos/ --epohcs 3`", "Unknown option"),
         ("`linnaeus trian photos/`", "Unknown command"),
         ("```\nuv run linnaeus train x --epochs many\n```", "unable to convert"),
-        ("`linnaeus train x --recipe c2`", "no recipe c2"),
+        ("`linnaeus train x --recipe c9`", "no recipe c9"),
         ("`linnaeus train x --set image.sise=3`", "no setting 'image.sise'"),
         ("`linnaeus predict\nruns/x`", "requires an argument"),
         ("`linnaeus recipes show c7 > mine.yaml`", "no recipe c7"),

@@ -80,7 +80,7 @@ class _ModelFacts(BaseModel):
     name: str
     options: dict[str, Option]
     head: dict[str, Option] = {}
-    features: Literal["last", "stages"] = "last"
+    features: Literal["last", "maps", "stages"] = "last"
 
 
 class _Facts(BaseModel):

@@ -8,6 +8,7 @@ the run and is itself a recipe. Knows nothing of data, models or devices.
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
@@ -19,7 +20,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from linnaeus.errors import ConfigError, RecipeError, nearest_name
 
 Auto = Literal["auto"]
-Option = int | float | bool | str | list[int]
+LAYERS = re.compile(r"(convolutions|dense|head|all)(?:\[(-?\d*):(-?\d*)\])?")
+"""Names of layers in `loss.l1` and `loss.l2`: a group, or a part of it as Python writes slices."""
+Option = int | float | bool | str | list[int] | list[float]
 
 
 class Section(BaseModel):
@@ -141,8 +144,8 @@ class ModelConfig(Section):
     """The network."""
 
     name: str = "auto"
-    """`speed_cnn`, `mish_cnn`, any timm architecture, several of those joined by `+` (their features side by side), or
-    `auto`."""
+    """`auto`; a network of ours: `speed_cnn`, `mish_cnn`, `feed_forward`, `gelu_cnn`, `relu_cnn`; any timm
+    architecture, or several of those joined by `+` (their features side by side)."""
     options: dict[str, Option] = Field(default_factory=dict)
     """Arguments of that architecture, such as `{widths: [64, 256, 256]}`; where several are joined, those of one are
     named `mobilenetv2_100.pad_type`."""
@@ -151,8 +154,9 @@ class ModelConfig(Section):
     (the hub's cache on this machine), or `none` to start from random ones."""
     allow_download: bool = False
     """Fetch weights from the hub where they are nowhere on this machine."""
-    features: Literal["last", "stages"] = "last"
-    """`last`: the backbone's own pooled output; `stages`: pooled outputs of all its stages (arXiv 2201.03529)."""
+    features: Literal["last", "maps", "stages"] = "last"
+    """`last`: the backbone's own pooled output; `maps`: its last feature maps, flattened without pooling; `stages`:
+    pooled outputs of all its stages (arXiv 2201.03529)."""
     head: HeadConfig = Field(default_factory=HeadConfig)
     """What stands on the features."""
 
@@ -173,15 +177,18 @@ class LossConfig(Section):
     """With `asymmetric`: the same for labels that are there."""
     clip: float = Field(0.05, ge=0.0, lt=1.0)
     """With `asymmetric`: absent labels below this probability do not count."""
+    l1: dict[str, float] = Field(default_factory=dict)
+    """Factor of the sum of the weights' absolute values, added to the loss; layers are named as for `l2`."""
     l2: dict[str, float] = Field(default_factory=dict)
-    """Factor of the sum of squared weights of `convolutions`, `dense` layers or `all`, added to the loss."""
+    """Factor of the sum of squared weights of `convolutions`, `dense` layers, `head` or `all`, added to the loss.
+    `convolutions[-2:]` are the last two of them, `dense[5:]` all dense layers from the sixth on."""
 
-    @field_validator("l2")
+    @field_validator("l1", "l2")
     @classmethod
     def _known_layers(cls, value: dict[str, float]) -> dict[str, float]:
-        unknown = sorted(set(value) - {"convolutions", "dense", "all"})
+        unknown = sorted(name for name in value if not LAYERS.fullmatch(name))
         if unknown:
-            raise ValueError(f"layers are convolutions, dense or all, not {', '.join(unknown)}")
+            raise ValueError(f"layers are convolutions, dense, head or all, not {', '.join(unknown)}")
         return value
 
 
@@ -224,7 +231,7 @@ class PhaseConfig(Section):
     """Decay per step of a moving average of the weights, which is then validated and kept; 0 for none."""
     feature_views: int = Field(1, ge=1)
     """With `train: head`, augmented views of each training image to compute features of; with 1 the image itself."""
-    optimizer: Literal["adam", "adamw", "sgd", "muon", "lbfgs"] = "adamw"
+    optimizer: Literal["adam", "adamw", "rmsprop", "sgd", "muon", "lbfgs"] = "adamw"
     """`muon` moves convolutions by Muon and everything else by SGD with Nesterov momentum; `lbfgs`, for linear heads
     with `train: head`, solves for the best head under each of a path of penalties, of which validation takes one."""
     lr: float = Field(1e-3, gt=0.0)
@@ -237,8 +244,10 @@ class PhaseConfig(Section):
     """Momentum of `sgd` and of the SGD part of `muon`."""
     filter_momentum: float = Field(0.6, ge=0.0, lt=1.0)
     """Momentum of the Muon part of `muon`."""
+    smoothing: float = Field(0.9, ge=0.0, lt=1.0)
+    """Of `rmsprop`: decay of the running average of squared gradients."""
     weight_decay: float = Field(0.0, ge=0.0)
-    """Decoupled for `adamw` and never on its biases and norms; added to the gradient for `sgd` and `adam`. For `muon`
+    """Decoupled for `adamw` and never on its biases and norms; added to the gradient for the others. For `muon`
     the share by which head and biases shrink per step and image of the batch."""
     batch_size: int | Auto = "auto"
     """Images per step of the optimizer."""

@@ -33,6 +33,7 @@ from linnaeus.errors import ConfigError, DataError, Interrupted, ModelError
 from linnaeus.evaluation.baselines import evaluate_baselines
 from linnaeus.evaluation.evaluate import evaluate_predictions
 from linnaeus.evaluation.thresholds import choose_thresholds
+from linnaeus.losses.penalty import choose_penalties
 from linnaeus.models import Classifier, build_classifier, count_parameters
 from linnaeus.planning import intake
 from linnaeus.planning.decision import Decision
@@ -223,6 +224,7 @@ def begin(
         decisions += reasons
         check_heads(config, found)
         classifier = _build(config, found)  # an impossible network is noticed before anything is written
+        choose_penalties(classifier, l1=config.loss.l1, l2=config.loss.l2)  # and so is a penalty on layers it lacks
         config, loaded = _load_pretrained(classifier, config)
         for line in () if loaded is None else loaded.describe():
             progress.say(line)

@@ -1,4 +1,4 @@
-"""Losses: equal to torch's cross-entropy; the penalty equal to Keras' l2, by hand."""
+"""Losses for one label per image, against torch and numbers worked out by hand."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from linnaeus.config import LossConfig
-from linnaeus.losses import build_loss, l2_penalty
+from linnaeus.losses import build_loss
 
 
 def _logits(num: int = 7, classes: int = 4) -> torch.Tensor:
@@ -53,43 +52,3 @@ def test_half_precision_logits_are_summed_in_float32() -> None:
     loss = build_loss(LossConfig())(logits, targets)
     assert loss.dtype == torch.float32
     torch.testing.assert_close(loss, F.cross_entropy(logits.float(), targets))
-
-
-def _network() -> nn.Module:
-    """A convolution of 1s (8 weights), a norm of 5s and a dense layer of 2s (6 weights), all biases 3."""
-    network = nn.Sequential(nn.Conv2d(1, 2, 2), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(2, 3))
-    for parameter, value in zip(network.parameters(), (1.0, 3.0, 5.0, 3.0, 2.0, 3.0), strict=True):
-        nn.init.constant_(parameter, value)
-    return network
-
-
-@pytest.mark.parametrize(
-    ("factors", "expected"),
-    [
-        ({}, 0.0),
-        ({"convolutions": 0.5}, 0.5 * 8),
-        ({"dense": 0.25}, 0.25 * 6 * 4),
-        ({"all": 0.5}, 0.5 * (8 + 24)),
-        ({"convolutions": 0.5, "dense": 0.25}, 4 + 6),
-        ({"convolutions": 0.5, "all": 1.0}, 4 + 32),
-    ],
-)
-def test_l2_penalty_is_the_factor_times_the_sum_of_squared_weights(factors: dict[str, float], expected: float) -> None:
-    penalty = l2_penalty(_network(), factors)
-    assert penalty.shape == () and penalty.item() == pytest.approx(expected)
-
-
-def test_l2_penalty_pulls_weights_and_neither_biases_nor_norms() -> None:
-    """The derivative of f w^2 is 2 f w."""
-    network = _network()
-    l2_penalty(network, {"all": 0.5}).backward()
-    convolution, norm, _, dense = network
-    assert torch.equal(convolution.weight.grad, torch.full((2, 1, 2, 2), 1.0))
-    assert torch.equal(dense.weight.grad, torch.full((3, 2), 2.0))
-    assert convolution.bias.grad is None and dense.bias.grad is None and norm.weight.grad is None
-
-
-def test_frozen_layers_pay_no_penalty() -> None:
-    network = _network()
-    network[0].requires_grad_(False)
-    assert l2_penalty(network, {"all": 1.0}).item() == pytest.approx(24)

@@ -13,6 +13,7 @@ from linnaeus.data.image_spec import ImageSpec
 from linnaeus.errors import ModelError
 from linnaeus.models import build_classifier, count_parameters
 from linnaeus.models.backbones import backbone_spec, depth_groups
+from linnaeus.models.heads import build_head
 
 SMALL = "resnet10t"
 
@@ -45,7 +46,7 @@ def test_named_backbones_have_the_published_number_of_parameters(name: str, mill
 
 def test_x3_and_x4_have_the_published_number_of_trainable_parameters() -> None:
     for head in ({}, {"map_dropout": 0.4, "feature_dropout": 0.4}):
-        classifier = build("efficientnet_b0", num_classes=12, head=head)
+        classifier = build("tf_efficientnet_b0", num_classes=12, head=head)
         assert count_parameters(classifier)[1] == 4_022_920
 
 
@@ -105,6 +106,26 @@ def test_features_of_stages_end_with_the_networks_own(name: str) -> None:
     assert torch.allclose(features[:, -own.shape[1] :], own, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", [SMALL, "tf_efficientnet_lite0"])
+def test_features_of_maps_are_the_last_maps_before_pooling(name: str) -> None:
+    torch.manual_seed(0)
+    flat, pooled = build(name, features="maps").eval(), build(name).eval()
+    flat.backbone.body.load_state_dict(pooled.backbone.state_dict())
+    images = torch.randn(2, 3, 96, 96)
+    maps = flat.features(images)
+    width = pooled.num_features
+    assert maps.shape == (2, width * 9)
+    assert torch.allclose(maps.view(2, width, 9).mean(2), pooled.features(images), atol=1e-5)
+
+
+def test_c2_has_the_published_number_of_trainable_parameters_in_its_head() -> None:
+    with torch.device("meta"):
+        head = build_head(1536, 10, hidden=[512, 128], batch_norm=True, dropout=0.5)
+        body = timm.create_model("inception_resnet_v2", num_classes=0)
+    assert body.num_features == 1536
+    assert sum(parameter.numel() for parameter in head.parameters()) == 855_178
+
+
 def test_map_dropout_changes_training_and_nothing_else() -> None:
     torch.manual_seed(0)
     plain, dropping = build(SMALL), build(SMALL, head={"map_dropout": 0.5})
@@ -134,6 +155,7 @@ def test_depth_groups_hold_every_parameter_once_from_input_to_output(name: str, 
         (SMALL, {"head": {"cosine": True, "map_dropout": 0.2}}),
         (f"{SMALL}+resnet18", {}),
         (SMALL, {"features": "stages"}),
+        (SMALL, {"features": "maps"}),
     ],
 )
 def test_a_bundle_brings_back_backbone_and_head(tmp_path: Path, name: str, settings: dict[str, object]) -> None:

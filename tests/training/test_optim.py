@@ -44,7 +44,7 @@ def test_a_warm_up_rises_in_equal_steps_before_the_fall() -> None:
     assert found[2:] == pytest.approx([1.0, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6])
 
 
-@pytest.mark.parametrize("name", ["adam", "adamw", "sgd", "muon"])
+@pytest.mark.parametrize("name", ["adam", "adamw", "rmsprop", "sgd", "muon"])
 def test_every_trainable_parameter_moves_and_no_frozen_one(name: str) -> None:
     torch.manual_seed(0)
     classifier = build_classifier("speed_cnn", num_classes=3, image_size=8, options={"widths": [8, 8, 8]})
@@ -66,6 +66,20 @@ def test_rates_follow_their_group_and_the_schedule() -> None:
     expected = {"backbone.0.weight": 0.05, "head.weight": 0.1, "head.bias": 0.15, "backbone.2.weight": 0.15}
     named = dict(classifier.named_parameters())
     assert {name: rates[id(named[name])] for name in expected} == pytest.approx(expected)
+
+
+def test_rmsprop_is_torchs_with_the_smoothing_of_the_phase() -> None:
+    torch.manual_seed(0)
+    classifier = build_classifier("mish_cnn", num_classes=3, image_size=8, options={})
+    (optimizer,) = build_optimizers(classifier, phase(optimizer="rmsprop", lr=0.01, smoothing=0.8))
+    weight = torch.nn.Parameter(classifier.head.weight.detach().clone())
+    peer = torch.optim.RMSprop([weight], lr=0.01, alpha=0.8)
+    for gradient in (1.0, -0.5):
+        classifier.head.weight.grad = torch.full_like(weight, gradient)
+        weight.grad = torch.full_like(weight, gradient)
+        optimizer.step()
+        peer.step()
+    assert torch.equal(classifier.head.weight, weight)
 
 
 def test_adamw_does_not_decay_biases_and_norms() -> None:

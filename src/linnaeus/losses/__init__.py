@@ -1,27 +1,19 @@
-"""What training makes small: the loss of a batch's logits, and the penalty on the size of weights.
+"""What training makes small: the loss of a batch's logits (and, in `penalty`, of the size of weights).
 
 Plain functions of tensors; `build_loss` alone reads the configuration. Knows nothing of batches, optimizers or epochs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from linnaeus.config import LossConfig
 from linnaeus.losses.multilabel import asymmetric_loss, binary_cross_entropy, squeezed_binary_cross_entropy
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-
-L2_GROUPS: dict[str, tuple[type[nn.Conv2d] | type[nn.Linear], ...]] = {
-    "convolutions": (nn.Conv2d,),
-    "dense": (nn.Linear,),
-    "all": (nn.Conv2d, nn.Linear),
-}
-"""Which layers' weights each group of `l2_penalty` takes."""
 
 
 def build_loss(config: LossConfig) -> Loss:
@@ -56,22 +48,3 @@ def cross_entropy(logits: torch.Tensor, targets: torch.Tensor, *, label_smoothin
         label_smoothing: s, the share spread evenly over all classes, 0-1.
     """
     return F.cross_entropy(logits.float(), targets, label_smoothing=label_smoothing)
-
-
-def l2_penalty(model: nn.Module, factors: Mapping[str, float]) -> torch.Tensor:
-    """Sum over groups of factor * sum(w ** 2), as Keras' kernel_regularizer=l2(factor) adds it to the loss.
-
-    Args:
-        model: its convolutions (nn.Conv2d) and dense layers (nn.Linear) are taken, wherever they sit.
-        factors: of the groups in L2_GROUPS. A layer in two groups is counted for both.
-
-    Weights only: neither biases nor norms; and only those being trained, as in Keras. Returns a float32 scalar that
-    gradients flow through; zero if nothing matches.
-    """
-    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    penalty = torch.zeros((), device=device)
-    for group, factor in factors.items():
-        for layer in model.modules():
-            if isinstance(layer, L2_GROUPS[group]) and layer.weight.requires_grad:
-                penalty = penalty + factor * layer.weight.float().square().sum()
-    return penalty

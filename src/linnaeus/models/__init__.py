@@ -8,13 +8,19 @@ from typing import Any
 
 from linnaeus.errors import ModelError, nearest_name
 from linnaeus.models.classifier import Classifier, count_parameters
+from linnaeus.models.zoo.feed_forward import feed_forward
+from linnaeus.models.zoo.gelu_cnn import gelu_cnn
 from linnaeus.models.zoo.mish_cnn import mish_cnn
+from linnaeus.models.zoo.relu_cnn import relu_cnn
 from linnaeus.models.zoo.speed_cnn import speed_cnn
 
 __all__ = ["MODELS", "Classifier", "build_classifier", "count_parameters"]
 
 MODELS: dict[str, Callable[..., Classifier]] = {
+    "feed_forward": feed_forward,
+    "gelu_cnn": gelu_cnn,
     "mish_cnn": mish_cnn,
+    "relu_cnn": relu_cnn,
     "speed_cnn": speed_cnn,
 }
 
@@ -36,7 +42,7 @@ def build_classifier(
         image_size: side in pixels.
         options: arguments of that architecture.
         head: fields of HeadConfig that differ from their defaults; None for the architecture's own, linear head.
-        features: "last", or "stages" of a timm architecture.
+        features: "last"; "maps" or "stages" of a timm architecture.
 
     Raises ModelError for unknown names and options (naming the nearest) and for sizes the network cannot take.
     """

@@ -89,7 +89,7 @@ def timm_classifier(
     Args:
         options: go to `timm.create_model`; of joined architectures they are named `mobilenetv2_100.pad_type`.
         head: fields of HeadConfig.
-        features: "last" or "stages".
+        features: "last", "maps" or "stages".
 
     Raises ModelError for an unknown name (with the nearest), for options the architecture does not take, and for an
     image size it cannot take.
@@ -127,8 +127,11 @@ def _backbone(name: str, image_size: int, options: dict[str, Any], *, features: 
         return MapDropout(body, map_dropout) if map_dropout else body
     if map_dropout:
         raise ModelError(
-            "model.head.map_dropout belongs to the last feature maps: it does not go with features=stages."
+            f"model.head.map_dropout comes before the pooling of the last feature maps: it does not go with "
+            f"features={features}."
         )
+    if features == "maps":
+        return FlattenedMaps(body)
     if not hasattr(body, "forward_intermediates"):
         raise ModelError(f"{name} does not show the features of its stages. Leave out model.features=stages.")
     return StageFeatures(body)
@@ -192,6 +195,19 @@ class MapDropout(nn.Module):
         maps: Any = self.body.forward_features(images)  # type: ignore[operator]
         pooled: torch.Tensor = self.body.forward_head(self.dropout(maps))  # type: ignore[operator]
         return pooled
+
+
+class FlattenedMaps(nn.Module):
+    """The last feature maps of a timm network as they are, without pooling, one after the other."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """float [B, 3, H, W] -> [B, C * h * w]."""
+        maps: torch.Tensor = self.body.forward_features(images)  # type: ignore[operator]
+        return maps.flatten(1)
 
 
 class StageFeatures(nn.Module):
@@ -261,7 +277,7 @@ def bodies(backbone: nn.Module) -> dict[str, nn.Module]:
     if isinstance(backbone, SideBySide):
         inner = {f"parts.{k}.": bodies(part) for k, part in enumerate(backbone.parts)}
         return {prefix + below: body for prefix, found in inner.items() for below, body in found.items()}
-    if isinstance(backbone, MapDropout | StageFeatures):
+    if isinstance(backbone, MapDropout | FlattenedMaps | StageFeatures):
         return {"body.": backbone.body}
     return {"": backbone}
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
 from linnaeus.errors import CheckpointError
+from linnaeus.losses.penalty import Penalty
 from linnaeus.rundir import write_whole
 from linnaeus.training.runtime import FabricModule
 
@@ -71,13 +73,14 @@ class Position:
 class TrainState:
     """A training run in memory: what is trained (a classifier, or its head), its optimizers, and where it stands.
 
-    `average` is the moving average of the weights, where the phase has one.
+    `average` is the moving average of the weights, where the phase has one; `penalties` are those on their size.
     """
 
     model: FabricModule | nn.Module
     optimizers: list[Optimizer]
     position: Position
     average: AveragedModel | None = None
+    penalties: Sequence[Penalty] = ()
 
     @property
     def judged(self) -> nn.Module:

@@ -27,8 +27,9 @@ from linnaeus.data.loader import Batch, FeatureStore, ImageStore
 from linnaeus.data.manifest import TRAIN, VALIDATION, Manifest
 from linnaeus.data.sampling import epoch_order
 from linnaeus.errors import Interrupted, TrainingError
-from linnaeus.losses import build_loss, l2_penalty
+from linnaeus.losses import build_loss
 from linnaeus.losses.multilabel import binary_cross_entropy
+from linnaeus.losses.penalty import weight_penalty
 from linnaeus.metrics.classification import accuracy_score, balanced_accuracy_score
 from linnaeus.metrics.multilabel import label_counts, mean_average_precision, micro_f1
 from linnaeus.models.classifier import Classifier
@@ -186,8 +187,8 @@ def train_batch(state: TrainState, job: Job, phase: PhaseConfig, batch: Batch) -
             with FastDepthwiseGradients():
                 logits = state.model(images[chunk]).float()
             loss = criterion(logits, targets[chunk]) * (chunk.stop - chunk.start) / len(images)
-            if config.loss.l2:
-                loss = loss + l2_penalty(state.model, config.loss.l2) / len(chunks)
+            if state.penalties:
+                loss = loss + weight_penalty(state.penalties) / len(chunks)
             fabric.backward(loss)
         position.loss_sum += loss.item() * len(images)
         position.num_correct += count_right(logits, batch.targets[chunk])

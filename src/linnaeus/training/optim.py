@@ -39,6 +39,8 @@ def build_optimizers(classifier: Classifier, phase: PhaseConfig) -> list[Optimiz
     if phase.optimizer == "sgd":
         nesterov = phase.momentum > 0
         optimizer = torch.optim.SGD(groups, lr=phase.lr, momentum=phase.momentum, nesterov=nesterov, fused=True)
+    elif phase.optimizer == "rmsprop":
+        optimizer = torch.optim.RMSprop(groups, lr=phase.lr, alpha=phase.smoothing)
     elif phase.optimizer == "adam":
         optimizer = torch.optim.Adam(groups, lr=phase.lr, fused=True)
     else:

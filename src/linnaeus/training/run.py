@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from linnaeus.config import PhaseConfig, RunConfig, StopConfig, to_yaml
 from linnaeus.data.manifest import TRAIN, VALIDATION
 from linnaeus.errors import ConfigError
+from linnaeus.losses.penalty import Penalty, choose_penalties
 from linnaeus.models.classifier import Classifier
 from linnaeus.predictions import Predictions
 from linnaeus.rundir import RunDir, write_whole
@@ -81,7 +82,8 @@ def train(classifier: Classifier, job: Job, run: RunDir) -> Position:
             position.seconds += time.perf_counter() - clock
             part = classifier.head if phase_job.on_features else classifier
             model = part if phase_job.on_features else fabric.setup_module(part)
-            state = TrainState(model, build_optimizers(classifier, phase), position, moving_average(part, phase))
+            average, penalties = moving_average(part, phase), _penalties(classifier, config)
+            state = TrainState(model, build_optimizers(classifier, phase), position, average, penalties)
 
             def save(state: TrainState = state) -> None:
                 if fabric.is_global_zero:
@@ -109,6 +111,10 @@ def train(classifier: Classifier, job: Job, run: RunDir) -> Position:
     fabric.barrier()
     _write_history(run, position)
     return position
+
+
+def _penalties(classifier: Classifier, config: RunConfig) -> list[Penalty]:
+    return choose_penalties(classifier, l1=config.loss.l1, l2=config.loss.l2)
 
 
 def _remove_weights(run: RunDir, *, keep: str | None) -> None:
@@ -311,7 +317,8 @@ def measure_throughput(classifier: Classifier, job: Job, phase: PhaseConfig) -> 
         size = phase.micro_batch_size or phase.batch_size
         assert isinstance(size, int)
         probe = phase.model_copy(update={"batch_size": size, "epochs": 1})
-        state = TrainState(fabric.setup_module(trial), build_optimizers(trial, probe), Position())
+        penalties = _penalties(trial, job.config)
+        state = TrainState(fabric.setup_module(trial), build_optimizers(trial, probe), Position(), penalties=penalties)
         state.model.train()
         rows, seconds = job.manifest.rows(TRAIN)[:size], []
         for _ in range(3):
