@@ -47,6 +47,9 @@ class DataConfig(Section):
     """The folder below which the images named by a table or by lists lie; by default that of the table or lists."""
     image_shape: list[int] | None = Field(None, min_length=2, max_length=3)
     """The shape of one sample of an array, such as [300, 300, 3] or [3, 300, 300], where it cannot be inferred."""
+    labels: list[str] = Field(default_factory=list)
+    """Files of corrections, as `linnaeus review` writes them, to put on top of the labels of `source`, which itself
+    stays as it is."""
     classes: list[str] = Field(default_factory=list)
     """Keep only these classes."""
     top_classes: int | None = Field(None, ge=2)
@@ -64,6 +67,10 @@ class DataConfig(Section):
     folds: int | None = Field(None, ge=2)
     """Solve for a head without each of so many parts of the training and validation images, and average them: every one
     of these images then has a prediction by a head that has not seen it. For heads by `lbfgs`."""
+    out_of_fold: Annotated[int, Field(ge=0)] | Auto = "auto"
+    """Where there are no `folds`: so many parts for predictions by heads that have not seen an image, by which wrong
+    labels are found; the model stays the single head. `auto`: 5 for heads by `lbfgs` and at most 20,000 images; 0 for
+    none."""
     test_share: float = Field(0.15, gt=0.0, lt=1.0)
     """Share of the images kept for the final test where the data names no test split."""
 

@@ -22,6 +22,7 @@ import torch
 
 from linnaeus import rundir
 from linnaeus.analysis.copies import describe_copies, find_copies
+from linnaeus.analysis.label_issues import find_label_issues, read_label_issues
 from linnaeus.bundle import Bundle, load_bundle, save_bundle
 from linnaeus.config import RunConfig, overlay, parse_config, read_page, read_recipe, to_yaml
 from linnaeus.data.cache import CachedImages, open_cache
@@ -38,7 +39,7 @@ from linnaeus.models import Classifier, build_classifier, count_parameters
 from linnaeus.planning import intake
 from linnaeus.planning.decision import Decision
 from linnaeus.planning.fingerprint import take_fingerprint
-from linnaeus.planning.labels import plan_labels
+from linnaeus.planning.labels import plan_folds, plan_labels
 from linnaeus.planning.plan import choose_recipe, epochs_within, plan_image, plan_page, plan_training
 from linnaeus.planning.transfer import choose_backbone, is_backbone, phases_within
 from linnaeus.predictions import NUM_VIEWS, Predictions, concatenate_predictions, predict
@@ -96,6 +97,11 @@ class Run:
     def out_of_fold(self) -> Predictions:
         """Logits of training and validation images by heads that have not seen them, where there were folds."""
         return Predictions.load(RunDir(self.path).out_of_fold)
+
+    @property
+    def label_issues(self) -> pd.DataFrame:
+        """Labels that look wrong, the most suspicious first, where there are out-of-fold predictions."""
+        return read_label_issues(RunDir(self.path).label_issues)
 
     @property
     def bundle(self) -> Bundle:
@@ -222,6 +228,8 @@ def begin(
             spec = spec_from_config(config.image, mean=mean, std=std)
         config, reasons = plan_training(config, take_fingerprint(found), grey=is_grey(cache.pixels, train_rows))
         decisions += reasons
+        config, reasons = plan_folds(config, found)
+        decisions += reasons
         check_heads(config, found)
         classifier = _build(config, found)  # an impossible network is noticed before anything is written
         choose_penalties(classifier, l1=config.loss.l1, l2=config.loss.l2)  # and so is a penalty on layers it lacks
@@ -281,6 +289,7 @@ def _judge(run: RunDir, job: Job, classifier: Classifier, position: Position, se
         validation = Predictions.load(run.out_of_fold).of_split(VALIDATION)
         predictions = concatenate_predictions(validation, predictions.of_split(TEST))
     predictions.save(run.predictions)
+    label_issues = _find_label_issues(run)
     thresholds = _thresholds(run, predictions, out_of_fold=bool(position.best.get("out_of_fold")))
     scores = {SPLITS[split]: _score(predictions.of_split(split), config, thresholds) for split in (TEST, VALIDATION)}
     test = predictions.of_split(TEST)
@@ -307,6 +316,7 @@ def _judge(run: RunDir, job: Job, classifier: Classifier, position: Position, se
         problems=intake.read_quarantine(run.quarantine),
         num_parameters=count_parameters(classifier)[0],
         kept_epoch=position.best.get("epoch"),
+        label_issues=label_issues,
     )
     write_report(run.report, facts)
 
@@ -338,6 +348,15 @@ def _baselines(
     )
     found["nearest_neighbours"]["num_neighbours"] = num_neighbours
     return {"baselines": found}
+
+
+def _find_label_issues(run: RunDir) -> pd.DataFrame | None:
+    """Look for wrong labels where there are out-of-fold predictions, and write down those found; None without."""
+    if not run.out_of_fold.is_file():
+        return None
+    found = find_label_issues(Predictions.load(run.out_of_fold))
+    rundir.write_whole(run.label_issues, lambda temporary: found.to_csv(temporary, index=False))
+    return found
 
 
 def _thresholds(run: RunDir, predictions: Predictions, *, out_of_fold: bool) -> tuple[float, ...] | None:

@@ -20,7 +20,7 @@ from linnaeus.errors import OutputError, RunExistsError, RunNotFoundError
 
 _WRITTEN = """
 config settled plan manifest quarantine history predictions out_of_fold evaluation report model checkpoints
-tensorboard log writable
+tensorboard log writable label_issues
 """
 _STEMS = frozenset(_WRITTEN.split())
 """First words of the names of everything a run writes, temporary files included (`.config.yaml.123.part`)."""
@@ -71,6 +71,21 @@ class RunDir:
     def out_of_fold(self) -> Path:
         """Logits of training and validation images by heads that have not seen them, where there were folds."""
         return self.path / "out_of_fold.parquet"
+
+    @property
+    def label_issues(self) -> Path:
+        """Labels that look wrong, the most suspicious first, where there were out-of-fold predictions."""
+        return self.path / "label_issues.csv"
+
+    @property
+    def corrections(self) -> Path:
+        """What a person decided about labels in `linnaeus review`; never deleted by a new run."""
+        return self.path / "corrections.csv"
+
+    @property
+    def new_labels(self) -> Path:
+        """Labels that a person gave to images outside the data in `linnaeus review --unlabelled`; kept likewise."""
+        return self.path / "new_labels.csv"
 
     @property
     def evaluation(self) -> Path:

@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from linnaeus.rundir import RunDir
+
 if TYPE_CHECKING:
     from linnaeus.pipeline import Run
 
@@ -37,9 +39,21 @@ def print_summary(run: Run, *, console: Console | None = None) -> None:
     weakest = [f"{escape(name)} {scores['recall']:.0%} of {scores['support']}" for name, scores in imperfect[:_WEAKEST]]
     lowest = f"Lowest recall: {', '.join(weakest)}." if weakest else "Every one was right."
     console.print(f"{test['num_images']:,} test images, looked at once. {lowest}", soft_wrap=True)
+    _print_label_issues(run, console)
     console.print(f"Training took {seconds['train']:.0f} s, everything {seconds['total']:.0f} s.")
     console.print()
     console.print(f"Report   {escape(str(run.report))}", soft_wrap=True)
     console.print(f"Model    {escape(str(run.path / 'model'))}", soft_wrap=True)
     console.print("Next     ", end="")
     console.print(f"linnaeus predict {escape(str(run.path))} IMAGES... --out predictions.csv", soft_wrap=True)
+
+
+def _print_label_issues(run: Run, console: Console) -> None:
+    if not RunDir(run.path).label_issues.is_file():
+        return
+    number = len(run.label_issues)
+    if not number:
+        console.print("No label looks wrong.")
+        return
+    words = "1 label looks wrong" if number == 1 else f"{number:,} labels look wrong"
+    console.print(f"{words}: linnaeus review {escape(str(run.path))}", soft_wrap=True)

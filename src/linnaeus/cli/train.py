@@ -35,6 +35,7 @@ def train(
     label_columns: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     image_root: str | None = None,
     image_shape: str | None = None,
+    labels: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     classes: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     top_classes: int | None = None,
     context: float | None = None,
@@ -85,6 +86,8 @@ def train(
         Folder below which the images named by a table lie.
     image_shape
         Shape of one sample of an array, such as 300,300,3.
+    labels
+        Corrections that `linnaeus review` wrote, to put on top of the labels in the data; repeat it for several files.
     classes
         Keep only these, with commas between them.
     top_classes
@@ -106,6 +109,7 @@ def train(
         "data.label_columns": split_names(label_columns),
         "data.image_root": image_root,
         "data.image_shape": None if image_shape is None else parse_shape(image_shape),
+        "data.labels": list(labels) or None,
         "data.classes": split_names(classes),
         "data.top_classes": top_classes,
         "data.context": context,

@@ -11,6 +11,7 @@ import numpy as np
 from linnaeus.analysis.copies import Copies
 from linnaeus.config import DataConfig
 from linnaeus.data.cache import CachedImages
+from linnaeus.data.corrections import apply_corrections
 from linnaeus.data.manifest import SPLITS, TEST, TRAIN, UNASSIGNED, Manifest, concatenate
 from linnaeus.data.sources import read_source, read_test_source
 from linnaeus.data.sources.options import SourceOptions
@@ -20,10 +21,18 @@ from linnaeus.rundir import write_whole
 
 
 def read_manifest(config: DataConfig, manifest: Manifest | None = None) -> Manifest:
-    """The rows of `config.source` (or the given ones), with those of `config.test` as the test split if it is named.
+    """The rows of `config.source` (or the given ones), with those of `config.test` as the test split if it is named,
+    and with the corrections of `config.labels`.
 
     With a separate test set, test rows of the source itself are left out (UNASSIGNED).
     """
+    found = _read_rows(config, manifest)
+    for path in config.labels:
+        found = apply_corrections(found, Path(path).expanduser())
+    return found
+
+
+def _read_rows(config: DataConfig, manifest: Manifest | None) -> Manifest:
     options = source_options(config)
     found = read_source(config.source, format=config.format, options=options) if manifest is None else manifest
     if config.test is None:

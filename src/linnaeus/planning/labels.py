@@ -1,4 +1,4 @@
-"""Plans for one label per image or several: the loss, and the score by which epochs are kept.
+"""Plans for one label per image or several: the loss, the score by which epochs are kept, and folds to check labels.
 
 Beside `plan`, which settles everything that does not depend on it. Recipes are written for one label per image, unless
 their loss says otherwise; here they are made to fit.
@@ -8,11 +8,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from linnaeus.config import PhaseConfig, RunConfig
-from linnaeus.data.manifest import Task
+from linnaeus.data.manifest import TRAIN, VALIDATION, Manifest, Task
 from linnaeus.errors import ConfigError
 from linnaeus.planning.decision import Decision
 
+NUM_FOLDS, MOST_FOLDED = 5, 20_000
+"""Out-of-fold predictions nobody asked for cost half as much again as the head itself: seconds up to so many images."""
 SEVERAL_LABELS = ("bce", "squeezed_bce", "asymmetric")
 """Losses for several labels per image; all others are for one."""
 _ACCURACIES = ("validation_accuracy", "validation_balanced_accuracy")
@@ -54,6 +59,36 @@ def plan_labels(config: RunConfig, asked: RunConfig, *, task: Task) -> tuple[Run
         why = "accuracy counts one class per image; this needs no threshold and counts rare labels like common ones"
         decisions.append(Decision("kept epoch", "best validation mean average precision", why))
     return config.model_copy(update=updates), decisions
+
+
+def plan_folds(config: RunConfig, manifest: Manifest) -> tuple[RunConfig, list[Decision]]:
+    """Settle `data.out_of_fold`: the parts for the predictions by which wrong labels are found."""
+    if config.data.out_of_fold != "auto":
+        return config, []
+    rows = manifest.rows_of(TRAIN, VALIDATION)
+    solved = any(phase.optimizer == "lbfgs" for phase in config.phases)
+    decisions: list[Decision] = []
+    num_folds = 0
+    if solved and config.data.folds is None:
+        if len(rows) > MOST_FOLDED:
+            why = f"more than {MOST_FOLDED:,} images, for which they would take minutes; ask for them with --folds"
+        else:
+            num_folds = _possible_folds(manifest, rows)
+            why = "on features they take seconds, and find wrong labels" if num_folds else "a class has a single image"
+        words = f"by {num_folds} heads that each left out a part" if num_folds else "none"
+        decisions.append(Decision("out-of-fold predictions", words, why))
+    data = config.data.model_copy(update={"out_of_fold": num_folds})
+    return config.model_copy(update={"data": data}), decisions
+
+
+def _possible_folds(manifest: Manifest, rows: npt.NDArray[np.int64]) -> int:
+    """NUM_FOLDS, or fewer where a class has fewer images (or groups of them); 0 if there are not even two."""
+    units = np.arange(len(manifest)) if manifest.groups is None else manifest.groups
+    least = len(np.unique(units[rows]))
+    if manifest.task == "single":
+        targets = manifest.targets[rows]
+        least = min((len(np.unique(units[rows][targets == k])) for k in np.unique(targets)), default=0)
+    return min(NUM_FOLDS, least) if least > 1 else 0
 
 
 def _with_scores_of_labels(phase: PhaseConfig) -> PhaseConfig:

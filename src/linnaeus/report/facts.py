@@ -30,6 +30,7 @@ class ReportFacts:
         thumbnails: row of the manifest -> a WebP, PNG or JPEG file; UnreadableImageError where there is none.
         problems: (id, reason) of quarantined images.
         num_parameters: of the network.
+        label_issues: of `linnaeus.analysis.label_issues`; None where no labels were looked at.
         kept_epoch: the epoch (as in `history`) whose weights were kept; None: follows from the last phase's `keep`.
     """
 
@@ -45,3 +46,4 @@ class ReportFacts:
     problems: Sequence[tuple[str, str]]
     num_parameters: int
     kept_epoch: int | None = None
+    label_issues: pd.DataFrame | None = None

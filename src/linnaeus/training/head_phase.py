@@ -5,6 +5,7 @@ Between the phases and the features. Knows nothing of files beyond the cache of 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +22,7 @@ from linnaeus.errors import ConfigError
 from linnaeus.models.classifier import Classifier
 from linnaeus.predictions import Predictions, predictions_of
 from linnaeus.training.features import extract_features
-from linnaeus.training.head_path import Targets, solve_folds, solve_path
+from linnaeus.training.head_path import PENALTIES, FoldSolution, Targets, solve_folds, solve_path
 from linnaeus.training.loop import Job, count_right
 
 
@@ -60,7 +61,7 @@ def check_heads(config: RunConfig, manifest: Manifest) -> None:
         )
     if any(phase.train != "head" for phase in solved):
         raise ConfigError("The optimizer lbfgs is for phases with train: head.")
-    if config.data.folds is not None:
+    if _num_folds(config):
         if not solved:
             raise ConfigError(
                 "Folds are for heads on features: give a --backbone, or a phase with the optimizer lbfgs."
@@ -77,12 +78,14 @@ class SolvedHead:
         num_correct: of the training rows, as `linnaeus.training.loop.count_right` counts them.
         said: a sentence on the penalty that was chosen.
         out_of_fold: predictions of training and validation rows by heads that have not seen them; None without folds.
+        is_average: whether the head is the average of the folds' heads, which together have seen the validation rows.
     """
 
     train_loss: float
     num_correct: float
     said: str
     out_of_fold: Predictions | None = None
+    is_average: bool = False
 
 
 def solve_head(head: nn.Module, job: Job) -> SolvedHead:
@@ -106,24 +109,16 @@ def solve_head(head: nn.Module, job: Job) -> SolvedHead:
         )
         weight, bias, path, penalty = solution.weight, solution.bias, solution.path, solution.penalty
         said = f"penalty {penalty:g} of {len(path)} tried has the lowest validation loss."
+        if _num_folds(job.config):
+            # From the strongest penalty to the chosen one: each solution is where the next one begins.
+            tried = [step.penalty for step in path if step.penalty >= penalty]
+            found, out_of_fold = _solve_without_each_fold(job, penalties=tried)
+            said += f" {_describe(found, out_of_fold)}"
     else:
-        rows = job.manifest.rows_of(TRAIN, VALIDATION)
-        found = solve_folds(
-            _plain(job.store, rows),
-            job.manifest.targets[rows],
-            _folds(job.config, job.manifest),
-            num_classes=num_classes,
-            label_smoothing=smoothing,
-        )
+        found, out_of_fold = _solve_without_each_fold(job, penalties=PENALTIES)
         weight, bias = (np.mean([getattr(s, part) for s in found.solutions], axis=0) for part in ("weight", "bias"))
         path, penalty = found.path, found.penalty
-        out_of_fold = predictions_of(job.manifest, rows, found.logits)
-        right = count_right(torch.from_numpy(found.logits), torch.from_numpy(job.manifest.targets[rows])) / len(rows)
-        what = "images" if job.manifest.task == "single" else f"images times {num_classes} labels"
-        said = (
-            f"{len(found.solutions)} folds; penalty {penalty:g} has the lowest out-of-fold loss, where {right:.1%} of "
-            f"{len(rows):,} {what} are right."
-        )
+        said = _describe(found, out_of_fold)
     with torch.no_grad():
         head.weight.copy_(torch.from_numpy(weight))
         head.bias.copy_(torch.from_numpy(bias))
@@ -132,7 +127,32 @@ def solve_head(head: nn.Module, job: Job) -> SolvedHead:
     num_correct = count_right(logits, torch.from_numpy(job.manifest.targets[train_rows]))
     # The path adds up the losses of several labels; the history holds their mean, as for every other phase.
     train_loss = chosen.train_loss / (num_classes if job.manifest.task == "multi" else 1)
-    return SolvedHead(train_loss, num_correct, said, out_of_fold)
+    return SolvedHead(train_loss, num_correct, said, out_of_fold, is_average=job.config.data.folds is not None)
+
+
+def _solve_without_each_fold(job: Job, *, penalties: Sequence[float]) -> tuple[FoldSolution, Predictions]:
+    """Heads that each left out one fold, and what they say of it."""
+    assert isinstance(job.store, FeatureStore)
+    rows = job.manifest.rows_of(TRAIN, VALIDATION)
+    found = solve_folds(
+        _plain(job.store, rows),
+        job.manifest.targets[rows],
+        _folds(job.config, job.manifest),
+        num_classes=job.manifest.num_classes,
+        label_smoothing=job.config.loss.label_smoothing,
+        penalties=penalties,
+    )
+    return found, predictions_of(job.manifest, rows, found.logits)
+
+
+def _describe(found: FoldSolution, out_of_fold: Predictions) -> str:
+    logits, targets = torch.from_numpy(out_of_fold.logits), torch.from_numpy(out_of_fold.targets)
+    right = count_right(logits, targets) / len(out_of_fold)
+    what = "images" if out_of_fold.task == "single" else f"images times {len(out_of_fold.classes)} labels"
+    return (
+        f"{len(found.solutions)} folds; penalty {found.penalty:g} has the lowest out-of-fold loss, where {right:.1%} "
+        f"of {len(out_of_fold):,} {what} are right."
+    )
 
 
 def _plain(store: FeatureStore, rows: npt.NDArray[np.int64], *, view: int = 0) -> npt.NDArray[np.float32]:
@@ -146,16 +166,22 @@ def _held_out(job: Job) -> tuple[npt.NDArray[np.float32], Targets]:
     return _plain(job.store, rows), job.manifest.targets[rows]
 
 
+def _num_folds(config: RunConfig) -> int:
+    """Of heads that are averaged, or that only find wrong labels; 0 for none."""
+    asked = config.data.folds or config.data.out_of_fold
+    return asked if isinstance(asked, int) else 0
+
+
 def _folds(config: RunConfig, manifest: Manifest) -> npt.NDArray[np.int64]:
-    assert config.data.folds is not None
+    num_folds = _num_folds(config)
     rows = manifest.rows_of(TRAIN, VALIDATION)
     groups = None if manifest.groups is None else manifest.groups[rows]
     if manifest.task == "multi":
         labels = manifest.targets[rows].astype(np.uint8)
-        return multilabel_folds(labels, num_folds=config.data.folds, seed=config.seed, groups=groups)
+        return multilabel_folds(labels, num_folds=num_folds, seed=config.seed, groups=groups)
     return stratified_folds(
         manifest.targets[rows].astype(np.int64),
-        num_folds=config.data.folds,
+        num_folds=num_folds,
         seed=config.seed,
         classes=manifest.classes,
         groups=groups,

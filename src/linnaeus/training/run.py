@@ -180,7 +180,7 @@ def _solve_phase(state: TrainState, job: Job, phase: PhaseConfig, run: RunDir, r
     job.progress.say(f"Phase {phase.name}: {solved.said}")
     if solved.out_of_fold is not None and job.runtime.fabric.is_global_zero:
         solved.out_of_fold.save(run.out_of_fold)
-    _finish_epoch(state, job, phase, run, out_of_fold=solved.out_of_fold)
+    _finish_epoch(state, job, phase, run, out_of_fold=solved.out_of_fold if solved.is_average else None)
     record(position.history[-1])
     _next_phase(position, job, in_time=True)
     _write_history(run, position)
