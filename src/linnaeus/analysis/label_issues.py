@@ -106,7 +106,7 @@ def _suspects(given: _Rows, probabilities: npt.NDArray[np.float64]) -> _Rows:
     return np.asarray(rows, np.int64)
 
 
-FILTER = "prune_by_noise_rate"
+FILTER = "both"
 
 
 def _normalised(probabilities: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -16,6 +16,7 @@ from linnaeus.report.dataset import make_data_section
 from linnaeus.report.facts import ReportFacts
 from linnaeus.report.gallery import make_galleries
 from linnaeus.report.headline import make_checks, make_headline
+from linnaeus.report.label_issues import make_label_issues
 from linnaeus.report.making import make_plan, make_run
 from linnaeus.report.tables import make_class_table, make_confusion
 
@@ -65,7 +66,7 @@ STORY = (
         ),
     ),
     Part("why", "Why?", (Section("images", "Images", make_galleries),)),
-    Part("next", "What should I do next?", ()),
+    Part("next", "What should I do next?", (Section("labels", "Labels", make_label_issues),)),
     Part(
         "making",
         "How it was made",

@@ -1,0 +1,88 @@
+"""Labels that look wrong: the most suspicious ones with their pictures, and the command that puts them right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from linnaeus.data.manifest import TRAIN, VALIDATION
+from linnaeus.errors import UnreadableImageError
+from linnaeus.report.facts import ReportFacts
+from linnaeus.report.gallery import data_uri
+from linnaeus.report.wording import count, listing, percent, plural
+
+MOST_SHOWN = 16
+_NUM_PAIRS = 3
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A picture with the label it has and the one it should perhaps have; one of them is empty for several labels."""
+
+    uri: str | None
+    coarse: bool
+    given: str
+    suggested: str
+    confidence: str
+    id: str
+
+
+@dataclass(frozen=True)
+class LabelIssues:
+    """Everything the section shows.
+
+    Attributes:
+        number: of labels that look wrong, in words.
+        share: of the images looked at that they are in.
+        pairs: what is most often given for what, in words; None without any.
+        shown: how many suspects of how many, in words.
+        suspects: the most suspicious ones.
+    """
+
+    number: str
+    share: str
+    pairs: str | None
+    shown: str
+    suspects: list[Suspect]
+
+
+def make_label_issues(facts: ReportFacts) -> LabelIssues | None:
+    """The most suspicious labels; None where no labels were looked at or none looks wrong."""
+    issues, manifest = facts.label_issues, facts.manifest
+    if issues is None or not len(issues):
+        return None
+    shown = issues.head(MOST_SHOWN)
+    rows = pc.index_in(pa.array(shown["id"].tolist(), pa.large_string()), value_set=manifest.ids).to_pylist()
+    suspects = [_suspect(item, row, facts.thumbnails) for item, row in zip(shown.to_dict("records"), rows, strict=True)]
+    checked = len(manifest.rows_of(TRAIN, VALIDATION))
+    return LabelIssues(
+        number=plural(len(issues), "label"),
+        share=percent(issues["id"].nunique() / max(1, checked)),
+        pairs=_most_frequent(issues),
+        shown=f"{len(shown)} of {count(len(issues))}" if len(issues) > len(shown) else "All of them",
+        suspects=suspects,
+    )
+
+
+def _suspect(item: dict[Any, Any], row: int | None, thumbnails: Callable[[int], bytes]) -> Suspect:
+    try:
+        uri, coarse = (None, False) if row is None else data_uri(thumbnails(row))
+    except UnreadableImageError:
+        uri, coarse = None, False
+    return Suspect(uri, coarse, item["given"], item["suggested"], percent(item["confidence"]), item["id"])
+
+
+def _most_frequent(issues: pd.DataFrame) -> str | None:
+    """The commonest kinds of doubt, such as `shirt that may be t-shirt (9)`; those that occur twice at least."""
+    counts = issues.groupby(["given", "suggested"], sort=True).size().sort_values(ascending=False, kind="stable")
+    words = []
+    for (given, suggested), number in counts[counts > 1].head(_NUM_PAIRS).items():
+        doubt = f"{given} that may be {suggested}" if given and suggested else ""
+        doubt = doubt or (f"{given} that may not be there" if given else f"{suggested} that may be missing")
+        words.append(f"{doubt} ({count(int(number))})")
+    return listing(words, at_most=_NUM_PAIRS) if words else None
