@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -79,10 +80,12 @@ def _suspect(item: dict[Any, Any], row: int | None, thumbnails: Callable[[int], 
 
 def _most_frequent(issues: pd.DataFrame) -> str | None:
     """The commonest kinds of doubt, such as `shirt that may be t-shirt (9)`; those that occur twice at least."""
-    counts = issues.groupby(["given", "suggested"], sort=True).size().sort_values(ascending=False, kind="stable")
+    doubts = Counter(zip(issues["given"].tolist(), issues["suggested"].tolist(), strict=True))
     words = []
-    for (given, suggested), number in counts[counts > 1].head(_NUM_PAIRS).items():
+    for (given, suggested), number in doubts.most_common(_NUM_PAIRS):
+        if number == 1:
+            break
         doubt = f"{given} that may be {suggested}" if given and suggested else ""
         doubt = doubt or (f"{given} that may not be there" if given else f"{suggested} that may be missing")
-        words.append(f"{doubt} ({count(int(number))})")
+        words.append(f"{doubt} ({count(number)})")
     return listing(words, at_most=_NUM_PAIRS) if words else None

@@ -1,0 +1,41 @@
+"""The section on labels that look wrong: what it says, and that hostile names are harmless in it."""
+
+import pandas as pd
+
+from linnaeus.report.label_issues import MOST_SHOWN, make_label_issues
+from linnaeus.report.page import render_report
+
+
+def issues(rows, *, ids=None):
+    frame = pd.DataFrame(rows, columns=["given", "suggested"])
+    frame.insert(0, "id", ids or [f"{row}.png" for row in range(len(frame))])
+    return frame.assign(split="train", kind="wrong", confidence=0.9)
+
+
+def test_the_number_the_share_and_the_commonest_doubts_are_told(make_facts):
+    rows = [("ant", "bee")] * 3 + [("", "cow")] * 2 + [("bee", "")] * 2 + [("cow", "ant")]
+    section = make_label_issues(make_facts(label_issues=issues(rows)))
+    assert section.number == "8\xa0labels"
+    assert section.share == "16.7\xa0%", "of 48 training and validation images"
+    assert section.pairs == "ant that may be bee (3), cow that may be missing (2) and bee that may not be there (2)"
+    assert section.shown == "All of them"
+    assert all(suspect.uri.startswith("data:image/png") for suspect in section.suspects)
+
+
+def test_only_the_most_suspicious_are_shown(make_facts):
+    section = make_label_issues(make_facts(label_issues=issues([("ant", "bee")] * 40)))
+    assert (len(section.suspects), section.shown) == (MOST_SHOWN, f"{MOST_SHOWN} of 40")
+
+
+def test_there_is_no_section_without_suspects(make_facts):
+    assert make_label_issues(make_facts()) is None
+    assert make_label_issues(make_facts(label_issues=issues([]))) is None
+    assert "label_issues.csv" not in render_report(make_facts())
+
+
+def test_hostile_names_are_escaped(make_facts):
+    hostile = "<script>alert(1)</script>"
+    page = render_report(make_facts(label_issues=issues([(hostile, "</bdi>&"), (hostile, "")], ids=["0.png", hostile])))
+    assert "label_issues.csv" in page
+    assert hostile not in page
+    assert "</bdi>&<" not in page
