@@ -90,6 +90,24 @@ def test_what_the_features_answer_without_training_stands_beside_the_model(weigh
     assert "Against no training at all" in run.report.read_text()
 
 
+def test_labels_are_checked_by_default_and_the_model_is_the_same_without(
+    weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("--backbone", "resnet10t", "--weights", str(weights), "--recipe", head_only())
+    run = run_of(*arguments)
+    said = capsys.readouterr().out
+    assert len(run.out_of_fold) == len(run.manifest.rows_of(TRAIN, VALIDATION))
+    assert Path("run/label_issues.csv").is_file()
+    assert f"{len(run.label_issues)} labels look wrong: run/label_issues.csv" in said
+    assert "5 heads that each left out a part" in Path("run/plan.md").read_text()
+    kept = run.bundle.classifier.state_dict()
+    unchecked = run_of(*arguments, "--force", "--set", "data.out_of_fold=0")
+    assert not Path("run/label_issues.csv").exists()
+    other = unchecked.bundle.classifier.state_dict()
+    assert all(torch.equal(kept[name], other[name]) for name in kept)
+    assert unchecked.evaluation["validation"] == run.evaluation["validation"]
+
+
 def head_only() -> str:
     page = "image: {normalize: backbone}\nphases:\n  - {name: head, train: head, optimizer: lbfgs}\n"
     Path("head.yaml").write_text(page)
