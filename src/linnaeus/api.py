@@ -34,7 +34,8 @@ def read(data: str | Path | pd.DataFrame) -> Manifest:
 
     Args:
         data: a folder, a built-in name, or a table with the columns `path` and `label`, and perhaps `split`
-            (train, validation, test, or empty to let Linnaeus choose).
+            (train, validation, test, or empty to let Linnaeus choose) and `weight` (how much an image counts in
+            training's loss).
 
     Raises DataError, naming the column or row, if the table does not fit.
     """
@@ -58,6 +59,7 @@ def read(data: str | Path | pd.DataFrame) -> Manifest:
         uris=[str(Path(path).expanduser().absolute()) for path in paths],
         labels=[str(label) for label in table["label"]],
         splits=_split_positions(table) if "split" in table.columns else None,
+        weights=_weights(table) if "weight" in table.columns else None,
     )
 
 
@@ -127,3 +129,14 @@ def _split_positions(table: pd.DataFrame) -> list[int]:
         if split not in known:
             raise DataError(f"Row {row} of the table has the split '{split}'; known are {', '.join(SPLITS)}.")
     return [known[split] for split in splits]
+
+
+def _weights(table: pd.DataFrame) -> list[float]:
+    weights = pd.to_numeric(table["weight"], errors="coerce").to_numpy(np.float64)
+    wrong = ~(np.isfinite(weights) & (weights >= 0))
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise DataError(
+            f"Row {row} of the table has the weight '{table['weight'][row]}', which is no number from 0 on."
+        )
+    return [float(weight) for weight in weights]

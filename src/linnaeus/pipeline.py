@@ -231,6 +231,7 @@ def begin(
         config, reasons = plan_folds(config, found)
         decisions += reasons
         check_heads(config, found)
+        found.loss_weights()  # weights that leave nothing to learn from are noticed before anything is written
         classifier = _build(config, found)  # an impossible network is noticed before anything is written
         choose_penalties(classifier, l1=config.loss.l1, l2=config.loss.l2)  # and so is a penalty on layers it lacks
         config, loaded = _load_pretrained(classifier, config)

@@ -268,3 +268,37 @@ def test_posters_come_in_with_25_labels_and_every_value() -> None:
     by_list = read_source(str(root), options=SourceOptions(label_columns=("Genre",)))
     assert by_list.classes == manifest.classes
     assert np.array_equal(by_list.targets, manifest.targets)
+
+
+def test_a_weight_column_weighs_the_rows(tmp_path: Path) -> None:
+    data = dataset(tmp_path, "path,label,weight\n1.jpg,a,2\n2.jpg,b,\n3.jpg,a,0.5\n", "1.jpg", "2.jpg", "3.jpg")
+    manifest = read_table(data)
+    assert manifest.weights is not None
+    assert manifest.weights.dtype == np.float32
+    assert manifest.weights.tolist() == [2.0, 1.0, 0.5]
+    assert "weights from 'weight'" in manifest.notes[0]
+
+
+def test_weights_follow_boxes_into_the_order_of_their_scenes(tmp_path: Path) -> None:
+    for name in ("1.png", "2.png"):
+        Image.new("RGB", (20, 20)).save(tmp_path / name)
+    rows = ["2.png,0,0,5,5,a,3", "1.png,0,0,5,5,b,4", "2.png,5,5,9,9,a,5", "1.png,9,9,9,12,b,6"]
+    data = dataset(tmp_path, "path,xmin,ymin,xmax,ymax,label,sample_weight\n" + "\n".join(rows) + "\n")
+    manifest = read_table(data)
+    assert manifest.weights is not None
+    assert dict(zip(manifest.ids.to_pylist(), manifest.weights.tolist(), strict=True)) == {
+        "2.png#1": 3.0,
+        "2.png#2": 5.0,
+        "1.png#1": 4.0,
+    }
+
+
+def test_a_weight_below_0_is_told_with_its_row(tmp_path: Path) -> None:
+    data = dataset(tmp_path, "path,label,weight\n1.jpg,a,2\n2.jpg,b,-1\n", "1.jpg", "2.jpg")
+    with pytest.raises(DataError, match=r"row 2 of labels.csv \('2.jpg'\): the weight '-1' is not a number from 0 on"):
+        read_table(data)
+
+
+def test_a_column_called_weight_that_holds_no_numbers_is_none(tmp_path: Path) -> None:
+    data = dataset(tmp_path, "path,label,weight\n1.jpg,a,12 kg\n2.jpg,b,3 kg\n", "1.jpg", "2.jpg")
+    assert read_table(data).weights is None

@@ -47,6 +47,19 @@ def test_mixed_targets_give_the_mixture_of_the_losses() -> None:
     torch.testing.assert_close(loss(logits, mixed), 0.3 * loss(logits, first) + 0.7 * loss(logits, second))
 
 
+@pytest.mark.parametrize("name", ["cross_entropy", "bce", "squeezed_bce", "asymmetric"])
+def test_a_weight_of_2_is_an_image_twice_and_one_of_0_none(name: str) -> None:
+    """Up to the number of images that the mean divides by."""
+    logits = _logits(4, 3)
+    several = torch.tensor([[1, 0, 1], [0, 0, 0], [0, 1, 0], [1, 1, 1]])
+    targets = torch.tensor([0, 1, 2, 1]) if name == "cross_entropy" else several
+    loss = build_loss(LossConfig.model_validate({"name": name}))
+    weighted = loss(logits, targets, torch.tensor([2.0, 1.0, 0.0, 1.0]))
+    rows = torch.tensor([0, 0, 1, 3])
+    torch.testing.assert_close(weighted, loss(logits[rows], targets[rows]))
+    assert not torch.isclose(weighted, loss(logits, targets))
+
+
 def test_half_precision_logits_are_summed_in_float32() -> None:
     logits, targets = _logits().bfloat16(), torch.tensor([0, 1, 2, 3, 0, 1, 2])
     loss = build_loss(LossConfig())(logits, targets)

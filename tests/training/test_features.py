@@ -17,6 +17,7 @@ from linnaeus.config import AugmentConfig
 from linnaeus.data.cache import clear_caches, feature_bytes, open_cache
 from linnaeus.data.image_spec import ImageSpec
 from linnaeus.data.loader import FeatureStore, ImageStore
+from linnaeus.data.manifest import manifest_from_columns
 from linnaeus.data.sources import read_source
 from linnaeus.errors import Interrupted, OutputError, TrainingError
 from linnaeus.models import build_classifier
@@ -250,8 +251,8 @@ def test_views_differ_and_the_first_is_the_image_itself(store: ImageStore) -> No
 
 def test_the_feature_store_draws_a_view_for_each_row_and_epoch() -> None:
     features = np.stack([np.full((30, 4), view, np.float16) for view in range(3)])
-    targets = np.arange(30)
-    store = FeatureStore(features, targets, torch.device("cpu"), seed=0)
+    names = [f"{k:02}" for k in range(30)]
+    store = FeatureStore(features, manifest_from_columns(names, names, names), torch.device("cpu"), seed=0)
     rows = np.arange(29, -1, -1)
 
     def drawn(epoch: int | None, first_batch: int = 0) -> list[float]:

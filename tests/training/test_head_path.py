@@ -69,20 +69,34 @@ def test_the_path_ends_when_validation_gets_worse() -> None:
     assert solution.penalty == solution.path[int(np.argmin(losses))].penalty
 
 
-def test_weights_of_samples_count_them_as_often() -> None:
+def test_a_weight_of_2_is_the_row_twice_and_one_of_0_the_set_without_it() -> None:
     features, targets = problem(2, num=120)
     weights = np.where(np.arange(120) < 40, 2.0, 1.0).astype(np.float32)
-    doubled = np.concatenate([np.arange(120), np.arange(40)])
-    mean, std = features.mean(0), features.std(0)
-    features = (features - mean) / std
-    weighted = solve_path(
-        features, targets, validation=(features, targets), num_classes=4, sample_weights=weights, penalties=[0.1]
+    weights[100:] = 0.0
+    rows = np.repeat(np.arange(120), weights.astype(int))
+    settings = {"validation": (features, targets), "num_classes": 4, "penalties": [0.1]}
+    weighted = solve_path(features, targets, sample_weights=weights, **settings)  # type: ignore[arg-type]
+    repeated = solve_path(features[rows], targets[rows], **settings)  # type: ignore[arg-type]
+    plain = solve_path(features, targets, **settings)  # type: ignore[arg-type]
+    assert np.abs(weighted.logits(features) - repeated.logits(features)).max() < 2e-3
+    assert np.abs(plain.logits(features) - repeated.logits(features)).max() > 0.05
+
+
+def test_folds_weigh_the_rows_that_a_head_sees() -> None:
+    features, targets = problem(6, num=120)
+    folds, weights = np.arange(120) % 3, np.where(np.arange(120) < 40, 3.0, 1.0).astype(np.float32)
+    found = solve_folds(features, targets, folds, num_classes=4, sample_weights=weights, penalties=[0.1])
+    seen, left_out = folds != 1, folds == 1
+    held_out = (features[left_out], targets[left_out])
+    alone = solve_path(
+        features[seen],
+        targets[seen],
+        validation=held_out,
+        num_classes=4,
+        sample_weights=weights[seen],
+        penalties=[0.1],
     )
-    # The same sum over rows: the mean over 120 weighted rows is 160 / 120 times the mean over 160 rows.
-    repeated = solve_path(
-        features[doubled], targets[doubled], validation=(features, targets), num_classes=4, penalties=[0.1 * 120 / 160]
-    )
-    assert np.abs(weighted.logits(features) - repeated.logits(features)).max() < 0.15
+    assert np.abs(alone.logits(features[left_out]) - found.logits[left_out]).max() < 1e-4
 
 
 def test_a_constant_feature_does_no_harm() -> None:

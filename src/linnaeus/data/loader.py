@@ -30,11 +30,13 @@ class Batch:
         images: uint8 [B, 3, H, W], 0-255, channels_last strides.
         targets: int64 [B], or uint8 [B, K] where an image has several labels.
         rows: int64 [B], row numbers in the manifest.
+        weights: float32 [B], how much each sample counts in the loss, 1 on the average; None where all count the same.
     """
 
     images: torch.Tensor
     targets: torch.Tensor
     rows: torch.Tensor
+    weights: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -57,6 +59,7 @@ class ImageStore:
         self.readable = cache.readable
         self._pixels = np.asarray(cache.pixels)
         self._targets = torch.from_numpy(np.array(manifest.targets)).to(device)
+        self._weights = weights_on(device, manifest)
         fits = device.type == "cuda" and self._pixels.nbytes <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
         self._resident = _upload(self._pixels, device) if fits else None
 
@@ -73,7 +76,9 @@ class ImageStore:
         on_device = order.to(self.device)
         for start in range(first_batch * batch_size, len(order), batch_size):
             part = slice(start, start + batch_size)
-            yield Batch(self._images(order, on_device, part), self._targets[on_device[part]], on_device[part])
+            chosen = on_device[part]
+            weights = None if self._weights is None else self._weights[chosen]
+            yield Batch(self._images(order, on_device, part), self._targets[chosen], chosen, weights)
 
     def sample(self, rows: npt.NDArray[np.int64]) -> torch.Tensor:
         """uint8 [M, 3, H, W], channels_last, on the device: the images of these rows, every one readable."""
@@ -99,6 +104,12 @@ class ImageStore:
         return gathered.permute(0, 3, 1, 2)
 
 
+def weights_on(device: torch.device, manifest: Manifest) -> torch.Tensor | None:
+    """float32 [N]: how much each sample counts in the loss. Raises DataError if no training row counts at all."""
+    weights = manifest.loss_weights()
+    return None if weights is None else torch.from_numpy(weights).to(device)
+
+
 def _upload(pixels: npt.NDArray[np.uint8], device: torch.device) -> torch.Tensor:
     """Copy in pieces: one copy of a whole memory map would stage all of it in host memory.
 
@@ -117,7 +128,7 @@ class FeatureStore:
     Args:
         features: float [V, N, D], V views of each of the manifest's N rows; view 0 is the image as it is. Rows that
             were never asked for may hold anything.
-        targets: int64 [N], or uint8 [N, K].
+        manifest: the N samples, with their targets.
         device: where batches are wanted.
         seed: of the draw of a view for each row and epoch.
     """
@@ -125,14 +136,15 @@ class FeatureStore:
     def __init__(
         self,
         features: npt.NDArray[np.float16] | npt.NDArray[np.float32],
-        targets: npt.NDArray[np.int64] | npt.NDArray[np.uint8],
+        manifest: Manifest,
         device: torch.device,
         *,
         seed: int,
     ) -> None:
         self.device = device
         self.features = features
-        self._targets = torch.from_numpy(np.array(targets)).to(device)
+        self._targets = torch.from_numpy(np.array(manifest.targets)).to(device)
+        self._weights = weights_on(device, manifest)
         self._seed = seed
 
     def batches(
@@ -146,4 +158,5 @@ class FeatureStore:
             part = slice(start, start + batch_size)
             chosen = torch.from_numpy(rows[part]).to(self.device)
             features = torch.from_numpy(self.features[views[part], rows[part]].astype(np.float32))
-            yield Batch(features.to(self.device), self._targets[chosen], chosen)
+            weights = None if self._weights is None else self._weights[chosen]
+            yield Batch(features.to(self.device), self._targets[chosen], chosen, weights)

@@ -42,6 +42,8 @@ class Manifest:
         targets: int64 [N], positions in `classes` (task "single"), or uint8 [N, K] of 0 and 1 ("multi").
         splits: int8 [N], positions in SPLITS or UNASSIGNED.
         groups: int64 [N]; samples of one group never stand in two splits. None where every sample is its own.
+        weights: float32 [N], finite and not negative: how much each sample counts in the loss of training, beside the
+            others. None where all count the same. Scores never look at them.
         classes: K names. Everything matches by name.
         task: one label per image, or several.
         skipped: why files were passed over, with their number, such as {"no image": 3, "hidden": 1}.
@@ -56,12 +58,13 @@ class Manifest:
     task: Task = "single"
     boxes: npt.NDArray[np.int32] | None = None
     groups: npt.NDArray[np.int64] | None = None
+    weights: npt.NDArray[np.float32] | None = None
     skipped: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         num_rows = len(self.ids)
-        for name in ("uris", "targets", "splits", "boxes", "groups"):
+        for name in ("uris", "targets", "splits", "boxes", "groups", "weights"):
             column = getattr(self, name)
             assert column is None or len(column) == num_rows, f"{name} has {len(column)} rows, ids has {num_rows}"
         if len(set(self.classes)) != len(self.classes):
@@ -100,26 +103,40 @@ class Manifest:
             splits=self.splits[rows],
             boxes=None if self.boxes is None else self.boxes[rows],
             groups=None if self.groups is None else self.groups[rows],
+            weights=None if self.weights is None else self.weights[rows],
         )
 
     def with_splits(self, splits: npt.NDArray[np.int8]) -> Manifest:
         """The same rows, divided otherwise."""
         return dataclasses.replace(self, splits=splits.astype(np.int8))
 
+    def loss_weights(self) -> npt.NDArray[np.float32] | None:
+        """float32 [N]: the weights, scaled to a mean of 1 over the training rows; None where all count the same.
+
+        Raises DataError if no training row counts at all.
+        """
+        if self.weights is None:
+            return None
+        training = self.weights[self.rows(TRAIN)]
+        mean = float(training.mean(dtype=np.float64)) if len(training) else 1.0
+        if mean == 0:
+            raise DataError("Every training image has a weight of 0, so there is nothing to learn from.")
+        return np.asarray(self.weights / mean, np.float32)
+
     @property
     def fingerprint(self) -> str:
-        """16 hex digits over classes, ids, targets, boxes and splits (not over where the files lie)."""
+        """16 hex digits over classes, ids, targets, boxes, weights and splits (not over where the files lie)."""
         digest = hashlib.sha256(json.dumps([self.task, self.classes], ensure_ascii=False).encode())
         for buffer in pa.concat_arrays([self.ids]).buffers():
             if buffer is not None:
                 digest.update(buffer)
-        for column in (self.targets, self.splits, self.boxes):
+        for column in (self.targets, self.splits, self.boxes, self.weights):
             if column is not None:
                 digest.update(np.ascontiguousarray(column).tobytes())
         return digest.hexdigest()[:16]
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per sample: id, uri, split, label (or one 0/1 column per class), and box and group if there are."""
+        """One row per sample: id, uri, split, label (or one 0/1 column per class); box, group, weight if there are."""
         names = np.array([*SPLITS, ""], dtype=object)
         columns: dict[str, object] = {
             "id": self.ids.to_pandas(),
@@ -134,6 +151,8 @@ class Manifest:
             columns |= {name: self.boxes[:, k] for k, name in enumerate(("x0", "y0", "x1", "y1"))}
         if self.groups is not None:
             columns["group"] = self.groups
+        if self.weights is not None:
+            columns["weight"] = self.weights
         return pd.DataFrame(columns)
 
     def save(self, path: Path) -> None:
@@ -148,6 +167,8 @@ class Manifest:
             columns["box"] = pa.FixedSizeListArray.from_arrays(pa.array(self.boxes.reshape(-1)), 4)
         if self.groups is not None:
             columns["group"] = pa.array(self.groups)
+        if self.weights is not None:
+            columns["weight"] = pa.array(self.weights)
         facts = {"format": 1, "task": self.task, "classes": self.classes, "skipped": dict(self.skipped)}
         facts["notes"] = self.notes
         table = pa.table(columns).replace_schema_metadata({"linnaeus": json.dumps(facts, ensure_ascii=False)})
@@ -185,6 +206,9 @@ def _from_table(table: pa.Table, facts: dict[str, Any]) -> Manifest:
         raise ValueError("a label is out of range")
     if len(splits) and not (splits.min() >= UNASSIGNED and splits.max() <= TEST):
         raise ValueError("a split is out of range")
+    weights = column("weight")
+    if weights is not None and not (np.isfinite(weights).all() and (weights >= 0).all()):
+        raise ValueError("a weight is out of range")
     return Manifest(
         ids=table["id"].combine_chunks().cast(pa.large_string()),
         uris=table["uri"].combine_chunks().cast(pa.large_string()),
@@ -194,13 +218,16 @@ def _from_table(table: pa.Table, facts: dict[str, Any]) -> Manifest:
         task=facts["task"],
         boxes=column("box", 4),
         groups=column("group"),
+        weights=weights,
         skipped=facts["skipped"],
         notes=tuple(facts.get("notes", ())),
     )
 
 
 def concatenate(first: Manifest, second: Manifest) -> Manifest:
-    """The rows of both; they share classes and task, and no id stands in both."""
+    """The rows of both; they share classes and task, and no id stands in both. Weights of one half only are 1 in the
+    other.
+    """
     assert first.classes == second.classes and first.task == second.task
 
     def both(name: str) -> np.ndarray | None:
@@ -208,6 +235,10 @@ def concatenate(first: Manifest, second: Manifest) -> Manifest:
         assert (one is None) == (other is None), f"{name} is given for one half only"
         return None if one is None else np.concatenate([one, other])
 
+    weights = None
+    if first.weights is not None or second.weights is not None:
+        halves = (np.ones(len(half), np.float32) if half.weights is None else half.weights for half in (first, second))
+        weights = np.concatenate(list(halves))
     targets, splits = both("targets"), both("splits")
     assert targets is not None and splits is not None
     skipped = Counter(first.skipped) + Counter(second.skipped)
@@ -220,6 +251,7 @@ def concatenate(first: Manifest, second: Manifest) -> Manifest:
         task=first.task,
         boxes=both("boxes"),
         groups=both("groups"),
+        weights=weights,
         skipped=dict(skipped),
         notes=first.notes + tuple(note for note in second.notes if note not in first.notes),
     )
@@ -231,6 +263,7 @@ def manifest_from_columns(
     labels: Sequence[str],
     *,
     splits: Sequence[int] | None = None,
+    weights: Sequence[float] | None = None,
     classes: Sequence[str] | None = None,
     skipped: Mapping[str, int] | None = None,
 ) -> Manifest:
@@ -246,5 +279,6 @@ def manifest_from_columns(
         targets=np.fromiter((position[label] for label in labels), np.int64, len(labels)),
         splits=np.full(len(ids), UNASSIGNED, np.int8) if splits is None else np.asarray(splits, np.int8),
         classes=names,
+        weights=None if weights is None else np.asarray(weights, np.float32),
         skipped=dict(skipped or {}),
     )

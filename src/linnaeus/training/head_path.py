@@ -74,7 +74,8 @@ def solve_path(
         targets: int64 [N], or uint8 [N, K].
         validation: the same of the validation rows; at least one.
         label_smoothing: 0-1, of the training loss, for one label per image.
-        sample_weights: float32 [N], of mean 1; None counts every row the same.
+        sample_weights: float32 [N], not negative, in units of their mean; None counts every row the same. A weight of
+            2 is what the row twice would be, one of 0 what the set without it would be.
         penalties: from strong to weak.
     """
     heads: list[tuple[Floats, Floats]] = []
@@ -117,6 +118,7 @@ def solve_folds(
     *,
     num_classes: int,
     label_smoothing: float = 0.0,
+    sample_weights: Floats | None = None,
     penalties: Sequence[float] = PENALTIES,
 ) -> FoldSolution:
     """Solve for a head without each fold in turn; the penalty is chosen by the out-of-fold loss over all rows.
@@ -125,14 +127,18 @@ def solve_folds(
         features: float32 [N, D].
         targets: int64 [N], or uint8 [N, K].
         folds: int [N], the fold of each row, 0 to F - 1, none empty.
-        label_smoothing, penalties: as for `solve_path`.
+        label_smoothing, sample_weights, penalties: as for `solve_path`; every row counts the same in the losses by
+            which the penalty is chosen.
     """
     num_folds = int(folds.max()) + 1
     walks = []
     for fold in range(num_folds):
         seen, left_out = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
         held_out = (features[left_out], targets[left_out])
-        walk = _walk(features[seen], targets[seen], held_out, num_classes, label_smoothing, None, penalties=penalties)
+        weights = None if sample_weights is None else sample_weights[seen]
+        walk = _walk(
+            features[seen], targets[seen], held_out, num_classes, label_smoothing, weights, penalties=penalties
+        )
         walks.append(list(walk))
     sizes = np.bincount(folds, minlength=num_folds) / len(folds)
     path = tuple(
@@ -168,7 +174,9 @@ def _walk(
     penalties: Sequence[float],
 ) -> Iterator[tuple[Step, Floats, Floats]]:
     """Each step of the path with its weight [K, D] and bias [K], for features as they come."""
-    mean, scale = _standardisation(features)
+    if sample_weights is not None:
+        sample_weights = sample_weights / max(float(sample_weights.mean(dtype=np.float64)), 1e-12)
+    mean, scale = _standardisation(features, sample_weights)
     inputs = torch.from_numpy((features - mean) / scale)
     unseen = torch.from_numpy((validation[0] - mean) / scale)
     wanted, unseen_wanted = torch.from_numpy(np.asarray(targets)), torch.from_numpy(np.asarray(validation[1]))
@@ -184,8 +192,13 @@ def _walk(
         yield Step(penalty, train_loss, loss), np.asarray(plain, np.float32), np.asarray(shift, np.float32)
 
 
-def _standardisation(features: Floats) -> tuple[Floats, Floats]:
-    mean, std = features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64)
+def _standardisation(features: Floats, sample_weights: Floats | None) -> tuple[Floats, Floats]:
+    if sample_weights is None:
+        mean, std = features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64)
+    else:
+        shares = sample_weights.astype(np.float64) / len(sample_weights)
+        mean = shares @ features
+        std = np.sqrt(shares @ (features - mean) ** 2)
     floor = 1e-3 * max(float(std.max()), 1e-12)
     return mean.astype(np.float32), np.maximum(std, floor).astype(np.float32)
 

@@ -43,7 +43,7 @@ def feature_store(classifier: Classifier, job: Job, *, views: int) -> FeatureSto
         progress=job.progress,
         stop_requested=job.stop_requested,
     )
-    return FeatureStore(features, job.manifest.targets, job.runtime.device, seed=job.config.seed)
+    return FeatureStore(features, job.manifest, job.runtime.device, seed=job.config.seed)
 
 
 def check_heads(config: RunConfig, manifest: Manifest) -> None:
@@ -96,7 +96,7 @@ def solve_head(head: nn.Module, job: Job) -> SolvedHead:
     """
     assert isinstance(head, nn.Linear) and isinstance(job.store, FeatureStore)
     smoothing, num_classes = job.config.loss.label_smoothing, job.manifest.num_classes
-    train_rows = job.manifest.rows(TRAIN)
+    train_rows, weights = job.manifest.rows(TRAIN), job.manifest.loss_weights()
     out_of_fold = None
     if job.config.data.folds is None:
         views = range(len(job.store.features))
@@ -106,6 +106,7 @@ def solve_head(head: nn.Module, job: Job) -> SolvedHead:
             validation=_held_out(job),
             num_classes=num_classes,
             label_smoothing=smoothing,
+            sample_weights=None if weights is None else np.concatenate([weights[train_rows] for _ in views]),
         )
         weight, bias, path, penalty = solution.weight, solution.bias, solution.path, solution.penalty
         said = f"penalty {penalty:g} of {len(path)} tried has the lowest validation loss."
@@ -133,13 +134,14 @@ def solve_head(head: nn.Module, job: Job) -> SolvedHead:
 def _solve_without_each_fold(job: Job, *, penalties: Sequence[float]) -> tuple[FoldSolution, Predictions]:
     """Heads that each left out one fold, and what they say of it."""
     assert isinstance(job.store, FeatureStore)
-    rows = job.manifest.rows_of(TRAIN, VALIDATION)
+    rows, weights = job.manifest.rows_of(TRAIN, VALIDATION), job.manifest.loss_weights()
     found = solve_folds(
         _plain(job.store, rows),
         job.manifest.targets[rows],
         _folds(job.config, job.manifest),
         num_classes=job.manifest.num_classes,
         label_smoothing=job.config.loss.label_smoothing,
+        sample_weights=None if weights is None else weights[rows],
         penalties=penalties,
     )
     return found, predictions_of(job.manifest, rows, found.logits)

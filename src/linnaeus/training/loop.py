@@ -180,13 +180,14 @@ def train_batch(state: TrainState, job: Job, phase: PhaseConfig, batch: Batch) -
     """One optimizer step: augment, forward and backward in micro-batches, step."""
     position, fabric, config = state.position, job.runtime.fabric, job.config
     criterion = build_loss(config.loss)
-    images, targets = _inputs(job, position, batch)
+    images, targets, weights = _inputs(job, position, batch)
     chunks = list(_chunks(len(images), phase.micro_batch_size or len(images)))
     for number, chunk in enumerate(chunks):
         with _unsynced(state.model, job, enabled=number < len(chunks) - 1):
             with FastDepthwiseGradients():
                 logits = state.model(images[chunk]).float()
-            loss = criterion(logits, targets[chunk]) * (chunk.stop - chunk.start) / len(images)
+            each = None if weights is None else weights[chunk]
+            loss = criterion(logits, targets[chunk], each) * (chunk.stop - chunk.start) / len(images)
             if state.penalties:
                 loss = loss + weight_penalty(state.penalties) / len(chunks)
             fabric.backward(loss)
@@ -221,14 +222,19 @@ def count_right(logits: torch.Tensor, targets: torch.Tensor) -> float:
     return int(((logits >= 0) == targets.bool()).sum()) / targets.shape[1]
 
 
-def _inputs(job: Job, position: Position, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-    """What the network sees of a batch: augmented, normalized images (or features as they are), and their targets."""
+def _inputs(job: Job, position: Position, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    """What the network sees of a batch: augmented, normalized images (or features as they are), and their targets with
+    the weights of these.
+    """
     if job.on_features:
-        return batch.images, batch.targets
-    config = job.config
+        return batch.images, batch.targets, batch.weights
+    config, targets = job.config, batch.targets
+    blended = config.augment.mixup > 0 or config.augment.cutmix > 0
+    if blended and batch.weights is not None:
+        targets = with_weights(batch.targets, batch.weights, num_classes=job.manifest.num_classes)
     images, targets = augment_batch(
         batch.images,
-        batch.targets,
+        targets,
         config.augment,
         num_classes=job.manifest.num_classes,
         epoch=position.epochs_done,
@@ -236,7 +242,26 @@ def _inputs(job: Job, position: Position, batch: Batch) -> tuple[torch.Tensor, t
         seed=config.seed,
         generator=_batch_generator(job, position.epochs_done, position.batch),
     )
-    return job.spec.normalize(images).contiguous(memory_format=torch.channels_last), targets
+    images = job.spec.normalize(images).contiguous(memory_format=torch.channels_last)
+    if blended and batch.weights is not None:
+        return images, *without_weights(targets)
+    return images, targets, batch.weights
+
+
+def with_weights(targets: torch.Tensor, weights: torch.Tensor, *, num_classes: int) -> torch.Tensor:
+    """float32 [B, K + 1]: each image's targets times its weight, and the weight.
+
+    Losses are affine in the targets. So where mixup blends these, the blended targets over the blended weight give,
+    times that weight, exactly the blend of both images' weighted losses.
+    """
+    soft = targets.float() if targets.ndim == 2 else torch.nn.functional.one_hot(targets, num_classes).float()
+    return torch.cat([soft, torch.ones_like(soft[:, :1])], dim=1) * weights[:, None]
+
+
+def without_weights(weighted: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Targets float32 [B, K] and weights float32 [B] of what `with_weights` joined, blended or not."""
+    weights = weighted[:, -1]
+    return weighted[:, :-1] / weights.clamp(min=torch.finfo(torch.float32).tiny)[:, None], weights
 
 
 def _unsynced(model: nn.Module, job: Job, *, enabled: bool) -> AbstractContextManager[Any]:
@@ -290,7 +315,7 @@ def validate(state: TrainState, job: Job, *, predictions: Predictions | None = N
     if predictions.task == "multi":
         labels = predictions.targets.astype(np.uint8)
         return {
-            "validation_loss": float(binary_cross_entropy(logits, torch.from_numpy(labels))),
+            "validation_loss": float(binary_cross_entropy(logits, torch.from_numpy(labels)).mean()),
             "validation_micro_f1": float(micro_f1(label_counts(labels, predictions.given_labels()))),
             "validation_mean_average_precision": mean_average_precision(labels, predictions.logits),
         }

@@ -7,6 +7,7 @@ headers of the scenes, clipping, context, specks. No pixel is decoded.
 
 from __future__ import annotations
 
+import dataclasses
 from array import array
 from collections import Counter
 from collections.abc import Sequence
@@ -45,6 +46,7 @@ class BoxCollector:
         self._labels: dict[str, int] = {}
         self._unnamed: Counter[str] = Counter()
         self._scene_of, self._label_of, self._corners = array("q"), array("q"), array("d")
+        self._weights = array("f")
 
     def scene(self, name: str, path: Path | None, *, split: int = UNASSIGNED) -> int:
         """The number of a scene; `name` tells it from others, `path` is None where its file is missing."""
@@ -68,11 +70,12 @@ class BoxCollector:
         self._unnamed[_printable(str(identity))[:40]] += 1
         return -1
 
-    def add(self, scene: int, label: int, corners: Sequence[float] | None) -> None:
-        """One box: x0, y0, x1, y1; None where the annotation holds no four numbers."""
+    def add(self, scene: int, label: int, corners: Sequence[float] | None, *, weight: float = 1.0) -> None:
+        """One box: x0, y0, x1, y1, None where the annotation holds no four numbers; and how much it counts."""
         self._scene_of.append(scene)
         self._label_of.append(label)
         self._corners.extend(_NO_NUMBERS if corners is None else corners)
+        self._weights.append(weight)
 
     def to_manifest(self, options: SourceOptions) -> Manifest:
         """The usable boxes, scene by scene; ids are `scene#number`, counted through all boxes of the scene.
@@ -92,7 +95,9 @@ class BoxCollector:
         kept, boxes = _to_pixels(corners, extent, rows, labels, options, relative=self.relative)
         if len(kept) == 0:
             raise NoImagesError(self._why_empty())
-        return self._build(kept, boxes, scene_of, number, labels)
+        weights = np.array(self._weights, np.float32)[order][kept]
+        found = self._build(kept, boxes, scene_of, number, labels)
+        return found if (weights == 1).all() else dataclasses.replace(found, weights=weights)
 
     def _extents(self, rows: _Sieve, scene_of: _Rows) -> _Corners:
         """float64 [M, 4]: width, height, width, height of each box's scene. Boxes without a scene leave the sieve."""

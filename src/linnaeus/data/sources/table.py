@@ -24,7 +24,14 @@ from linnaeus.data.sources.boxes import BoxCollector
 from linnaeus.data.sources.file_index import AMBIGUOUS, FileIndex
 from linnaeus.data.sources.folder import SPLIT_NAMES, has_class_folders
 from linnaeus.data.sources.options import NO_OPTIONS, SourceOptions
-from linnaeus.data.sources.table_columns import SPLIT_VALUES, YES, Columns, guess_columns, literal_list
+from linnaeus.data.sources.table_columns import (
+    SPLIT_VALUES,
+    YES,
+    Columns,
+    guess_columns,
+    literal_list,
+    number_of,
+)
 from linnaeus.data.sources.table_file import TABLE_EXTENSIONS, load_table
 from linnaeus.errors import ClassesError, DataError, NoImagesError
 
@@ -93,16 +100,18 @@ class _Rows:
     labels: list[list[str]]
     splits: list[int]
     groups: list[str]
+    weights: list[float]
     boxes: list[tuple[float, ...] | None]
     used: set[int]
 
 
 def _read_rows(table: pa.Table, path: Path, columns: Columns, index: FileIndex, split: int, log: _Log) -> _Rows:
-    rows = _Rows(path, [], [], [], [], [], [], [], set())
+    rows = _Rows(path, [], [], [], [], [], [], [], [], set())
     images = table[columns.image].to_pylist()
     labels = _labels_of(table, columns)
     splits = table[columns.split].to_pylist() if columns.split in table.column_names else None
     groups = table[columns.group].to_pylist() if columns.group in table.column_names else None
+    weights = table[columns.weight].to_pylist() if columns.weight in table.column_names else None
     edges = [table[name].to_pylist() for name in columns.box or () if name in table.column_names]
     for number, (image, names) in enumerate(zip(images, labels, strict=True), start=1):
         here = f"row {number} of {path.name} ({image[:80]!r})"
@@ -128,6 +137,7 @@ def _read_rows(table: pa.Table, path: Path, columns: Columns, index: FileIndex, 
         rows.labels.append(names)
         rows.boxes.append(_box([edge[number - 1] for edge in edges], sized=columns.sized) if columns.box else None)
         rows.groups.append(groups[number - 1] if groups else "")
+        rows.weights.append(_weight(weights[number - 1], here) if weights else 1.0)
         rows.splits.append(_split(splits[number - 1], here) if splits else split)
     return rows
 
@@ -170,6 +180,13 @@ def _split(value: str, here: str) -> int:
         raise DataError(f"{here}: the split '{value}' is not train, validation or test.") from None
 
 
+def _weight(value: str, here: str) -> float:
+    weight = number_of(value)
+    if weight is None or weight < 0:
+        raise DataError(f"{here}: the weight '{value[:40]}' is not a number from 0 on.")
+    return weight
+
+
 def _box(edges: list[str], *, sized: bool) -> tuple[float, ...] | None:
     """x0, y0, x1, y1; None for what is not four numbers."""
     try:
@@ -203,9 +220,11 @@ def _to_manifest(parts: list[_Rows], columns: Columns, index: FileIndex, log: _L
         log.examples["files without a row"] = index.paths[beside[0]]
     ids = [name for part in parts for name in part.ids]
     groups = [name for part in parts for name in part.groups]
+    weights = np.array([weight for part in parts for weight in part.weights], np.float32)
     splits = np.array([split for part in parts for split in part.splits], np.int8)
     if columns.box:
-        return _objects(kept, ids, uris, labels, boxes, splits, groups if columns.group else uris, log, options)
+        scenes = groups if columns.group else uris
+        return _objects(kept, ids, uris, labels, boxes, splits, scenes, weights, log, options)
     classes = (
         columns.labels if columns.kind == "indicators" else tuple(_sorted({n for row in kept for n in labels[row]}))
     )
@@ -220,6 +239,7 @@ def _to_manifest(parts: list[_Rows], columns: Columns, index: FileIndex, log: _L
         classes=classes,
         task="single" if single else "multi",
         groups=_groups([groups[row] for row in kept]) if columns.group else None,
+        weights=weights[kept] if columns.weight else None,
         skipped=dict(log.counts),
         notes=(*log.notes, *log.sentences()),
     )
@@ -233,6 +253,7 @@ def _objects(
     boxes: list[tuple[float, ...] | None],
     splits: npt.NDArray[np.int8],
     groups: list[str],
+    weights: npt.NDArray[np.float32],
     log: _Log,
     options: SourceOptions,
 ) -> Manifest:
@@ -241,7 +262,8 @@ def _objects(
     group_of = {}
     for row in kept:
         scene = collector.scene(ids[row], Path(uris[row]), split=int(splits[row]))
-        collector.add(scene, collector.label(labels[row][0]) if labels[row] else collector.unnamed(""), boxes[row])
+        label = collector.label(labels[row][0]) if labels[row] else collector.unnamed("")
+        collector.add(scene, label, boxes[row], weight=float(weights[row]))
         group_of[uris[row]] = groups[row] or uris[row]
     found = collector.to_manifest(options)
     return dataclasses.replace(

@@ -6,6 +6,7 @@ The guess is put in words by `Columns.describe`, and `--image-column` and `--lab
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,7 @@ BOX_NAMES = (
     ("left", "top", "right", "bottom"), ("x1", "y1", "x2", "y2"),
 )
 SIZED_BOX_NAMES = (("x", "y", "width", "height"), ("x", "y", "w", "h"), ("left", "top", "width", "height"))
+WEIGHT_NAMES = ("weight", "weights", "sample_weight", "sample_weights")
 # fmt: on
 YES_NO = {"0", "1", "0.0", "1.0", "true", "false", "True", "False", "TRUE", "FALSE"}
 YES = ("1", "1.0", "true", "True", "TRUE")
@@ -56,7 +58,7 @@ class Columns:
         image: paths or ids.
         labels: one column of text, or one of 0 and 1 per label ("indicators").
         kind: one name per cell, 0/1 columns, names divided by `delimiter`, or list literals.
-        split, group: None where there is none.
+        split, group, weight: None where there is none.
         box: four columns, or None; `sized` says that the last two are width and height.
     """
 
@@ -66,6 +68,7 @@ class Columns:
     delimiter: str = ""
     split: str | None = None
     group: str | None = None
+    weight: str | None = None
     box: tuple[str, ...] | None = None
     sized: bool = False
 
@@ -81,6 +84,7 @@ class Columns:
         parts = [f"images from column '{self.image}'", labels]
         parts += [f"splits from '{self.split}'"] if self.split else []
         parts += [f"groups from '{self.group}'"] if self.group else []
+        parts += [f"weights from '{self.weight}'"] if self.weight else []
         parts += [f"boxes from {', '.join(self.box)}"] if self.box else []
         return ", ".join(parts)
 
@@ -97,11 +101,25 @@ def guess_columns(table: pa.Table, where: Path, index: FileIndex, options: Sourc
         free, SPLIT_NAMES, lambda name: all(v.strip().lower() in SPLIT_VALUES for v in _distinct(table, name))
     )
     group = _named(free, GROUP_NAMES)
+    weight = _named(
+        [name for name in free if name not in options.label_columns],
+        WEIGHT_NAMES,
+        lambda name: all(number_of(value) is not None for value in _distinct(table, name)),
+    )
     box, sized = _box_columns(free)
-    taken = {split, group, *(box or ())}
+    taken = {split, group, weight, *(box or ())}
     free = [name for name in free if name not in taken or name in options.label_columns]
     labels, kind, delimiter = _label_columns(table, where, free, options.label_columns)
-    return Columns(image, labels, kind, delimiter, split, group, box, sized)
+    return Columns(image, labels, kind, delimiter, split, group, weight, box, sized)
+
+
+def number_of(value: str) -> float | None:
+    """The number that a cell holds, 1 for an empty one; None for what is no finite number."""
+    try:
+        number = float(value) if value.strip() else 1.0
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _image_column(table: pa.Table, where: Path, index: FileIndex, options: SourceOptions) -> str:
