@@ -333,6 +333,12 @@ def test_label_lists_give_several_labels_and_keep_images_without(tmp_path: Path)
     assert "3 labels from text files; 1 images have none" in manifest.notes
 
 
+def test_lists_in_a_folder_labels_beside_images_are_not_taken_for_yolo(tmp_path: Path) -> None:
+    (flickr(tmp_path) / "pictures").rename(tmp_path / "images")
+    assert recognise(tmp_path) == "label_lists"
+    assert set(read_source(str(tmp_path)).classes) == {"people", "sea", "sky and sun"}
+
+
 def test_lists_called_like_splits_divide_the_images(tmp_path: Path) -> None:
     data = flickr(tmp_path)
     (data / "train.txt").write_text("1\n2\n")

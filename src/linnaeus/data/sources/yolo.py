@@ -28,9 +28,13 @@ _MAX_YAML_CHARS = 2**20
 
 
 def recognise_yolo(path: Path) -> bool:
-    """Whether `path` is a folder with labels/ beside images/ in one of the layouts, or the YAML file in one."""
+    """Whether `path` is a folder with labels/ beside images/ in one of the layouts, or the YAML file in one.
+
+    Lists of images per label may lie so too. In YOLO's layout there are class names, or text files called like images.
+    """
     if path.is_dir():
-        return any(_pairs(path))
+        named = any((path / name).is_file() for name in _NAME_LISTS) or bool(visible_files(path, *_YAML))
+        return any(named or _called_alike(images, labels) for images, labels, _ in _pairs(path))
     return path.suffix.lower() in _YAML and any(_pairs(path.parent))
 
 
@@ -60,6 +64,11 @@ def read_yolo(path: Path, options: SourceOptions = NO_OPTIONS) -> Manifest:
                 told_split = split if image is None else _split_of(image, told, split)
                 _read_labels(collector, file, image, names, root=root, split=told_split)
     return collector.to_manifest(options)
+
+
+def _called_alike(images: Path, labels: Path) -> bool:
+    stems = {image.stem for image in visible_images(images)}
+    return any(file.stem in stems for file in visible_files(labels, ".txt"))
 
 
 def _pairs(root: Path) -> Iterator[tuple[Path, Path, int]]:
