@@ -23,7 +23,6 @@ class Loss(Protocol):
         """Logits float [B, K], targets, and float [B] of weights or None, to a scalar, always computed in float32."""
 
 
-
 def build_loss(config: LossConfig) -> Loss:
     """The loss that the configuration names, of a batch: the mean over its images, each times its weight.
 
