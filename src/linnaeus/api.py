@@ -112,9 +112,15 @@ def load(model: str | Path, *, device: str = "auto", batch_size: int = 64) -> Pr
     return Predictor(load_bundle(bundle_folder(Path(model))), device=device, batch_size=batch_size)
 
 
-def predict(model: str | Path, paths: str | Path | Sequence[str | Path], *, top_k: int = 1) -> pd.DataFrame:
-    """Classify files, folders and globs: one row per file with path, label, probability and error."""
-    return load(model).predict(paths, top_k=top_k)
+def predict(
+    model: str | Path, paths: str | Path | Sequence[str | Path], *, top_k: int = 1, all_probabilities: bool = False
+) -> pd.DataFrame:
+    """Classify files, folders and globs: one row per file with path, label, probability and error.
+
+    Where an image may have several labels, also the list `labels` of all that it is given. `all_probabilities` adds
+    the probability of every class.
+    """
+    return load(model).predict(paths, top_k=top_k, all_probabilities=all_probabilities)
 
 
 def _first(where: pd.Series) -> int:

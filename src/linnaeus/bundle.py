@@ -28,6 +28,7 @@ from safetensors.torch import load_file, save_file
 
 from linnaeus.config import Option
 from linnaeus.data.image_spec import ImageSpec
+from linnaeus.data.manifest import Task
 from linnaeus.errors import BundleError, DeviceError, ModelError, OutputError
 from linnaeus.model_card import model_card
 from linnaeus.models import Classifier, build_classifier, count_parameters
@@ -54,7 +55,7 @@ class Bundle:
         image_spec: how an image becomes its input.
         classes: K names, in the order of the logits.
         views: the views of each image whose logits are averaged (`linnaeus.predictions.view_logits`).
-        temperature: logits are divided by it before the softmax.
+        temperature: logits are divided by it before the softmax, or the sigmoids of several labels.
         thresholds: K probabilities from which a label is given, for several labels per image; None for one label.
         provenance: JSON values that say where it comes from; see `linnaeus.model_card` for those the card shows.
     """
@@ -74,6 +75,13 @@ class Bundle:
             raise ValueError("class names must be there and differ")
         if self.thresholds is not None and len(self.thresholds) != len(self.classes):
             raise ValueError("there must be one threshold per class")
+        if self.thresholds is not None and not all(0 <= threshold <= 1 for threshold in self.thresholds):
+            raise ValueError("thresholds must be probabilities")
+
+    @property
+    def task(self) -> Task:
+        """ "multi" where an image may have several labels, each from its threshold on; else "single"."""
+        return "single" if self.thresholds is None else "multi"
 
 
 class _ModelFacts(BaseModel):

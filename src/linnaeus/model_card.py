@@ -25,6 +25,13 @@ _SCORES = {
     "macro_precision": "Mean precision",
     "macro_f1": "Macro F1",
 }
+_SCORES_OF_SEVERAL = {
+    "micro_f1": "Micro F1",
+    "macro_f1": "Macro F1",
+    "mean_average_precision": "Mean average precision",
+    "label_accuracy": "Label accuracy",
+    "exact_match": "All labels right",
+}
 _RESIZE = {
     "stretch": "the whole image is stretched to that size",
     "crop": "the image is shrunk with its aspect ratio and the centre square is cut out",
@@ -45,7 +52,7 @@ def model_card(facts: Mapping[str, Any]) -> str:
         _heading(facts),
         _scores(provenance),
         _use(),
-        _classes(facts["classes"], provenance),
+        _classes(facts, provenance),
         _image(facts),
         _limits(facts),
         _origin(facts),
@@ -62,9 +69,13 @@ pipeline_tag: image-classification
 def _heading(facts: Mapping[str, Any]) -> str:
     classes, size = facts["classes"], facts["image_spec"]["height"]
     shown = ", ".join(_cell(name) for name in classes[:5]) + (", ..." if len(classes) > 5 else "")
+    if facts["thresholds"] is None:
+        what = f"says which of {len(classes)} classes it shows ({shown})"
+    else:
+        what = f"says which of {len(classes)} labels it has ({shown}): none, one or several"
     return (
-        f"# An image classifier for {len(classes)} classes\n\n"
-        f"It looks at an image and says which of {len(classes)} classes it shows ({shown}). The network is "
+        f"# An image classifier for {len(classes)} {'classes' if facts['thresholds'] is None else 'labels'}\n\n"
+        f"It looks at an image and {what}. The network is "
         f"`{facts['model']['name']}` with {facts['num_parameters']:,} parameters at {size}x{size} pixels, trained with "
         f"Linnaeus {facts['linnaeus']}."
     )
@@ -77,7 +88,7 @@ def _scores(provenance: Mapping[str, Any]) -> str:
     confidence = provenance.get("confidence")
     interval = "Interval" if confidence is None else f"{confidence:.0%} interval"
     rows = [f"| Score | Value | {interval} |", "| --- | --- | --- |"]
-    for key, title in _SCORES.items():
+    for key, title in (_SCORES_OF_SEVERAL if "micro_f1" in scores else _SCORES).items():
         if key in scores:
             score = scores[key]
             rows.append(f"| {title} | {score['value']:.1%} | {score['low']:.1%} to {score['high']:.1%} |")
@@ -103,13 +114,27 @@ print(table.to_string())
 Loading runs no code from this folder. `sha256sum -c SHA256SUMS` checks that it arrived whole; loading does so too."""
 
 
-def _classes(classes: list[str], provenance: Mapping[str, Any]) -> str:
-    counts = provenance.get("class_counts")
+def _classes(facts: Mapping[str, Any], provenance: Mapping[str, Any]) -> str:
+    classes, counts = facts["classes"], provenance.get("class_counts")
+    if facts["thresholds"] is not None:
+        return _labels(facts, counts or {})
     if not counts:
         return "## Classes\n\n" + "\n".join(f"- {_cell(name)}" for name in classes)
     rows = ["| Class | Training images |", "| --- | --- |"]
     rows += [f"| {_cell(name)} | {counts.get(name, 0):,} |" for name in classes]
     return "## Classes\n\n" + "\n".join(rows)
+
+
+def _labels(facts: Mapping[str, Any], counts: Mapping[str, int]) -> str:
+    rows = ["| Label | Given from a probability of | Training images |", "| --- | --- | --- |"]
+    rows += [
+        f"| {_cell(name)} | {threshold:.3g} | {f'{counts[name]:,}' if name in counts else ''} |"
+        for name, threshold in zip(facts["classes"], facts["thresholds"], strict=True)
+    ]
+    return (
+        "## Labels\n\nAn image is given every label whose probability is no less than its threshold. The thresholds "
+        "have the largest F1 on images that the network had not seen; none of them are test images.\n\n" + "\n".join(rows)
+    )
 
 
 def _image(facts: Mapping[str, Any]) -> str:
@@ -125,14 +150,20 @@ def _image(facts: Mapping[str, Any]) -> str:
 
 def _limits(facts: Mapping[str, Any]) -> str:
     temperature = facts["temperature"]
+    several = facts["thresholds"] is not None
     calibrated = (
-        "Probabilities are a plain softmax and have not been calibrated; networks tend to be too sure."
+        f"Probabilities are a plain {'sigmoid' if several else 'softmax'} and have not been calibrated; networks tend to be too sure."
         if temperature == 1.0
         else f"Probabilities are calibrated with temperature {temperature:.3f}, for images like those it was tested on."
     )
+    answers = (
+        "It knows its labels and no others; an image without a label may also show something it never saw."
+        if several
+        else "It answers with one of its classes for every image, also for images that show none of them."
+    )
     return (
         "## Limits\n\n"
-        "- It answers with one of its classes for every image, also for images that show none of them.\n"
+        f"- {answers}\n"
         "- Scores hold for images like those it was tested on. Other cameras, places and times can lower them: test it "
         "on images of your own.\n"
         f"- {calibrated}\n"

@@ -32,13 +32,14 @@ def predict(
     *paths: Annotated[str, Parameter(required=True)],
     out: Path | None = None,
     top_k: int = 1,
+    all_probabilities: Annotated[bool, Parameter(negative="")] = False,
     device: Literal["auto", "cpu", "cuda", "mps"] = RuntimeConfig.model_fields["device"].default,
     batch_size: int = 64,
 ) -> int:
     """Classify images with a trained model.
 
-    Prints a table, or writes it to a file with `--out`. A file that cannot be read is a row with an error; the others
-    go on, and the exit status is 1.
+    Prints a table, or writes it to a file with `--out`. Where an image may have several labels, all that reach their
+    thresholds are listed. A file that cannot be read is a row with an error; the others go on, and the exit status is 1.
 
     Example: `linnaeus predict runs/digits photos/ --out labels.csv --top-k 3`
 
@@ -52,6 +53,8 @@ def predict(
         Write the table to this `.csv`, `.jsonl` or `.parquet` file.
     top_k
         List this many classes per image, the most likely first.
+    all_probabilities
+        Add a column with the probability of every class.
     device
         Where the network runs.
     batch_size
@@ -64,7 +67,7 @@ def predict(
     from linnaeus.deployment.predictor import Predictor
 
     predictor = Predictor(load_bundle(bundle_folder(model_or_run)), device=device, batch_size=batch_size)
-    table = predictor.predict(paths, top_k=top_k, progress=Bars(Console(stderr=True)))
+    table = predictor.predict(paths, top_k=top_k, all_probabilities=all_probabilities, progress=Bars(Console(stderr=True)))
     num_failed = int((table["error"] != "").sum())
     if out is None:
         _show(table)
@@ -77,9 +80,14 @@ def predict(
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write CSV, JSON lines or Parquet by the extension, whole or not at all; missing values are empty or null."""
+    """Write CSV, JSON lines or Parquet by the extension, whole or not at all; missing values are empty or null.
+
+    Several labels are a list in JSON and Parquet, and in CSV have `|` between them, as `linnaeus train` reads them.
+    """
     kind = path.suffix.lower()
     if kind == ".csv":
+        if "labels" in table:
+            table = table.assign(labels=table["labels"].map("|".join, na_action="ignore"))
         write_whole(path, lambda temporary: table.to_csv(temporary, index=False, lineterminator="\n"))
     elif kind == ".jsonl":
         write_whole(
@@ -110,18 +118,27 @@ def _show(table: pd.DataFrame) -> None:
         console.width = max(console.width, _PIPE_COLUMNS)
     page = Table(box=None, pad_edge=False, header_style="bold")
     page.add_column("path", overflow="fold")
-    num_shown = sum(name.startswith("probability") for name in table.columns)
-    for rank in range(1, num_shown + 1):
-        page.add_column("label" if rank == 1 else f"{rank}.", overflow="fold")
+    several = "labels" in table.columns
+    if several:
+        page.add_column("labels", overflow="fold")
+    suffixes = ["", *(f"_{name.removeprefix('label_')}" for name in table.columns if name.startswith("label_"))]
+    every = [name for name in table.columns if name.startswith("probability:")]
+    for suffix in suffixes:
+        first = "most likely" if several else "label"
+        page.add_column(f"{suffix[1:]}." if suffix else first, overflow="fold")
         page.add_column("%", justify="right", no_wrap=True)
+    for name in every:
+        page.add_column(Text(name.removeprefix("probability:")), justify="right", no_wrap=True)
     for row in table.head(MAX_ROWS).to_dict("records"):
         cells = [Text(row["path"])]
         if row["error"]:
             cells.append(Text(row["error"], style="red"))
         else:
-            for rank in range(1, num_shown + 1):
-                suffix = "" if rank == 1 else f"_{rank}"
+            if several:
+                cells.append(Text(", ".join(row["labels"])) if row["labels"] else Text("no label", style="dim"))
+            for suffix in suffixes:
                 cells += [Text(row[f"label{suffix}"]), Text(f"{100 * row[f'probability{suffix}']:.1f}")]
+            cells += [Text(f"{100 * row[name]:.1f}") for name in every]
         page.add_row(*cells)
     console.print(page)
     if len(table) > MAX_ROWS:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -19,6 +20,13 @@ _SCORES = {
     "macro_precision": "mean precision",
     "macro_f1": "macro F1",
 }
+_SCORES_OF_SEVERAL = {
+    "micro_f1": "micro F1",
+    "macro_f1": "macro F1",
+    "mean_average_precision": "mean average precision",
+    "label_accuracy": "label accuracy",
+    "exact_match": "all labels right",
+}
 _WEAKEST = 3
 
 
@@ -29,16 +37,16 @@ def print_summary(run: Run, *, console: Console | None = None) -> None:
     test, seconds = evaluation["test"], evaluation["seconds"]
     confidence = 100 * run.config.evaluate.confidence
     table = Table("test score", "value", f"{confidence:g} % interval", box=None, pad_edge=False, header_style="bold")
-    for key, words in _SCORES.items():
+    several = "micro_f1" in test
+    for key, words in (_SCORES_OF_SEVERAL if several else _SCORES).items():
         score = test[key]
         table.add_row(words, f"{score['value']:.2%}", f"{score['low']:.2%} - {score['high']:.2%}")
     console.print()
     console.print(table)
-    imperfect = [item for item in test["per_class"].items() if item[1]["support"] and item[1]["recall"] < 1]
-    imperfect.sort(key=lambda item: item[1]["recall"])
-    weakest = [f"{escape(name)} {scores['recall']:.0%} of {scores['support']}" for name, scores in imperfect[:_WEAKEST]]
-    lowest = f"Lowest recall: {', '.join(weakest)}." if weakest else "Every one was right."
-    console.print(f"{test['num_images']:,} test images, looked at once. {lowest}", soft_wrap=True)
+    if several:
+        _print_labels(test, console)
+    else:
+        _print_classes(test, console)
     _print_label_issues(run, console)
     console.print(f"Training took {seconds['train']:.0f} s, everything {seconds['total']:.0f} s.")
     console.print()
@@ -57,3 +65,23 @@ def _print_label_issues(run: Run, console: Console) -> None:
         return
     words = "1 label looks wrong" if number == 1 else f"{number:,} labels look wrong"
     console.print(f"{words}: {escape(str(RunDir(run.path).label_issues))}", soft_wrap=True)
+
+
+def _print_classes(test: Mapping[str, Any], console: Console) -> None:
+    """The classes with the lowest recall."""
+    imperfect = [item for item in test["per_class"].items() if item[1]["support"] and item[1]["recall"] < 1]
+    imperfect.sort(key=lambda item: item[1]["recall"])
+    weakest = [f"{escape(name)} {scores['recall']:.0%} of {scores['support']}" for name, scores in imperfect[:_WEAKEST]]
+    lowest = f"Lowest recall: {', '.join(weakest)}." if weakest else "Every one was right."
+    console.print(f"{test['num_images']:,} test images, looked at once. {lowest}", soft_wrap=True)
+
+
+def _print_labels(test: Mapping[str, Any], console: Console) -> None:
+    """The labels with the lowest F1, and how many images have how many wrong labels."""
+    imperfect = [item for item in test["per_class"].items() if item[1]["support"] and item[1]["f1"] < 1]
+    imperfect.sort(key=lambda item: item[1]["f1"])
+    weakest = [f"{escape(name)} {scores['f1']:.0%} ({scores['support']})" for name, scores in imperfect[:_WEAKEST]]
+    lowest = f"Lowest F1: {', '.join(weakest)}." if weakest else "Every label of every one was right."
+    console.print(f"{test['num_images']:,} test images, looked at once. {lowest}", soft_wrap=True)
+    right, one, *more = [*test["wrong_labels"], 0, 0]
+    console.print(f"Wrong labels: none in {right:,} images, one in {one:,}, more in {sum(more):,}.", soft_wrap=True)

@@ -61,20 +61,31 @@ class Predictor:
         self._classifier = bundle.classifier.to(self.device).eval()
 
     def predict(
-        self, paths: Sequence[str | Path] | str | Path, *, top_k: int = 1, progress: Progress = SILENT
+        self,
+        paths: Sequence[str | Path] | str | Path,
+        *,
+        top_k: int = 1,
+        all_probabilities: bool = False,
+        progress: Progress = SILENT,
     ) -> pd.DataFrame:
         """Classify files, everything in folders, and globs (see `expand_paths`).
 
         Returns one row per file, in order: `path` as given, `label` and `probability` (0-1) of the most likely class,
         `error` (empty if all is well; else label and probability are missing), and for `top_k` > 1 also `label_2`,
-        `probability_2` and so on, as far as there are classes. Raises ConfigError for `top_k` < 1.
+        `probability_2` and so on, as far as there are classes. Where an image may have several labels, `labels` after
+        the path is the list of those that reach their thresholds, in the order of the classes, and `num_labels` their
+        number: an empty list and 0 for an image that is given none, missing for a file that cannot be read.
+        `all_probabilities` adds a column `probability:NAME` for every class. Raises ConfigError for `top_k` < 1.
         """
         if top_k < 1:
             raise ConfigError(f"The number of classes to list must be 1 at least, not {top_k}.")
         files = expand_paths([paths] if isinstance(paths, (str, Path)) else paths)
-        num_shown = min(top_k, len(self.bundle.classes))
+        num_classes = len(self.bundle.classes)
+        num_shown = min(top_k, num_classes)
         best = np.zeros((len(files), num_shown), np.int64)
         shown = np.full((len(files), num_shown), np.nan)
+        given = None if self.bundle.thresholds is None else np.zeros((len(files), num_classes), np.bool_)
+        every = np.full((len(files), num_classes), np.nan) if all_probabilities else None
         errors: list[str] = []
         with progress.task("Predicting", total=len(files), unit="images") as task:
             for batch in self._batches(files):
@@ -83,18 +94,35 @@ class Predictor:
                     probabilities = self.probabilities(batch.pixels)
                     best[rows] = np.argsort(-probabilities, axis=1, kind="stable")[:, :num_shown]
                     shown[rows] = np.take_along_axis(probabilities, best[rows], axis=1)
+                    if given is not None:
+                        given[rows] = self.given_labels(probabilities)
+                    if every is not None:
+                        every[rows] = probabilities
                 errors += batch.errors
                 task.advance(len(batch.paths))
-        return _table(files, errors, best, shown, self.bundle.classes)
+        return _table(files, errors, best, shown, self.bundle.classes, given=given, every=every)
 
     @torch.inference_mode()
     def probabilities(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-        """uint8 [B, H, W, 3], already fitted by the ImageSpec -> float64 [B, K] in 0-1; rows sum to 1."""
+        """uint8 [B, H, W, 3], already fitted by the ImageSpec -> float64 [B, K] in 0-1.
+
+        Rows sum to 1 for one label per image; where there may be several, each label has a probability of its own.
+        """
         batch = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2)
         normalized = self.bundle.image_spec.normalize(batch).contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._in_bfloat16):
             logits = view_logits(self._classifier, normalized, views=self.bundle.views).cpu()
-        return torch.softmax(logits.double() / self.bundle.temperature, dim=1).numpy()
+        scores = logits.double() / self.bundle.temperature
+        return (torch.softmax(scores, dim=1) if self.bundle.task == "single" else torch.sigmoid(scores)).numpy()
+
+    def given_labels(self, probabilities: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+        """float64 [B, K] of `probabilities` -> bool [B, K], the labels that each image is given.
+
+        Those that reach their thresholds where there may be several, else the most likely one.
+        """
+        if self.bundle.thresholds is not None:
+            return probabilities >= np.array(self.bundle.thresholds)
+        return np.arange(probabilities.shape[1]) == probabilities.argmax(axis=1)[:, None]
 
     def _batches(self, files: list[Path]) -> Iterator[_Batch]:
         """Decode a batch ahead of the network, in threads; at most two batches are in memory."""
@@ -189,22 +217,30 @@ def _table(
     best: npt.NDArray[np.int64],
     shown: npt.NDArray[np.float64],
     classes: tuple[str, ...],
+    *,
+    given: npt.NDArray[np.bool_] | None,
+    every: npt.NDArray[np.float64] | None,
 ) -> pd.DataFrame:
-    """Positions `best` int64 [N, k] and their probabilities `shown` float64 [N, k] as columns; see `predict`."""
+    """Positions `best` int64 [N, k] and their probabilities `shown` float64 [N, k] as columns; see `predict`.
+
+    `given` [N, K]: the labels of each image where there may be several; `every` [N, K]: all probabilities, if asked.
+    """
     failed = np.array([bool(error) for error in errors], np.bool_)
     names = np.array(classes, dtype=object)
 
     def label(rank: int) -> pd.Series[str]:
         return pd.Series(names[best[:, rank]], dtype="str").mask(failed)
 
-    columns: dict[str, object] = {
-        "path": pd.Series([_path_text(file) for file in files], dtype="str"),
-        "label": label(0),
-        "probability": shown[:, 0],
-        "error": pd.Series(errors, dtype="str"),
-    }
+    columns: dict[str, object] = {"path": pd.Series([_path_text(file) for file in files], dtype="str")}
+    if given is not None:
+        lists = [None if bad else names[row].tolist() for row, bad in zip(given, failed, strict=True)]
+        columns["labels"] = pd.Series(lists, dtype=object)
+        columns["num_labels"] = pd.Series(given.sum(axis=1), dtype="Int64").mask(failed)
+    columns |= {"label": label(0), "probability": shown[:, 0], "error": pd.Series(errors, dtype="str")}
     for rank in range(1, best.shape[1]):
         columns |= {f"label_{rank + 1}": label(rank), f"probability_{rank + 1}": shown[:, rank]}
+    if every is not None:
+        columns |= {f"probability:{name}": every[:, k] for k, name in enumerate(classes)}
     return pd.DataFrame(columns)
 
 

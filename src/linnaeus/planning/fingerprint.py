@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from linnaeus.data.decode import read_image
-from linnaeus.data.manifest import TRAIN, Manifest
+from linnaeus.data.manifest import TRAIN, Manifest, Task
 from linnaeus.data.statistics import sample_rows
 from linnaeus.errors import UnreadableImageError
 
@@ -24,6 +24,7 @@ class Fingerprint:
         num_classes: K.
         width, height: medians in pixels over a sample of the training images, or over their boxes.
         imbalance: images of the commonest class over those of the rarest, in training.
+        task: one label per image, or several.
     """
 
     num_train: int
@@ -31,6 +32,7 @@ class Fingerprint:
     width: int
     height: int
     imbalance: float
+    task: Task = "single"
 
 
 def take_fingerprint(manifest: Manifest) -> Fingerprint:
@@ -50,6 +52,7 @@ def take_fingerprint(manifest: Manifest) -> Fingerprint:
         width=round(float(width)),
         height=round(float(height)),
         imbalance=float(counts.max() / max(1, counts.min())),
+        task=manifest.task,
     )
 
 

@@ -19,6 +19,8 @@ from linnaeus.data.split import assign_splits
 from linnaeus.errors import ClassesError, NoImagesError, SplitError
 from linnaeus.rundir import write_whole
 
+_MOST_LABELS = 6
+
 
 def read_manifest(config: DataConfig, manifest: Manifest | None = None) -> Manifest:
     """The rows of `config.source` (or the given ones), with those of `config.test` as the test split if it is named,
@@ -142,11 +144,27 @@ def describe(manifest: Manifest, *, width: int, height: int) -> list[str]:
     if len(named) > 12:
         named = [*named[:8], f"... {len(named) - 11} more ...", *named[-3:]]
     splits = ", ".join(f"{len(manifest.rows(k)):,} {name}" for k, name in enumerate(SPLITS))
+    several = manifest.task == "multi"
+    what = "labels" if several else "classes"
     lines = [
-        f"{len(manifest):,} images of {manifest.num_classes} classes, {width} x {height} px (median): {splits}",
-        f"Classes: {', '.join(named)}",
+        f"{len(manifest):,} images of {manifest.num_classes} {what}, {width} x {height} px (median): {splits}",
+        f"{what.capitalize()}: {', '.join(named)}",
     ]
+    if several:
+        lines.append(_labels_per_image(manifest))
     untold = {why: count for why, count in manifest.skipped.items() if not any(why in note for note in manifest.notes)}
     if untold:
         lines.append("Skipped: " + ", ".join(f"{count:,} {why}" for why, count in untold.items()))
     return [*lines, *manifest.notes]
+
+
+def _labels_per_image(manifest: Manifest) -> str:
+    """How many labels images have, those without any among them, in a sentence."""
+    numbers = np.bincount(manifest.targets.sum(axis=1, dtype=np.int64), minlength=2).tolist()
+    if len(numbers) > _MOST_LABELS:
+        numbers = [*numbers[:_MOST_LABELS], sum(numbers[_MOST_LABELS:])]
+    words = ["no label", "1 label", *(f"{k} labels" for k in range(2, len(numbers)))]
+    if len(numbers) > _MOST_LABELS:
+        words[-1] += " or more"
+    shown = [f"{number:,} with {word}" for number, word in zip(numbers, words, strict=True) if number]
+    return f"Labels per image: {', '.join(shown)}{'' if numbers[0] else '; none is without'}"

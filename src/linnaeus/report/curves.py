@@ -18,6 +18,8 @@ _KEPT_BY = {
     "validation_loss": "had the lowest validation loss",
     "validation_accuracy": "had the highest validation accuracy",
     "validation_balanced_accuracy": "had the highest balanced accuracy in validation",
+    "validation_micro_f1": "had the highest micro F1 in validation",
+    "validation_mean_average_precision": "had the highest mean average precision in validation",
     "last": "was the last",
 }
 

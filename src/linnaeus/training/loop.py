@@ -126,7 +126,7 @@ def train_epoch(state: TrainState, job: Job, phase: PhaseConfig, *, save: SaveSt
             position.epoch_seconds += now - clock
             position.seconds += now - clock
             clock = now
-            _report(task, state, len(batch.rows) * job.num_shards)
+            _report(task, state, len(batch.rows) * job.num_shards, several=job.manifest.task == "multi")
             if position.batch == num_batches:
                 break
             if _agreed(job, job.stop_requested()):
@@ -285,12 +285,12 @@ def _chunks(length: int, size: int) -> Iterator[slice]:
     return (slice(start, stop) for start, stop in itertools.pairwise(bounds))
 
 
-def _report(task: Task, state: TrainState, count: int) -> None:
+def _report(task: Task, state: TrainState, count: int, *, several: bool) -> None:
     position = state.position
     seen = max(1, position.num_seen)
     best = f"  best {position.best['value']:.4f}" if position.best else ""
-    accuracy = 100 * position.num_correct / seen
-    task.advance(count, status=f"loss {position.loss_sum / seen:.3f}  accuracy {accuracy:.1f} %{best}")
+    right = f"{'label accuracy' if several else 'accuracy'} {100 * position.num_correct / seen:.1f} %"
+    task.advance(count, status=f"loss {position.loss_sum / seen:.3f}  {right}{best}")
 
 
 def validate(state: TrainState, job: Job, *, predictions: Predictions | None = None) -> dict[str, float]:
