@@ -133,7 +133,8 @@ def _labels(facts: Mapping[str, Any], counts: Mapping[str, int]) -> str:
     ]
     return (
         "## Labels\n\nAn image is given every label whose probability is no less than its threshold. The thresholds "
-        "have the largest F1 on images that the network had not seen; none of them are test images.\n\n" + "\n".join(rows)
+        "have the largest F1 on images that the network had not seen; none of them are test images.\n\n"
+        + "\n".join(rows)
     )
 
 
@@ -152,7 +153,8 @@ def _limits(facts: Mapping[str, Any]) -> str:
     temperature = facts["temperature"]
     several = facts["thresholds"] is not None
     calibrated = (
-        f"Probabilities are a plain {'sigmoid' if several else 'softmax'} and have not been calibrated; networks tend to be too sure."
+        f"Probabilities are a plain {'sigmoid' if several else 'softmax'} and have not been calibrated; networks tend "
+        "to be too sure."
         if temperature == 1.0
         else f"Probabilities are calibrated with temperature {temperature:.3f}, for images like those it was tested on."
     )

@@ -39,7 +39,8 @@ def predict(
     """Classify images with a trained model.
 
     Prints a table, or writes it to a file with `--out`. Where an image may have several labels, all that reach their
-    thresholds are listed. A file that cannot be read is a row with an error; the others go on, and the exit status is 1.
+    thresholds are listed. A file that cannot be read is a row with an error; the others go on, and the exit status is
+    1.
 
     Example: `linnaeus predict runs/digits photos/ --out labels.csv --top-k 3`
 
@@ -67,7 +68,9 @@ def predict(
     from linnaeus.deployment.predictor import Predictor
 
     predictor = Predictor(load_bundle(bundle_folder(model_or_run)), device=device, batch_size=batch_size)
-    table = predictor.predict(paths, top_k=top_k, all_probabilities=all_probabilities, progress=Bars(Console(stderr=True)))
+    table = predictor.predict(
+        paths, top_k=top_k, all_probabilities=all_probabilities, progress=Bars(Console(stderr=True))
+    )
     num_failed = int((table["error"] != "").sum())
     if out is None:
         _show(table)

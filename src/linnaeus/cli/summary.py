@@ -83,5 +83,6 @@ def _print_labels(test: Mapping[str, Any], console: Console) -> None:
     weakest = [f"{escape(name)} {scores['f1']:.0%} ({scores['support']})" for name, scores in imperfect[:_WEAKEST]]
     lowest = f"Lowest F1: {', '.join(weakest)}." if weakest else "Every label of every one was right."
     console.print(f"{test['num_images']:,} test images, looked at once. {lowest}", soft_wrap=True)
-    right, one, *more = [*test["wrong_labels"], 0, 0]
-    console.print(f"Wrong labels: none in {right:,} images, one in {one:,}, more in {sum(more):,}.", soft_wrap=True)
+    wrong: list[int] = [*test["wrong_labels"], 0, 0]
+    more = f"one in {wrong[1]:,}, more in {sum(wrong[2:]):,}"
+    console.print(f"Wrong labels: none in {wrong[0]:,} images, {more}.", soft_wrap=True)

@@ -121,8 +121,8 @@ class Predictor:
         Those that reach their thresholds where there may be several, else the most likely one.
         """
         if self.bundle.thresholds is not None:
-            return probabilities >= np.array(self.bundle.thresholds)
-        return np.arange(probabilities.shape[1]) == probabilities.argmax(axis=1)[:, None]
+            return np.asarray(probabilities >= np.array(self.bundle.thresholds))
+        return np.asarray(np.arange(probabilities.shape[1]) == probabilities.argmax(axis=1)[:, None])
 
     def _batches(self, files: list[Path]) -> Iterator[_Batch]:
         """Decode a batch ahead of the network, in threads; at most two batches are in memory."""

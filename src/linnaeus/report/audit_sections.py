@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from linnaeus.errors import UnreadableImageError
 from linnaeus.report.gallery import data_uri
-from linnaeus.report.wording import count, listing, percent, plural, shorten
+from linnaeus.report.labels_together import Together, together_table
+from linnaeus.report.wording import count, listing, percent, plural
 
-MOST_GROUPS, MOST_MEMBERS, MOST_LOOKS, MOST_FILES, MOST_LABELS = 40, 6, 12, 50, 30
+MOST_GROUPS, MOST_MEMBERS, MOST_LOOKS, MOST_FILES = 40, 6, 12, 50
 _SPLITS = {"train": "Training", "validation": "Validation", "test": "Test", "unassigned": "Not divided yet"}
 _KINDS = {"file": "the same file", "pixels": "the same pixels", "near": "near copies"}
 _RELATIONS = {"first": "", "file": "same file", "pixels": "same pixels", "near": "near copy", "mirrored": "mirrored"}
@@ -121,30 +121,10 @@ def make_data(audit: _Audit) -> dict[str, Any]:
     return {"parts": parts, "rows": rows, "skipped": skipped, "notes": audit["notes"]}
 
 
-def make_cooccurrence(audit: _Audit) -> dict[str, Any] | None:
-    """How often labels stand together, the commonest MOST_LABELS of them; None for one label per image."""
+def make_cooccurrence(audit: _Audit) -> Together | None:
+    """How often labels stand together, and how many an image has; None for one label per image."""
     table: list[list[int]] | None = audit["cooccurrence"]
-    if table is None:
-        return None
-    order = sorted(range(len(table)), key=lambda k: -table[k][k])[:MOST_LABELS]
-    names = [audit["classes"][k] for k in order]
-    rows = []
-    for i in order:
-        own = max(1, table[i][i])
-        rows.append(
-            [
-                {
-                    "number": count(table[i][j]),
-                    "shade": math.sqrt(table[i][j] / own) if table[i][j] else 0,
-                    "diagonal": i == j,
-                    "words": f"{count(table[i][j])} of {count(table[i][i])} {audit['classes'][i]} are "
-                    f"{audit['classes'][j]} too ({percent(table[i][j] / own)})",
-                }
-                for j in order
-            ]
-        )
-    headings = [(shorten(name, at_most=22), name) for name in names]
-    return {"headings": headings, "rows": rows, "dense": len(order) > 12, "left_out": len(table) - len(order)}
+    return None if table is None else Together(*together_table(table, audit["classes"]), per_image=[])
 
 
 def make_shapes(audit: _Audit) -> dict[str, Any]:

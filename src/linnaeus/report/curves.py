@@ -34,7 +34,7 @@ class CurvesSection:
     rate: str | None
     kept: str | None
     kept_by: str
-    kept_accuracy: str | None
+    kept_score: str | None
 
 
 def make_curves_section(facts: ReportFacts) -> CurvesSection:
@@ -45,32 +45,68 @@ def make_curves_section(facts: ReportFacts) -> CurvesSection:
     row = _kept_row(facts)
     positions = _positions(history)
     marks = Marks(None if row is None else positions[row], _phases(history, positions))
-    charts = []
-    for kind, words, largest in (("loss", _loss_words, math.inf), ("accuracy", _accuracy_words, 1.0)):
-        lines = [Line(name, name, _column(history, f"{name}_{kind}")) for name in ("train", "validation")]
-        finite = [v for line in lines for v in line.values if math.isfinite(v)]
-        if finite:
-            low = 0.0 if kind == "loss" else math.floor(min(finite) * 10) / 10
-            bounds = (
-                min(low, 0.9 if kind == "accuracy" else low),
-                min(max(finite), largest) if kind == "loss" else 1.0,
-            )
-            title = f"{kind.capitalize()} of training and validation images by epoch"
-            chart = line_chart(
-                positions, lines, key=f"chart-{kind}", title=title, marks=marks, words=words, bounds=bounds
-            )
-            charts.append((kind.capitalize(), chart))
+    several = facts.manifest.task == "multi"
+    scores = _labels_chart if several else _accuracy_chart
+    charts = [_loss_chart(history, positions, marks), scores(history, positions, marks)]
     rates = pd.Series(_column(history, "images_per_second")).median()
-    accuracy = math.nan if row is None else _column(history, "validation_accuracy")[row]
+    score = _column(history, "validation_mean_average_precision" if several else "validation_accuracy")
+    value = math.nan if row is None else score[row]
+    words = (
+        f"mean average precision {percent(value)}" if several else f"{percent(value)} of the validation images right"
+    )
     return CurvesSection(
-        charts=charts,
+        charts=[chart for chart in charts if chart is not None],
         epochs=plural(len(history), "epoch"),
         seconds=duration(seconds["train"]) if "train" in seconds else None,
         rate=count(round(rates)) if math.isfinite(rates) else None,
         kept=None if row is None else f"{positions[row]:.0f}",
         kept_by=_KEPT_BY[keep],
-        kept_accuracy=percent(accuracy) if math.isfinite(accuracy) else None,
+        kept_score=words if math.isfinite(value) else None,
     )
+
+
+def _loss_chart(history: pd.DataFrame, positions: list[float], marks: Marks) -> tuple[str, Markup] | None:
+    lines = [Line(name, name, _column(history, f"{name}_loss")) for name in ("train", "validation")]
+    finite = _finite(lines)
+    if not finite:
+        return None
+    title, bounds = "Loss of training and validation images by epoch", (0.0, max(finite))
+    return "Loss", line_chart(
+        positions, lines, key="chart-loss", title=title, marks=marks, words=_loss_words, bounds=bounds
+    )
+
+
+def _accuracy_chart(history: pd.DataFrame, positions: list[float], marks: Marks) -> tuple[str, Markup] | None:
+    lines = [Line(name, name, _column(history, f"{name}_accuracy")) for name in ("train", "validation")]
+    finite = _finite(lines)
+    if not finite:
+        return None
+    title, bounds = "Accuracy of training and validation images by epoch", (min(_tenth_below(finite), 0.9), 1.0)
+    return "Accuracy", line_chart(
+        positions, lines, key="chart-accuracy", title=title, marks=marks, words=_accuracy_words, bounds=bounds
+    )
+
+
+def _labels_chart(history: pd.DataFrame, positions: list[float], marks: Marks) -> tuple[str, Markup] | None:
+    """Two scores of the validation images: training has none that could be compared with them."""
+    names = {"micro F1": ("train", "micro_f1"), "mean AP": ("validation", "mean_average_precision")}
+    lines = [Line(name, style, _column(history, f"validation_{key}")) for name, (style, key) in names.items()]
+    finite = _finite(lines)
+    if not finite:
+        return None
+    title = "Micro F1 at a probability of 0.5 and mean average precision of validation images by epoch"
+    bounds = (_tenth_below(finite), min(1.0, max(finite)))
+    return "Scores of the validation images", line_chart(
+        positions, lines, key="chart-scores", title=title, marks=marks, words=_accuracy_words, bounds=bounds
+    )
+
+
+def _finite(lines: Sequence[Line]) -> list[float]:
+    return [value for line in lines for value in line.values if math.isfinite(value)]
+
+
+def _tenth_below(values: Sequence[float]) -> float:
+    return math.floor(min(values) * 10) / 10
 
 
 def _kept_row(facts: ReportFacts) -> int | None:

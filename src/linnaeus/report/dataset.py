@@ -42,8 +42,9 @@ class ClassRow:
 
 @dataclass(frozen=True)
 class DataSection:
-    """Everything the section shows."""
+    """Everything the section shows. `words`: "class" and "classes", or "label" and "labels"."""
 
+    words: tuple[str, str]
     total: str
     num_classes: str
     splits: list[Split]
@@ -80,6 +81,7 @@ def make_data_section(facts: ReportFacts) -> DataSection:
     ]
     num_problems = len(facts.problems)
     return DataSection(
+        words=("label", "labels") if manifest.task == "multi" else ("class", "classes"),
         total=plural(int(per_split.sum()), "image"),
         num_classes=count(manifest.num_classes),
         splits=splits,

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
-from linnaeus.data.manifest import TEST, TRAIN
+from linnaeus.data.manifest import TEST, TRAIN, Manifest
 from linnaeus.errors import UnreadableImageError
 from linnaeus.predictions import Predictions
 from linnaeus.report.facts import ReportFacts
@@ -61,7 +61,8 @@ def make_samples(facts: ReportFacts) -> list[Picture]:
         broken = pa.array(names, pa.large_string())
         readable = ~pc.is_in(manifest.ids.take(pa.array(train)), value_set=broken).to_numpy(zero_copy_only=False)
         train = train[readable]
-    samples = train[one_class_after_another(manifest.targets[train], at_most=MOST_SAMPLES, seed=seed)]
+    targets = manifest.targets[train] if manifest.task == "single" else leading_label(manifest.targets[train])
+    samples = train[one_class_after_another(targets, at_most=MOST_SAMPLES, seed=seed)]
     return [_picture(facts, int(row), None, None) for row in samples]
 
 
@@ -94,6 +95,18 @@ def one_class_after_another(
     rounds = max((len(rows) for rows in shuffled), default=0)
     turns = (int(rows[turn]) for turn in range(rounds) for rows in shuffled if turn < len(rows))
     return np.fromiter(itertools.islice(turns, at_most), np.int64)
+
+
+def leading_label(targets: npt.NDArray[np.uint8] | npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """int64 [N]: of uint8 [N, K], the rarest label of each row, or K for a row without one."""
+    num_rows, num_labels = targets.shape
+    counts = np.where(targets > 0, targets.sum(axis=0, dtype=np.int64), num_rows + 1)
+    return np.asarray(np.where(targets.any(axis=1), counts.argmin(axis=1), num_labels), np.int64)
+
+
+def label_names(manifest: Manifest, row: int) -> str:
+    """The labels of a row in words."""
+    return ", ".join(manifest.classes[k] for k in np.flatnonzero(manifest.targets[row])) or "no label"
 
 
 def most_confident(predictions: Predictions, *, at_most: int) -> Predictions:
@@ -138,5 +151,5 @@ def _picture(facts: ReportFacts, row: int, predicted: str | None, probability: s
         uri, coarse = data_uri(facts.thumbnails(row))
     except UnreadableImageError:
         uri, coarse = None, False
-    true = manifest.classes[int(manifest.targets[row])]
+    true = label_names(manifest, row) if manifest.task == "multi" else manifest.classes[int(manifest.targets[row])]
     return Picture(uri, coarse, true, predicted, probability, manifest.ids[row].as_py())

@@ -100,7 +100,10 @@ def make_checks(facts: ReportFacts) -> Checks:
 
 def one_line(facts: ReportFacts) -> str:
     """The result in a few words, for the title of the browser's window."""
-    return percent(facts.evaluation["test"]["accuracy"]["value"])
+    test = facts.evaluation["test"]
+    if facts.manifest.task == "multi":
+        return f"micro F1 {percent(test['micro_f1']['value'])}"
+    return percent(test["accuracy"]["value"])
 
 
 def level(facts: ReportFacts) -> str:

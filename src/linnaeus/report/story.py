@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from linnaeus.data.manifest import Task
 from linnaeus.report.baselines import make_baselines_section
 from linnaeus.report.curves import make_curves_section
 from linnaeus.report.dataset import make_data_section
@@ -17,6 +18,10 @@ from linnaeus.report.facts import ReportFacts
 from linnaeus.report.gallery import make_galleries
 from linnaeus.report.headline import make_checks, make_headline
 from linnaeus.report.label_issues import make_label_issues
+from linnaeus.report.labels_gallery import make_label_galleries
+from linnaeus.report.labels_headline import make_labels_checks, make_labels_headline
+from linnaeus.report.labels_tables import make_label_mistakes, make_label_table
+from linnaeus.report.labels_together import make_together
 from linnaeus.report.making import make_plan, make_run
 from linnaeus.report.tables import make_class_table, make_confusion
 
@@ -29,11 +34,13 @@ class Section:
         name: of its partial, and of its anchor in the page.
         title: its line in the contents.
         make: what the partial shows; None where this run has nothing to say, and then there is no section.
+        task: "single" where images have one label, "multi" where they have several; None speaks of both.
     """
 
     name: str
     title: str
     make: Callable[[ReportFacts], Any]
+    task: Task | None = "single"
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,10 @@ class Part:
     sections: tuple[Section, ...]
 
 
-OPENING = (Section("result", "Result", make_headline),)
+OPENING = (
+    Section("result", "Result", make_headline),
+    Section("labels_result", "Result", make_labels_headline, task="multi"),
+)
 """What stands at the top, under the title of the page. One of them speaks in every run."""
 
 STORY = (
@@ -55,6 +65,7 @@ STORY = (
         (
             Section("checks", "Scores", make_checks),
             Section("baselines", "Baselines", make_baselines_section),
+            Section("checks", "Scores", make_labels_checks, task="multi"),
         ),
     ),
     Part(
@@ -63,18 +74,28 @@ STORY = (
         (
             Section("classes", "Classes", make_class_table),
             Section("confusion", "Confusion", make_confusion),
+            Section("label_scores", "Labels", make_label_table, task="multi"),
+            Section("label_mistakes", "Mistakes", make_label_mistakes, task="multi"),
         ),
     ),
-    Part("why", "Why?", (Section("images", "Images", make_galleries),)),
-    Part("next", "What should I do next?", (Section("labels", "Labels", make_label_issues),)),
+    Part(
+        "why",
+        "Why?",
+        (
+            Section("images", "Images", make_galleries),
+            Section("label_images", "Images", make_label_galleries, task="multi"),
+        ),
+    ),
+    Part("next", "What should I do next?", (Section("labels", "Labels", make_label_issues, task=None),)),
     Part(
         "making",
         "How it was made",
         (
-            Section("data", "Data", make_data_section),
-            Section("training", "Training", make_curves_section),
-            Section("plan", "Plan", make_plan),
-            Section("run", "Run", make_run),
+            Section("data", "Data", make_data_section, task=None),
+            Section("together", "Labels together", make_together, task="multi"),
+            Section("training", "Training", make_curves_section, task=None),
+            Section("plan", "Plan", make_plan, task=None),
+            Section("run", "Run", make_run, task=None),
         ),
     ),
 )
@@ -82,8 +103,16 @@ STORY = (
 
 def tell(parts: tuple[Part, ...], facts: ReportFacts) -> list[tuple[Part, list[tuple[Section, Any]]]]:
     """Every part that has something to say, each of its sections with what its partial shows."""
+    tasks = (None, facts.manifest.task)
     told = [
-        (part, [(section, made) for section in part.sections if (made := section.make(facts)) is not None])
+        (
+            part,
+            [
+                (section, made)
+                for section in part.sections
+                if section.task in tasks and (made := section.make(facts)) is not None
+            ],
+        )
         for part in parts
     ]
     return [(part, sections) for part, sections in told if sections]

@@ -1,0 +1,138 @@
+"""The top of the page where images have several labels: the scores in words, what they are worth, and their tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from linnaeus.report.charts import interval_bar
+from linnaeus.report.facts import ReportFacts
+from linnaeus.report.headline import LARGE_GAP, SMALL_CLASS, SMALL_TEST, Checks, Extreme, Tile
+from linnaeus.report.wording import count, figure, listing, percent, percent_range, plural
+
+_TILES = (
+    ("micro_f1", "Micro F1", "precision and recall of all labels together"),
+    ("macro_f1", "Macro F1", "F1, averaged over labels: rare ones count as much"),
+    (
+        "mean_average_precision",
+        "Mean average precision",
+        "how well images are ranked for each label, whatever its threshold",
+    ),
+    ("samples_f1", "F1 per image", "F1 of each image's own labels, averaged"),
+    ("micro_precision", "Micro precision", "of the labels given, those that are right"),
+    ("micro_recall", "Micro recall", "of the labels that images have, those given"),
+    ("label_accuracy", "Label accuracy", "of all answers yes or no, those that are right"),
+    ("exact_match", "All labels right", "images without one wrong label"),
+)
+
+
+@dataclass(frozen=True)
+class LabelsHeadline:
+    """The first sentences, already in words. `baseline`: (label given to every image, its micro F1)."""
+
+    figure: str
+    interval: str
+    num_images: str
+    num_labels: str
+    precision: str
+    recall: str
+    ranking: str
+    label_accuracy: str
+    exact_match: str
+    best: Extreme | None
+    worst: Extreme | None
+    baseline: tuple[str, str]
+    without: str
+
+
+def make_labels_headline(facts: ReportFacts) -> LabelsHeadline:
+    """Put the test scores into words. `best` and `worst` are None where all labels fare alike."""
+    test = facts.evaluation["test"]
+    f1 = {name: row["f1"] for name, row in test["per_class"].items() if row["support"]}
+    best, worst = max(f1.values(), default=0.0), min(f1.values(), default=0.0)
+    name, baseline = _always(test)
+    return LabelsHeadline(
+        figure=figure(test["micro_f1"]["value"]),
+        interval=percent_range(test["micro_f1"]["low"], test["micro_f1"]["high"]),
+        num_images=count(test["num_images"]),
+        num_labels=count(facts.manifest.num_classes),
+        precision=percent(test["micro_precision"]["value"]),
+        recall=percent(test["micro_recall"]["value"]),
+        ranking=percent(test["mean_average_precision"]["value"]),
+        label_accuracy=percent(test["label_accuracy"]["value"]),
+        exact_match=percent(test["exact_match"]["value"]),
+        best=None if best == worst else _extreme(f1, best),
+        worst=None if best == worst else _extreme(f1, worst),
+        baseline=(name, percent(baseline)),
+        without=percent(_accuracy_without_labels(test)),
+    )
+
+
+def make_labels_checks(facts: ReportFacts) -> Checks:
+    """What to know before relying on the scores, and all of them."""
+    test = facts.evaluation["test"]
+    least = min(test[key]["low"] for key, _, _ in _TILES)
+    floor = max(f for f in (0.0, 0.5, 0.8, 0.9, 0.98) if f <= least)
+    tiles = []
+    for key, name, meaning in _TILES:
+        value, low, high = (test[key][part] for part in ("value", "low", "high"))
+        bar = interval_bar(value, low, high, floor=floor)
+        tiles.append(Tile(name, meaning, percent(value), percent_range(low, high), bar))
+    return Checks(_notices(test), tiles, f"{100 * floor:.0f}")
+
+
+def _extreme(f1: Mapping[str, float], value: float) -> Extreme:
+    names = [name for name, score in f1.items() if score == value]
+    return Extreme(listing(names, at_most=2), "is" if len(names) == 1 else "are", percent(value))
+
+
+def _always(test: Mapping[str, Any]) -> tuple[str, float]:
+    """The label that most test images have, and the micro F1 of giving it, alone, to every image."""
+    supports = {name: row["support"] for name, row in test["per_class"].items()}
+    name = max(supports, key=lambda name: supports[name])
+    return name, 2 * supports[name] / (sum(supports.values()) + test["num_images"])
+
+
+def _accuracy_without_labels(test: Mapping[str, Any]) -> float:
+    """The label accuracy of giving no image any label."""
+    supports = [row["support"] for row in test["per_class"].values()]
+    return float(1 - sum(supports) / (len(supports) * test["num_images"]))
+
+
+def _notices(test: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What a reader must know before believing the scores, each as (a few words, a sentence)."""
+    score, supports = test["micro_f1"], {name: row["support"] for name, row in test["per_class"].items()}
+    notices = []
+    if test["num_images"] < SMALL_TEST:
+        points = 100 * (score["high"] - score["low"])
+        sentence = (
+            f"With {plural(test['num_images'], 'image')} the interval is {points:.1f} points wide; more would make it "
+            "narrower."
+        )
+        notices.append(("Small test set.", sentence))
+    name, baseline = _always(test)
+    if score["low"] <= baseline:
+        sentence = (
+            f"Giving every image the label {name} and no other would have a micro F1 of {percent(baseline)}, which is "
+            "not below the interval."
+        )
+        notices.append(("Not clearly better than guessing.", sentence))
+    few = [f"{name} ({number})" for name, number in supports.items() if 0 < number < SMALL_CLASS]
+    if few:
+        sentence = (
+            f"{listing(few, at_most=5)} {'has' if len(few) == 1 else 'have'} fewer than {SMALL_CLASS}; "
+            f"{'its own scores are' if len(few) == 1 else 'their own scores are'} rough."
+        )
+        notices.append(("Labels with few test images.", sentence))
+    none = [name for name, number in supports.items() if not number]
+    if none:
+        notices.append(("Labels without test images.", f"Nothing is known about {listing(none, at_most=5)}."))
+    gap = score["value"] - test["macro_f1"]["value"]
+    if gap >= LARGE_GAP:
+        sentence = (
+            f"Macro F1, which counts every label alike, is {100 * gap:.0f} points lower "
+            f"({figure(test['macro_f1']['value'])} against {percent(score['value'])})."
+        )
+        notices.append(("Rare labels fare worse.", sentence))
+    return notices
