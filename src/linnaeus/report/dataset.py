@@ -63,7 +63,7 @@ def make_data_section(facts: ReportFacts) -> DataSection:
     """Count the manifest's images by split and class."""
     manifest = facts.manifest
     counts = np.stack([manifest.class_counts(manifest.rows(split)) for split in _NAMES])  # [3, K]
-    totals, per_split = counts.sum(axis=0), counts.sum(axis=1)
+    totals, per_split = counts.sum(axis=0), np.array([len(manifest.rows(split)) for split in _NAMES])
     largest = max(int(totals.max()), 1)
     rows = [
         ClassRow(

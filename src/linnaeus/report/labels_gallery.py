@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from linnaeus.errors import UnreadableImageError
 from linnaeus.predictions import Predictions
 from linnaeus.report.facts import ReportFacts
 from linnaeus.report.gallery import data_uri, leading_label, one_class_after_another
+from linnaeus.report.headline import SMALL_CLASS
 from linnaeus.report.labels_tables import given_on
 from linnaeus.report.wording import count, percent
 
@@ -22,16 +23,18 @@ MOST_WORST, MOST_SURE, MOST_RIGHT = 18, 12, 12
 
 @dataclass(frozen=True)
 class LabelPicture:
-    """A thumbnail with its labels: those that are right, and (name, probability) of the wrong ones.
+    """A thumbnail with the names of its labels, the likeliest first, by whether the image has them and was given them.
 
-    `uri` is None where the image cannot be shown; `coarse` asks for visible pixels.
+    `uri` is None where the image cannot be shown; `coarse` asks for visible pixels. `about`: the label that the picture
+    is shown for, with its probability.
     """
 
     uri: str | None
     coarse: bool
     right: list[str]
-    missing: list[tuple[str, str]]
-    superfluous: list[tuple[str, str]]
+    missing: list[str]
+    superfluous: list[str]
+    about: tuple[str, str] | None
     id: str
 
 
@@ -52,6 +55,8 @@ def make_label_galleries(facts: ReportFacts) -> LabelGalleries:
     test = facts.predictions.of_split(TEST)
     probabilities = test.probabilities
     given, targets = given_on(facts.evaluation["test"], probabilities), test.targets.astype(np.bool_)
+    thresholds = np.array([row["threshold"] for row in facts.evaluation["test"]["per_class"].values()])
+    often = targets.sum(axis=0) >= SMALL_CLASS  # a label that hardly any image has is unlikely for all of them
     wrong = (given != targets).sum(axis=1)
     # Of images with as many wrong labels, that which the model found least likely.
     log_loss = np.logaddexp(0.0, np.where(targets, -test.logits, test.logits).astype(np.float64)).sum(axis=1)
@@ -62,51 +67,53 @@ def make_label_galleries(facts: ReportFacts) -> LabelGalleries:
     ]
     show = _shower(facts, test, probabilities, given)
     return LabelGalleries(
-        worst=show(worst[wrong[worst] > 0][:MOST_WORST]),
-        surely_given=show(_by_surest(np.where(given & ~targets, probabilities, -1.0))),
-        surely_not_given=show(_by_surest(np.where(targets & ~given, 1 - probabilities, -1.0))),
-        right=show(drawn),
+        worst=show(worst[wrong[worst] > 0][:MOST_WORST], None),
+        surely_given=show(*_by_surest(np.where(given & ~targets, probabilities, -1.0))),
+        surely_not_given=show(*_by_surest(np.where(targets & ~given & often, 1 - probabilities / thresholds, -1.0))),
+        right=show(drawn, None),
         num_wrong=count(int((wrong > 0).sum())),
         num_right=count(len(right)),
     )
 
 
-def _by_surest(sureness: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """Rows by their surest mistake, from float64 [N, K] that is negative where there is none."""
-    most = sureness.max(axis=1, initial=-1.0)
+def _by_surest(sureness: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Rows by their surest mistake, and the label of each, from float64 [N, K] that is negative where there is none."""
+    label, most = sureness.argmax(axis=1), sureness.max(axis=1)
     order = np.argsort(-most, kind="stable")
-    return np.asarray(order[most[order] >= 0][:MOST_SURE], np.int64)
+    order = order[most[order] >= 0][:MOST_SURE]
+    return order.astype(np.int64), label[order].astype(np.int64)
 
 
 def _shower(
     facts: ReportFacts, test: Predictions, probabilities: npt.NDArray[np.float64], given: npt.NDArray[np.bool_]
-) -> Callable[[npt.NDArray[np.int64]], list[LabelPicture]]:
-    """A function from positions in `test` to their pictures."""
+) -> Callable[[npt.NDArray[np.int64], npt.NDArray[np.int64] | None], list[LabelPicture]]:
+    """A function from positions in `test`, and the labels that each is about, to their pictures."""
     rows = pc.index_in(test.ids, value_set=facts.manifest.ids).to_numpy(zero_copy_only=False)
     targets = test.targets.astype(np.bool_)
 
-    def named(which: Sequence[int], position: int) -> list[tuple[str, str]]:
-        surest = sorted(which, key=lambda k: -probabilities[position, k])
-        return [(test.classes[k], percent(float(probabilities[position, k]))) for k in surest]
+    def names(which: npt.NDArray[np.bool_], position: int) -> list[str]:
+        likeliest = np.argsort(-probabilities[position], kind="stable")
+        return [test.classes[k] for k in likeliest[which[likeliest]]]
 
-    def show(positions: npt.NDArray[np.int64]) -> list[LabelPicture]:
-        pictures = []
-        for position in positions.tolist():
-            try:
-                uri, coarse = data_uri(facts.thumbnails(int(rows[position])))
-            except UnreadableImageError:
-                uri, coarse = None, False
-            true, said = targets[position], given[position]
-            pictures.append(
-                LabelPicture(
-                    uri,
-                    coarse,
-                    right=[test.classes[k] for k in np.flatnonzero(true & said)],
-                    missing=named(np.flatnonzero(true & ~said).tolist(), position),
-                    superfluous=named(np.flatnonzero(said & ~true).tolist(), position),
-                    id=test.ids[position].as_py(),
-                )
-            )
-        return pictures
+    def picture(position: int, label: int | None) -> LabelPicture:
+        try:
+            uri, coarse = data_uri(facts.thumbnails(int(rows[position])))
+        except UnreadableImageError:
+            uri, coarse = None, False
+        true, said = targets[position], given[position]
+        others = np.arange(len(test.classes)) != label
+        return LabelPicture(
+            uri,
+            coarse,
+            right=names(true & said, position),
+            missing=names(true & ~said & others, position),
+            superfluous=names(said & ~true & others, position),
+            about=None if label is None else (test.classes[label], percent(float(probabilities[position, label]))),
+            id=test.ids[position].as_py(),
+        )
+
+    def show(positions: npt.NDArray[np.int64], labels: npt.NDArray[np.int64] | None) -> list[LabelPicture]:
+        about = [None] * len(positions) if labels is None else labels.tolist()
+        return [picture(position, label) for position, label in zip(positions.tolist(), about, strict=True)]
 
     return show

@@ -47,9 +47,13 @@ class LabelsHeadline:
 
 
 def make_labels_headline(facts: ReportFacts) -> LabelsHeadline:
-    """Put the test scores into words. `best` and `worst` are None where all labels fare alike."""
+    """Put the test scores into words. `best` and `worst` are of the labels with SMALL_CLASS images, if there are any,
+    and None where all fare alike.
+    """
     test = facts.evaluation["test"]
-    f1 = {name: row["f1"] for name, row in test["per_class"].items() if row["support"]}
+    known = {name: row for name, row in test["per_class"].items() if row["support"]}
+    often = {name: row for name, row in known.items() if row["support"] >= SMALL_CLASS}
+    f1 = {name: row["f1"] for name, row in (often or known).items()}
     best, worst = max(f1.values(), default=0.0), min(f1.values(), default=0.0)
     name, baseline = _always(test)
     return LabelsHeadline(
