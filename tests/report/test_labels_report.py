@@ -158,7 +158,7 @@ def test_the_leading_label_is_the_rarest() -> None:
 def test_the_page_is_whole_and_shows_no_section_for_one_label(make: Callable[..., ReportFacts]) -> None:
     page = Page(render_report(make()))
     anchors = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
-    assert {"labels_result", "checks", "labels", "label_mistakes", "label_images", "together"} <= anchors
+    assert {"labels_result", "checks", "label_scores", "label_mistakes", "label_images", "together"} <= anchors
     assert not {"confusion", "classes", "images", "result"} & anchors
     assert all(link["href"][1:] in anchors for link in page.all("a") if link["href"].startswith("#"))
     assert "18 images of 3 labels" in page.text

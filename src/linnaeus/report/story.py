@@ -64,7 +64,7 @@ STORY = (
         "Can I trust it?",
         (
             Section("checks", "Scores", make_checks),
-            Section("baselines", "Baselines", make_baselines_section),
+            Section("baselines", "Baselines", make_baselines_section, task=None),
             Section("checks", "Scores", make_labels_checks, task="multi"),
         ),
     ),
