@@ -160,8 +160,8 @@ def test_extra_files_are_ignored(copy: Path) -> None:
 
 
 def test_a_newer_format_asks_for_an_update(copy: Path) -> None:
-    change_facts(copy, format=2, linnaeus="9.9", something={"new": 1}, classes=None)
-    with pytest.raises(BundleError, match=r"format 2, written by Linnaeus 9\.9.*Update"):
+    change_facts(copy, format=3, linnaeus="9.9", something={"new": 1}, classes=None)
+    with pytest.raises(BundleError, match=r"format 3, written by Linnaeus 9\.9.*Update"):
         load_bundle(copy)
 
 

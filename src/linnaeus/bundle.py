@@ -16,8 +16,8 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,10 +32,13 @@ from linnaeus.data.manifest import Task
 from linnaeus.errors import BundleError, DeviceError, ModelError, OutputError
 from linnaeus.model_card import model_card
 from linnaeus.models import Classifier, build_classifier, count_parameters
+from linnaeus.models.ensemble import EnsembleClassifier
 from linnaeus.rundir import RunDir, write_json, write_text
 from linnaeus.version import __version__
 
-FORMAT = 1
+FORMAT = 2
+_PLAIN_FORMAT = 1
+"""Of a single classifier; only an ensemble needs a reader of format 2."""
 WEIGHTS, FACTS, CARD, SUMS = "model.safetensors", "bundle.json", "README.md", "SHA256SUMS"
 _COVERED = (WEIGHTS, FACTS, CARD)
 _SUM_LINE = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9][A-Za-z0-9._-]*)")
@@ -58,6 +61,9 @@ class Bundle:
         temperature: logits are divided by it before the softmax, or the sigmoids of several labels.
         thresholds: K probabilities from which a label is given, for several labels per image; None for one label.
         provenance: JSON values that say where it comes from; see `linnaeus.model_card` for those the card shows.
+        members: of an ensemble, the models that answer together, each with its own preprocessing, views and order of
+            classes; `classifier` is then theirs together. Made by `ensemble_bundle`.
+        weight: of this model in an ensemble that it is a member of.
     """
 
     classifier: Classifier
@@ -67,6 +73,8 @@ class Bundle:
     temperature: float = 1.0
     thresholds: tuple[float, ...] | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    members: tuple[Bundle, ...] = ()
+    weight: float = 1.0
 
     def __post_init__(self) -> None:
         if self.image_spec.height != self.image_spec.width:
@@ -91,10 +99,19 @@ class _ModelFacts(BaseModel):
     features: Literal["last", "maps", "stages"] = "last"
 
 
+class _MemberFacts(BaseModel):
+    model: _ModelFacts
+    classes: tuple[str, ...]
+    image_spec: ImageSpec
+    views: Views
+    temperature: PositiveFloat
+    weight: PositiveFloat
+
+
 class _Facts(BaseModel):
     """What bundle.json holds: everything but the weights."""
 
-    format: int = FORMAT
+    format: int = _PLAIN_FORMAT
     linnaeus: str = __version__
     model: _ModelFacts
     num_parameters: int
@@ -104,6 +121,7 @@ class _Facts(BaseModel):
     temperature: PositiveFloat
     thresholds: tuple[float, ...] | None
     provenance: dict[str, Any]
+    members: tuple[_MemberFacts, ...] | None = None
 
 
 class _FormatOnly(BaseModel):
@@ -166,12 +184,8 @@ def _write_files(bundle: Bundle, folder: Path) -> None:
     with (folder / WEIGHTS).open("rb") as file:
         os.fsync(file.fileno())
     facts = _Facts(
-        model=_ModelFacts(
-            name=classifier.name,
-            options=classifier.options,
-            head=classifier.head_options,
-            features=classifier.feature_kind,
-        ),
+        format=FORMAT if bundle.members else _PLAIN_FORMAT,
+        model=_model_facts(classifier),
         num_parameters=count_parameters(classifier)[0],
         classes=bundle.classes,
         image_spec=bundle.image_spec,
@@ -179,11 +193,73 @@ def _write_files(bundle: Bundle, folder: Path) -> None:
         temperature=bundle.temperature,
         thresholds=bundle.thresholds,
         provenance=dict(bundle.provenance),
-    ).model_dump(mode="json")
+        members=tuple(_member_facts(member) for member in bundle.members) or None,
+    ).model_dump(mode="json", exclude_none=False)
+    if not bundle.members:
+        del facts["members"]
     write_json(folder / FACTS, facts)
     write_text(folder / CARD, model_card(facts))
     write_text(folder / SUMS, "".join(f"{_sha256(folder / name)}  {name}\n" for name in _COVERED))
     shutil.copymode(folder / FACTS, folder / WEIGHTS)  # safetensors lets only the owner read
+
+
+def _model_facts(classifier: Classifier) -> _ModelFacts:
+    return _ModelFacts(
+        name=classifier.name,
+        options=classifier.options,
+        head=classifier.head_options,
+        features=classifier.feature_kind,
+    )
+
+
+def _member_facts(member: Bundle) -> _MemberFacts:
+    return _MemberFacts(
+        model=_model_facts(member.classifier),
+        classes=member.classes,
+        image_spec=member.image_spec,
+        views=member.views,
+        temperature=member.temperature,
+        weight=member.weight,
+    )
+
+
+def ensemble_bundle(
+    members: Sequence[Bundle],
+    *,
+    weights: Sequence[float],
+    classes: tuple[str, ...],
+    thresholds: tuple[float, ...] | None,
+    provenance: Mapping[str, Any],
+) -> Bundle:
+    """One bundle whose answer is the weighted mean of its members' probabilities.
+
+    Args:
+        members: of the same classes, each in its own order; themselves no ensembles.
+        weights: of each, above 0.
+        classes: in the order of the answer.
+        thresholds: of the mean, in that order, for several labels per image; None for one label.
+        provenance: as of a Bundle.
+
+    Raises ValueError if they are not of the same classes, or one is an ensemble itself.
+    """
+    if any(set(member.classes) != set(classes) for member in members) or any(member.members for member in members):
+        raise ValueError("members of an ensemble must be plain models of the same classes")
+    weighted = tuple(replace(member, weight=float(w)) for member, w in zip(members, weights, strict=True))
+    specs = [member.image_spec for member in weighted]
+    shapes = {(spec.height, spec.resize, spec.interpolation) for spec in specs}
+    classifier = EnsembleClassifier(
+        [member.classifier for member in weighted],
+        orders=[[member.classes.index(name) for name in classes] for member in weighted],
+        normalizations=[(spec.mean, spec.std) for spec in specs],
+        temperatures=[member.temperature for member in weighted],
+        weights=[member.weight for member in weighted],
+        same_image=len(shapes) == 1,
+        task="single" if thresholds is None else "multi",
+    )
+    plain = replace(specs[0], mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))  # each member normalizes for itself
+    return Bundle(
+        classifier.eval(), plain, classes, "one", thresholds=thresholds, provenance=provenance, members=weighted
+    )
 
 
 def load_bundle(path: Path, *, device: str | torch.device = "cpu") -> Bundle:
@@ -195,19 +271,22 @@ def load_bundle(path: Path, *, device: str | torch.device = "cpu") -> Bundle:
     """
     _verify(path)
     facts = _read_facts(path / FACTS)
-    classifier = _build(facts, path / FACTS)
     try:
-        bundle = Bundle(
-            classifier=classifier,
-            image_spec=facts.image_spec,
-            classes=facts.classes,
-            views=facts.views,
-            temperature=facts.temperature,
-            thresholds=facts.thresholds,
-            provenance=facts.provenance,
-        )
+        if facts.members:
+            bundle = _build_ensemble(facts, path / FACTS)
+        else:
+            bundle = Bundle(
+                classifier=_build(facts, path / FACTS, linnaeus=facts.linnaeus),
+                image_spec=facts.image_spec,
+                classes=facts.classes,
+                views=facts.views,
+                temperature=facts.temperature,
+                thresholds=facts.thresholds,
+                provenance=facts.provenance,
+            )
     except ValueError as error:
         raise BundleError(f"{path / FACTS} contradicts itself: {error}. {_AGAIN}") from error
+    classifier = bundle.classifier
     _load_weights(classifier, path / WEIGHTS)
     try:
         classifier.to(device).to(memory_format=torch.channels_last)
@@ -267,7 +346,28 @@ def _read_facts(path: Path) -> _Facts:
         raise BundleError(f"{path} does not describe a model: {where}: {first['msg']}. {_AGAIN}") from error
 
 
-def _build(facts: _Facts, path: Path) -> Classifier:
+def _build_ensemble(facts: _Facts, path: Path) -> Bundle:
+    assert facts.members
+    members = [
+        Bundle(
+            classifier=_build(member, path, linnaeus=facts.linnaeus),
+            image_spec=member.image_spec,
+            classes=member.classes,
+            views=member.views,
+            temperature=member.temperature,
+        )
+        for member in facts.members
+    ]
+    return ensemble_bundle(
+        members,
+        weights=[member.weight for member in facts.members],
+        classes=facts.classes,
+        thresholds=facts.thresholds,
+        provenance=facts.provenance,
+    )
+
+
+def _build(facts: _Facts | _MemberFacts, path: Path, *, linnaeus: str) -> Classifier:
     for option in facts.model.options:
         if option.startswith(_FORBIDDEN_OPTIONS):
             raise BundleError(f"{path} asks for the option '{option}', which would read files from elsewhere.")
@@ -283,7 +383,7 @@ def _build(facts: _Facts, path: Path) -> Classifier:
             )
     except ModelError as error:
         raise BundleError(
-            f"{path} describes a network that this Linnaeus ({__version__}; it was saved by {facts.linnaeus}) cannot "
+            f"{path} describes a network that this Linnaeus ({__version__}; it was saved by {linnaeus}) cannot "
             f"build: {error} Update Linnaeus."
         ) from error
 

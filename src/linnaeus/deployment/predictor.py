@@ -28,15 +28,19 @@ from linnaeus.machine import choose_device, choose_precision
 from linnaeus.predictions import view_logits
 from linnaeus.progress import SILENT, Progress
 
+Pixels = npt.NDArray[np.uint8]
+
 
 @dataclass(frozen=True)
 class _Batch:
-    """Consecutive files; `pixels` uint8 [R, H, W, 3] are of those that could be read, at the places `read`."""
+    """Consecutive files; `pixels` uint8 [R, H, W, 3], one for each member of an ensemble, are of those that could be
+    read, at the places `read`.
+    """
 
     paths: list[Path]
     errors: list[str]
     read: list[int]
-    pixels: npt.NDArray[np.uint8]
+    pixels: list[Pixels]
 
 
 class Predictor:
@@ -58,7 +62,9 @@ class Predictor:
         self.device = torch.device(choose_device(device))
         self._in_bfloat16 = choose_precision(precision, self.device.type)[0] == "bf16"
         self.batch_size = batch_size
-        self._classifier = bundle.classifier.to(self.device).eval()
+        self._members = bundle.members or (bundle,)
+        for member in self._members:
+            member.classifier.to(self.device).eval()
 
     def predict(
         self,
@@ -91,7 +97,7 @@ class Predictor:
             for batch in self._batches(files):
                 if batch.read:
                     rows = len(errors) + np.array(batch.read)
-                    probabilities = self.probabilities(batch.pixels)
+                    probabilities = self.probabilities(*batch.pixels)
                     best[rows] = np.argsort(-probabilities, axis=1, kind="stable")[:, :num_shown]
                     shown[rows] = np.take_along_axis(probabilities, best[rows], axis=1)
                     if given is not None:
@@ -102,18 +108,34 @@ class Predictor:
                 task.advance(len(batch.paths))
         return _table(files, errors, best, shown, self.bundle.classes, given=given, every=every)
 
-    @torch.inference_mode()
-    def probabilities(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-        """uint8 [B, H, W, 3], already fitted by the ImageSpec -> float64 [B, K] in 0-1.
+    def fit(self, image: Pixels) -> list[Pixels]:
+        """The image uint8 RGB [h, w, 3] as the model sees it, or as each member of an ensemble does."""
+        return [member.image_spec.fit(image) for member in self._members]
 
-        Rows sum to 1 for one label per image; where there may be several, each label has a probability of its own.
+    def probabilities(self, *images: Pixels) -> npt.NDArray[np.float64]:
+        """uint8 [B, H, W, 3], fitted (for an ensemble: to each member, in turn) -> float64 [B, K] in 0-1.
+
+        Rows sum to 1 for one label per image; where there may be several, each label has a probability of its own. One array
+        is enough for an ensemble whose members fit images alike.
         """
+        if len(images) == 1:
+            images = images * len(self._members)
+        total = sum(member.weight for member in self._members)
+        parts = []
+        for member, pixels in zip(self._members, images, strict=True):
+            order = [member.classes.index(name) for name in self.bundle.classes]
+            parts.append(member.weight / total * self._of_member(member, pixels)[:, order])
+        return np.asarray(np.sum(parts, axis=0), np.float64)
+
+    @torch.inference_mode()
+    def _of_member(self, member: Bundle, images: Pixels) -> npt.NDArray[np.float64]:
+        """uint8 [B, H, W, 3], fitted by the member's ImageSpec -> float64 [B, K], in its own order of classes."""
         batch = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2)
-        normalized = self.bundle.image_spec.normalize(batch).contiguous(memory_format=torch.channels_last)
+        normalized = member.image_spec.normalize(batch).contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._in_bfloat16):
-            logits = view_logits(self._classifier, normalized, views=self.bundle.views).cpu()
-        scores = logits.double() / self.bundle.temperature
-        return (torch.softmax(scores, dim=1) if self.bundle.task == "single" else torch.sigmoid(scores)).numpy()
+            logits = view_logits(member.classifier, normalized, views=member.views).cpu()
+        logits = logits.double() / member.temperature
+        return (torch.softmax(logits, dim=1) if self.bundle.task == "single" else logits.sigmoid()).numpy()
 
     def given_labels(self, probabilities: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
         """float64 [B, K] of `probabilities` -> bool [B, K], the labels that each image is given.
@@ -126,7 +148,7 @@ class Predictor:
 
     def _batches(self, files: list[Path]) -> Iterator[_Batch]:
         """Decode a batch ahead of the network, in threads; at most two batches are in memory."""
-        ahead: deque[tuple[list[Path], list[Future[npt.NDArray[np.uint8] | str]]]] = deque()
+        ahead: deque[tuple[list[Path], list[Future[list[Pixels] | str]]]] = deque()
         pool = ThreadPoolExecutor(thread_name_prefix="decode")
         try:
             with PILLOW_RULES:
@@ -140,18 +162,17 @@ class Predictor:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _collect(self, paths: list[Path], decoding: list[Future[npt.NDArray[np.uint8] | str]]) -> _Batch:
-        spec = self.bundle.image_spec
+    def _collect(self, paths: list[Path], decoding: list[Future[list[Pixels] | str]]) -> _Batch:
         outcomes = [future.result() for future in decoding]
-        pixels = [outcome for outcome in outcomes if not isinstance(outcome, str)]
+        fitted = [outcome for outcome in outcomes if not isinstance(outcome, str)]
         return _Batch(
             paths=paths,
             errors=[outcome if isinstance(outcome, str) else "" for outcome in outcomes],
             read=[place for place, outcome in enumerate(outcomes) if not isinstance(outcome, str)],
-            pixels=np.stack(pixels) if pixels else np.zeros((0, spec.height, spec.width, 3), np.uint8),
+            pixels=[np.stack(of_member) for of_member in zip(*fitted, strict=True)],
         )
 
-    def _decode(self, path: Path) -> npt.NDArray[np.uint8] | str:
+    def _decode(self, path: Path) -> list[Pixels] | str:
         """The fitted image, or why there is none."""
         try:
             if path.is_dir():
@@ -160,7 +181,7 @@ class Predictor:
                 return "no such file"
             if not path.is_file():
                 return "not a regular file"
-            return self.bundle.image_spec.fit(read_image(str(path)))
+            return self.fit(read_image(str(path)))
         except UnreadableImageError as error:
             return str(error).removeprefix(f"{path}: ")
         except OSError as error:

@@ -1,0 +1,61 @@
+"""`linnaeus ensemble`: several finished runs in, one model and a paired test out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from linnaeus.cli.bars import Bars
+
+
+def ensemble(
+    *runs: Annotated[Path, Parameter(required=True)],
+    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
+    soup: Annotated[bool, Parameter(negative="")] = False,
+    force: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Let several trained models answer together, if that is better.
+
+    The probabilities of the runs are averaged; which runs, and with which weight, is chosen greedily on the validation
+    images. On the test images, which the runs must share, a paired test says whether the ensemble is really better than
+    the best single run. The folder it writes holds a model that `linnaeus predict` loads.
+
+    Example: `linnaeus ensemble runs/a runs/b runs/c --out runs/abc`
+
+    Parameters
+    ----------
+    runs
+        Folders of finished runs on the same images.
+    out
+        Folder to write; by default the next free runs/ensemble.
+    soup
+        Average the weights instead, for runs that began with the same ones: one network, as fast as a single run.
+    force
+        Replace a run that is in the folder already.
+    """
+    from linnaeus import ensembling  # takes seconds: torch
+
+    path = out or _free_path()
+    if soup:
+        result = ensembling.combine_weights(runs, out=path, force=force, progress=Bars())
+    else:
+        result = ensembling.combine(runs, out=path, force=force)
+    console = Console(highlight=False)
+    table = Table("run", "weight", box=None, pad_edge=False, header_style="bold")
+    for name, weight in result.weights.items():
+        table.add_row(escape(name), f"{weight:.0%}" if weight else "left out")
+    console.print(table)
+    console.print(escape(result.comparison.describe(first=str(result.best), second="the ensemble")), soft_wrap=True)
+    console.print(f"Model    {escape(str(result.path / 'model'))}", soft_wrap=True)
+    console.print(f"Next     linnaeus predict {escape(str(result.path))} IMAGES...", soft_wrap=True)
+    return 0
+
+
+def _free_path() -> Path:
+    taken = (Path("runs") / ("ensemble" if k == 1 else f"ensemble-{k}") for k in range(1, 10**6))
+    return next(path for path in taken if not path.exists())

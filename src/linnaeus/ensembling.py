@@ -1,0 +1,262 @@
+"""Several finished runs in, one model out: averaged probabilities or weights, and whether that is really better.
+
+Beside `pipeline`, after runs are finished. Members are chosen on validation images alone; the test predictions that
+each run made once are then averaged and compared, so no test image has a say in a choice.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from linnaeus import rundir
+from linnaeus.bundle import Bundle, ensemble_bundle, load_bundle, save_bundle
+from linnaeus.data.manifest import SPLITS, TEST, VALIDATION
+from linnaeus.errors import ConfigError, DataError, RunError
+from linnaeus.evaluation.compare import Comparison, align, compare_predictions
+from linnaeus.evaluation.evaluate import evaluate_predictions
+from linnaeus.evaluation.selection import mean_logits, quality, select_greedily
+from linnaeus.evaluation.thresholds import choose_thresholds
+from linnaeus.planning.decision import Decision
+from linnaeus.planning.plan import plan_page
+from linnaeus.predictions import Predictions
+from linnaeus.progress import Progress
+from linnaeus.rundir import RunDir
+from linnaeus.soups import cook
+
+CONFIDENCE, BOOTSTRAP_SAMPLES = 0.95, 1000
+
+
+@dataclass(frozen=True)
+class Member:
+    """One finished run.
+
+    Attributes:
+        path: of its folder.
+        bundle: its model.
+        predictions: of validation and test images, in the order of the first run's images and classes; logits over its
+            temperature.
+    """
+
+    path: Path
+    bundle: Bundle
+    predictions: Predictions
+
+
+@dataclass(frozen=True)
+class EnsembleResult:
+    """What became of it.
+
+    Attributes:
+        path: of the new run folder.
+        weights: of each run, by its path; 0 for those left out.
+        best: path of the best single run, by validation.
+        comparison: on the test images, the best single run first.
+    """
+
+    path: Path
+    weights: dict[str, float]
+    best: Path
+    comparison: Comparison
+
+
+def read_members(paths: Sequence[Path]) -> list[Member]:
+    """Finished runs on the same images.
+
+    Raises ConfigError for fewer than two or the same twice, RunNotFoundError or RunError for one that is not there or
+    not finished, DataError where validation or test images differ, ClassesError where classes do.
+    """
+    if len(paths) < 2:
+        raise ConfigError("An ensemble needs two runs at least: linnaeus ensemble runs/a runs/b")
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise ConfigError("The same run is named twice. An ensemble finds each one's weight by itself.")
+    members: list[Member] = []
+    for path in paths:
+        run = rundir.open_existing(path)
+        if not run.evaluation.is_file() or not run.model.is_dir():
+            raise RunError(f"The run {path} is not finished. Go on with it first: linnaeus resume {path}")
+        bundle, predictions = load_bundle(run.model), Predictions.load(run.predictions)
+        if bundle.members:
+            raise RunError(f"{path} is an ensemble itself. Name the runs that it was made of.")
+        predictions = replace(predictions, logits=(predictions.logits / bundle.temperature).astype(np.float32))
+        if members:
+            predictions = _aligned(members[0], predictions, path)
+        members.append(Member(path, bundle, predictions))
+    return members
+
+
+def _aligned(first: Member, predictions: Predictions, path: Path) -> Predictions:
+    """In the order of the first run, split by split: an image of one run's test may not be another's validation."""
+    for split in (VALIDATION, TEST):
+        try:
+            align(first.predictions.of_split(split), predictions.of_split(split))
+        except DataError as error:
+            raise type(error)(f"{first.path} and {path}, {SPLITS[split]} images: {error}") from error
+    return align(first.predictions, predictions)
+
+
+def combine(paths: Sequence[Path], *, out: Path, force: bool) -> EnsembleResult:
+    """Average the probabilities of the runs that validation takes, and write the ensemble as a run folder with a model.
+
+    Raises the errors of `read_members` and those of writing.
+    """
+    clock = time.perf_counter()
+    members = read_members(paths)
+    held_out = [member.predictions.of_split(VALIDATION) for member in members]
+    targets = held_out[0].targets
+    probabilities = [predictions.probabilities for predictions in held_out]
+    counts = select_greedily(probabilities, targets)
+    qualities = [quality(each, targets) for each in probabilities]
+    best = members[max(range(len(members)), key=qualities.__getitem__)]
+    taken = [(member, count) for member, count in zip(members, counts, strict=True) if count]
+    predictions = replace(
+        members[0].predictions,
+        logits=mean_logits(
+            [member.predictions.probabilities for member, _ in taken],
+            [count for _, count in taken],
+            multi=members[0].predictions.task == "multi",
+        ),
+    )
+    bundle = ensemble_bundle(
+        [member.bundle for member, _ in taken],
+        weights=[count for _, count in taken],
+        classes=predictions.classes,
+        thresholds=_thresholds(predictions),
+        provenance={},
+    )
+    return _write(
+        members,
+        weights=[count / sum(counts) for count in counts],
+        predictions=predictions,
+        bundle=bundle,
+        best=best,
+        out=out,
+        force=force,
+        how=f"probabilities of {len(taken)} of {len(members)} runs averaged, chosen greedily on validation images",
+        seconds=time.perf_counter() - clock,
+    )
+
+
+def combine_weights(paths: Sequence[Path], *, out: Path, force: bool, progress: Progress) -> EnsembleResult:
+    """Average the weights of the runs that validation takes, and write the one network as a run folder with a model.
+
+    Raises the errors of `read_members`, those of writing, and ModelError, with the reason, for runs that do not share
+    architecture, preprocessing and initial weights.
+    """
+    clock = time.perf_counter()
+    members = read_members(paths)
+    taken, weights, predictions = cook(members, progress=progress)
+    predictions = align(members[0].predictions, predictions)
+    held_out = [member.predictions.of_split(VALIDATION) for member in members]
+    qualities = [quality(each.probabilities, each.targets) for each in held_out]
+    best = members[max(range(len(members)), key=qualities.__getitem__)]
+    classifier = members[0].bundle.classifier
+    classifier.load_state_dict(weights)
+    thresholds = _thresholds(predictions)
+    bundle = replace(members[0].bundle, classifier=classifier.eval(), temperature=1.0, thresholds=thresholds)
+    return _write(
+        members,
+        weights=[k / sum(taken) for k in taken],
+        predictions=predictions,
+        bundle=bundle,
+        best=best,
+        out=out,
+        force=force,
+        how=f"weights of {sum(taken)} of {len(members)} runs averaged, chosen greedily on validation images",
+        seconds=time.perf_counter() - clock,
+    )
+
+
+def _thresholds(predictions: Predictions) -> tuple[float, ...] | None:
+    """From which probability each of several labels is given, chosen on validation images; None for one label."""
+    if predictions.task == "single":
+        return None
+    validation = predictions.of_split(VALIDATION)
+    chosen = choose_thresholds(validation.targets.astype(np.uint8), validation.probabilities)
+    return tuple(chosen.values.tolist())
+
+
+def _write(
+    members: Sequence[Member],
+    *,
+    weights: Sequence[float],
+    predictions: Predictions,
+    bundle: Bundle,
+    best: Member,
+    out: Path,
+    force: bool,
+    how: str,
+    seconds: float,
+) -> EnsembleResult:
+    """Score, compare with the best single run, and write the folder; nothing is left behind if that fails."""
+    settings: dict[str, Any] = {"confidence": CONFIDENCE, "seed": 0}
+    thresholds = bundle.thresholds
+    own = 0.5 if best.bundle.thresholds is None else _in_order(best.bundle, predictions.classes)
+    comparison = compare_predictions(
+        best.predictions.of_split(TEST),
+        predictions.of_split(TEST),
+        num_samples=BOOTSTRAP_SAMPLES,
+        thresholds=(np.asarray(own), np.asarray(0.5 if thresholds is None else thresholds)),
+        **settings,
+    )
+    scores = {
+        SPLITS[split]: evaluate_predictions(
+            predictions.of_split(split), thresholds=thresholds, bootstrap_samples=BOOTSTRAP_SAMPLES, **settings
+        )
+        for split in (TEST, VALIDATION)
+    }
+    low, high = comparison.difference.interval
+    shares = {str(member.path): float(weight) for member, weight in zip(members, weights, strict=True)}
+    evaluation = {
+        "format": 1,
+        **scores,
+        "ensemble": {
+            "how": how,
+            "weights": shares,
+            "best_single_run": str(best.path),
+            "score": comparison.score,
+            "ensemble_minus_best": {"value": comparison.difference.value, "low": low, "high": high},
+            "p_value": None if comparison.mcnemar is None else comparison.mcnemar.p_value,
+            "beyond_noise": comparison.beyond_noise,
+        },
+        "seconds": {"total": round(seconds, 2)},
+    }
+    decisions = [Decision("model", "ensemble", how)]
+    decisions += [
+        Decision(path, f"weight {share:.0%}", "taken by validation" if share else "would not help in validation")
+        for path, share in shares.items()
+    ]
+    verdict = comparison.describe(first=str(best.path), second="the ensemble")
+    decisions.append(
+        Decision("against the best single run", f"{100 * comparison.difference.value:+.1f} points", verdict)
+    )
+    provenance = {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "source": str(best.bundle.provenance.get("source", "")),
+        "scores": {name: value for name, value in scores["test"].items() if name != "confusion"},
+        "confidence": CONFIDENCE,
+        "ensemble": {"how": how, "weights": shares},
+    }
+    run = rundir.create(out, force=force)
+    try:
+        shutil.copyfile(RunDir(members[0].path).manifest, run.manifest)
+        predictions.save(run.predictions)
+        rundir.write_text(run.plan, plan_page(decisions))
+        save_bundle(replace(bundle, provenance=provenance), run.model)
+        rundir.write_json(run.evaluation, evaluation)
+    except BaseException:
+        shutil.rmtree(run.path, ignore_errors=True)
+        raise
+    return EnsembleResult(run.path, shares, best.path, comparison)
+
+
+def _in_order(bundle: Bundle, classes: tuple[str, ...]) -> list[float]:
+    assert bundle.thresholds is not None
+    return [bundle.thresholds[bundle.classes.index(name)] for name in classes]
