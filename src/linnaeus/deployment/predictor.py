@@ -115,8 +115,8 @@ class Predictor:
     def probabilities(self, *images: Pixels) -> npt.NDArray[np.float64]:
         """uint8 [B, H, W, 3], fitted (for an ensemble: to each member, in turn) -> float64 [B, K] in 0-1.
 
-        Rows sum to 1 for one label per image; where there may be several, each label has a probability of its own. One array
-        is enough for an ensemble whose members fit images alike.
+        Rows sum to 1 for one label per image; where there may be several, each label has a probability of its own. One
+        array is enough for an ensemble whose members fit images alike.
         """
         if len(images) == 1:
             images = images * len(self._members)
