@@ -15,6 +15,7 @@ from linnaeus.cli.main import main
 from linnaeus.data.cache import CachedImages
 from linnaeus.data.manifest import TEST, TRAIN, UNASSIGNED, VALIDATION, manifest_from_columns
 from linnaeus.pipeline import Run
+from linnaeus.planning.intake import describe
 
 QUICK = ["--epochs", "1", "--image-size", "32", "--set", "runtime.threads=1", "--set", "model.options.widths=[8, 8, 8]"]
 
@@ -72,6 +73,14 @@ def test_a_leak_and_contradicting_labels_are_said_in_few_lines() -> None:
     assert "1.png (a) and 2.png (b)" in lines[2]
     assert len(lines) <= 10
     assert describe_copies(Copies([], 6), manifest) == []
+
+
+def test_of_many_notes_a_few_are_printed_and_the_rest_is_pointed_to() -> None:
+    skipped = {"boxes without area": 2, "hidden": 1}
+    manifest = manifest_from_columns(list("ab"), list("ab"), list("xy"), skipped=skipped)
+    notes = ("Boxes without area, left out: 2 (a#1, a#2).", *(f"note {k}" for k in range(5)))
+    lines = describe(dataclasses.replace(manifest, notes=notes), width=3, height=4)
+    assert lines[2:] == ["Skipped: 1 hidden", *notes[:3], "3 more: linnaeus inspect"]
 
 
 def test_a_split_of_ours_keeps_copies_together(tmp_path: Path, make_picture) -> None:

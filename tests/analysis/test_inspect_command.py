@@ -97,6 +97,8 @@ def test_names_from_the_data_cannot_become_markup() -> None:
     item = {"row": 0, "id": hostile}
     audit = {
         "num_images": 2,
+        "num_scenes": None,
+        "splits": {"unassigned": 2},
         "classes": [hostile, "b"],
         "task": "single",
         "counts": {"unassigned": {hostile: 1, "b": 1}},

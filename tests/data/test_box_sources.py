@@ -119,7 +119,7 @@ def test_every_format_gives_the_same_objects(tmp_path: Path, name: str) -> None:
     manifest = read(tmp_path, NO_OPTIONS)
     assert objects_in(manifest) == EXPECTED
     assert manifest.skipped == {"boxes whose scene is missing": 1, "boxes without area": 1}
-    assert "1 boxes reach outside their scene and were clipped" in " ".join(manifest.notes)
+    assert "Boxes that reach outside their scene, clipped: 1" in " ".join(manifest.notes)
     assert manifest.groups is not None and len(set(manifest.groups.tolist())) == 2
     assert len(set(manifest.ids.to_pylist())) == 4
     assert set(manifest.splits.tolist()) == {UNASSIGNED}

@@ -69,8 +69,8 @@ def test_what_is_wrong_with_boxes_is_counted_by_cause_and_listed(scene: Path) ->
         "boxes without area": 2,
         "boxes outside their scene": 1,
     }
-    assert "2 boxes whose scene is missing were left out: gone#1, vanished#1." in manifest.notes
-    assert "4 boxes with swapped corners were left out, such as scene#3, scene#10, scene#11." in manifest.notes
+    assert "Boxes whose scene is missing, left out: 2 (gone#1, vanished#1)." in manifest.notes
+    assert "Boxes with swapped corners, left out: 4 (such as scene#3, scene#10, scene#11)." in manifest.notes
     assert "Classes without a name, with their boxes: 75 (1)." in manifest.notes
 
 
@@ -78,7 +78,7 @@ def test_boxes_that_reach_outside_are_clipped_and_listed(scene: Path) -> None:
     manifest = boxes_of(scene, (-40, -12, 60, 50), (90, 70, 190, 100), (0, 0, 100, 80))
     assert manifest.boxes is not None
     assert manifest.boxes.tolist() == [[0, 0, 60, 50], [90, 70, 100, 80], [0, 0, 100, 80]]
-    assert manifest.notes == ("2 boxes reach outside their scene and were clipped: scene#1, scene#2.",)
+    assert manifest.notes == ("Boxes that reach outside their scene, clipped: 2 (scene#1, scene#2).",)
     assert manifest.skipped == {}
 
 

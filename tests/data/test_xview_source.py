@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from PIL import Image
 
 from linnaeus.data.decode import read_image
 from linnaeus.data.sources.options import SourceOptions
+from linnaeus.data.sources.voc import read_voc
 from linnaeus.data.sources.xview import XVIEW_CLASSES, read_xview, recognise_xview
 from linnaeus.errors import DataError, DataNotFoundError, LinnaeusError, NoImagesError
 
@@ -207,3 +210,40 @@ def test_smears_pasted_into_scenes_give_the_objects_of_the_smears(tmp_path: Path
         x0, y0, x1, y1 = manifest.boxes[row]
         assert manifest.classes[manifest.targets[row]] == name
         assert np.array_equal(scenes[manifest.uris[row].as_py()][y0:y1, x0:x1], pixels), row
+
+
+@needs_bccd
+@pytest.mark.skipif(
+    "LINNAEUS_MAKE_SCENES" not in os.environ,
+    reason="LINNAEUS_MAKE_SCENES names no script that pastes bccd into scenes (make_scenes.py BCCD OUT)",
+)
+def test_the_scenes_made_of_all_smears_hold_the_objects_that_voc_gives(tmp_path: Path) -> None:
+    """40 scenes of 3 x 3 smears: each object with class and pixels; beside them only the quirks put in on purpose."""
+    bccd = Path(os.environ["LINNAEUS_DATA"]) / "bccd"
+    script = os.environ["LINNAEUS_MAKE_SCENES"]
+    subprocess.run([sys.executable, script, str(bccd), str(tmp_path)], check=True, capture_output=True)
+    scenes, smears = read_xview(tmp_path), read_voc(bccd)
+    assert scenes.boxes is not None and smears.boxes is not None and scenes.classes == smears.classes
+    pages = sorted((bccd / "JPEGImages").glob("*.jpg"))[: 9 * 40]
+    place = {str(page): (f"{k // 9 + 5}.tif", 640 * (k % 9 % 3), 480 * (k % 9 // 3)) for k, page in enumerate(pages)}
+    found: dict[tuple[str, int, tuple[int, ...]], list[int]] = {}
+    for row, uri in enumerate(scenes.uris.to_pylist()):
+        found.setdefault((Path(uri).name, int(scenes.targets[row]), tuple(scenes.boxes[row].tolist())), []).append(row)
+    num_equal, open_page, smear = 0, "", np.zeros(0)
+    canvases = {uri: read_image(uri) for uri in sorted(set(scenes.uris.to_pylist()))[:8]}
+    for row, uri in enumerate(smears.uris.to_pylist()):
+        if uri not in place:
+            continue
+        scene, left, top = place[uri]
+        x0, y0, x1, y1 = smears.boxes[row].tolist()
+        there = found[scene, int(smears.targets[row]), (x0 + left, y0 + top, x1 + left, y1 + top)].pop()
+        canvas = canvases.get(scenes.uris[there].as_py())
+        if canvas is not None:
+            open_page, smear = (open_page, smear) if uri == open_page else (uri, read_image(uri))
+            assert np.array_equal(canvas[y0 + top : y1 + top, x0 + left : x1 + left], smear[y0:y1, x0:x1])
+            num_equal += 1
+    assert num_equal > 500
+    assert sorted(key[2] for key, rows in found.items() if rows) == [(0, 0, 60, 80), (1900, 1400, 1920, 1440)]
+    assert scenes.skipped["boxes without area"] == 3  # two of them are in the smears themselves
+    assert scenes.skipped["boxes with swapped corners"] == scenes.skipped["boxes whose scene is missing"] == 1
+    assert scenes.skipped["boxes of a class without a name"] == 2

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 
 from linnaeus.analysis.duplicate_groups import find_groups, summarise_leaks
 from linnaeus.analysis.findings import make_findings
@@ -28,6 +29,7 @@ side below 64 px have too little detail to judge."""
 LARGE_PIXELS, LARGE_TO_MEDIAN = 50_000_000, 50
 """Pixels from which an image is suspiciously large, if it has 50 times those of the median image too."""
 _UNASSIGNED = "unassigned"
+_ALL_SPLITS = (*range(len(SPLITS)), UNASSIGNED)
 _COMMON_SIZES = 12
 
 
@@ -37,8 +39,10 @@ def audit(manifest: Manifest, health: Health, *, seed: int = 0, progress: Progre
     result: dict[str, Any] = {
         "format": FORMAT,
         "num_images": len(manifest),
+        "num_scenes": None if manifest.boxes is None else len(pc.unique(manifest.uris)),
         "task": manifest.task,
         "classes": list(manifest.classes),
+        "splits": {split_name(split): len(manifest.rows(split)) for split in _ALL_SPLITS if len(manifest.rows(split))},
         "counts": _counts(manifest),
         "imbalance": _imbalance(manifest),
         "cooccurrence": _cooccurrence(manifest),
@@ -88,7 +92,7 @@ def _counts(manifest: Manifest) -> dict[str, dict[str, int]]:
         split_name(split): dict(
             zip(manifest.classes, manifest.class_counts(manifest.rows(split)).tolist(), strict=True)
         )
-        for split in (0, 1, 2, UNASSIGNED)
+        for split in _ALL_SPLITS
         if len(manifest.rows(split))
     }
 

@@ -143,8 +143,9 @@ def _check_outside(config: RunConfig, path: Path, *, option: str) -> None:
 def _print(audit: Mapping[str, Any], bars: Bars, *, title: str, followed: TraceView | None) -> None:
     """The audit in a screen: splits, classes, findings, and the traced image."""
     counts = audit["counts"]
-    splits = ", ".join(f"{sum(row.values()):,} {name}" for name, row in counts.items())
-    bars.say(f"\n{title}: {audit['num_images']:,} images of {len(audit['classes'])} classes ({splits})")
+    splits = ", ".join(f"{number:,} {name}" for name, number in audit["splits"].items())
+    what = "images" if audit["num_scenes"] is None else f"objects in {audit['num_scenes']:,} scenes,"
+    bars.say(f"\n{title}: {audit['num_images']:,} {what} of {len(audit['classes'])} classes ({splits})")
     totals = {name: sum(row[name] for row in counts.values()) for name in audit["classes"]}
     most = max([1, *totals.values()])
     order = sorted(totals, key=lambda name: -totals[name])

@@ -20,6 +20,9 @@ from linnaeus.errors import ClassesError, NoImagesError, SplitError
 from linnaeus.rundir import write_whole
 
 _MOST_LABELS = 6
+MOST_NOTES = 3
+"""Of the reader's notes so many are printed before training. With what `describe_copies` finds, ten lines at most tell
+what is wrong with the data; `linnaeus inspect` tells all."""
 
 
 def read_manifest(config: DataConfig, manifest: Manifest | None = None) -> Manifest:
@@ -152,10 +155,12 @@ def describe(manifest: Manifest, *, width: int, height: int) -> list[str]:
     ]
     if several:
         lines.append(_labels_per_image(manifest))
-    untold = {why: count for why, count in manifest.skipped.items() if not any(why in note for note in manifest.notes)}
+    told = " ".join(manifest.notes).lower()
+    untold = {why: count for why, count in manifest.skipped.items() if why.lower() not in told}
     if untold:
         lines.append("Skipped: " + ", ".join(f"{count:,} {why}" for why, count in untold.items()))
-    return [*lines, *manifest.notes]
+    more = len(manifest.notes) - MOST_NOTES
+    return [*lines, *manifest.notes[:MOST_NOTES], *([f"{more} more: linnaeus inspect"] if more > 0 else [])]
 
 
 def _labels_per_image(manifest: Manifest) -> str:

@@ -58,6 +58,7 @@ def render_audit_page(facts: AuditFacts) -> str:
         **frame_parts(environment),
         title=facts.title,
         num_images=count(audit["num_images"]),
+        what="images" if audit["num_scenes"] is None else f"objects in {plural(audit['num_scenes'], 'scene')},",
         num_classes=plural(len(audit["classes"]), "class", "classes"),
         several=audit["task"] == "multi",
         findings=findings,

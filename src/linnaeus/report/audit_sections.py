@@ -91,7 +91,7 @@ def make_tiles(audit: _Audit) -> list[AuditTile]:
         ),
         AuditTile(
             "Imbalance",
-            "–" if ratio is None else f"{ratio:.3g} : 1",
+            "–" if ratio is None else f"{ratio:,.0f} : 1" if ratio >= 100 else f"{ratio:.3g} : 1",
             "images of the commonest class to those of the rarest",
             ratio is not None and ratio < 3,
         ),
@@ -102,11 +102,10 @@ def make_data(audit: _Audit) -> dict[str, Any]:
     """Images by split and class."""
     counts, classes = audit["counts"], audit["classes"]
     totals = {name: sum(counts[split][name] for split in counts) for name in classes}
-    largest, whole = max([1, *totals.values()]), max(1, sum(totals.values()))
+    largest, whole = max([1, *totals.values()]), max(1, sum(audit["splits"].values()))
     parts = [
         Part(_SPLITS[split], _SPLITS[split].split()[0].lower(), count(number), number / whole)
-        for split in counts
-        for number in (sum(counts[split].values()),)
+        for split, number in audit["splits"].items()
     ]
     rows = [
         ClassBars(

@@ -173,11 +173,12 @@ class _Sieve:
         self.inside[dropped] = False
         if len(dropped):
             self.collector.skipped[why] += len(dropped)
-            self.note(f"{len(dropped):,} {why} were left out", dropped)
+            self.note(f"{why}, left out: {len(dropped):,}", dropped)
 
     def note(self, what: str, rows: _Rows) -> None:
         examples = ", ".join(f"{self.names[self.scene_of[row]]}#{self.number[row]}" for row in rows[:_EXAMPLES])
-        self.collector.notes.append(f"{what}, such as {examples}." if len(rows) > _EXAMPLES else f"{what}: {examples}.")
+        such = "such as " if len(rows) > _EXAMPLES else ""
+        self.collector.notes.append(f"{what[:1].upper()}{what[1:]} ({such}{examples}).")
 
 
 def _to_pixels(
@@ -194,7 +195,7 @@ def _to_pixels(
         rows.drop("boxes outside their scene", (inner[:, 2:] <= inner[:, :2]).any(axis=1))
         clipped = np.flatnonzero(rows.inside & (inner != edges).any(axis=1))
         if len(clipped):
-            rows.note(f"{len(clipped):,} boxes reach outside their scene and were clipped", clipped)
+            rows.note(f"boxes that reach outside their scene, clipped: {len(clipped):,}", clipped)
         sides = inner[:, 2:] - inner[:, :2]
         if options.min_box_px is not None:
             rows.drop(f"boxes with a side under {options.min_box_px:g} px", (sides < options.min_box_px).any(axis=1))
