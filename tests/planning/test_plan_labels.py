@@ -1,0 +1,61 @@
+"""The plan for several labels: a loss and a score that fit, and plain words where what was asked for does not."""
+
+from __future__ import annotations
+
+import pytest
+
+from linnaeus.config import RunConfig, parse_config
+from linnaeus.errors import ConfigError
+from linnaeus.planning.labels import plan_labels
+
+
+def plan(page: dict, asked: dict | None = None, *, task: str = "multi") -> tuple[RunConfig, dict[str, str]]:
+    config, decisions = plan_labels(parse_config(page), parse_config(asked or {}), task=task)  # type: ignore[arg-type]
+    return config, {decision.what: decision.choice for decision in decisions}
+
+
+def test_one_label_changes_nothing() -> None:
+    page = {"loss": {"name": "cross_entropy", "label_smoothing": 0.1}}
+    config, decisions = plan(page, task="single")
+    assert config == parse_config(page) and decisions == {}
+
+
+def test_a_recipe_for_one_label_is_made_to_fit() -> None:
+    page = {
+        "loss": {"label_smoothing": 0.1},
+        "phases": [
+            {"name": "a", "keep": "validation_balanced_accuracy", "stop": {"metric": "validation_accuracy"}},
+            {"name": "b", "keep": "last"},
+        ],
+    }
+    config, decisions = plan(page)
+    assert (config.loss.name, config.loss.label_smoothing) == ("bce", 0.0)
+    assert [phase.keep for phase in config.phases] == ["validation_mean_average_precision", "last"]
+    assert config.phases[0].stop is not None
+    assert config.phases[0].stop.metric == "validation_mean_average_precision"
+    assert decisions["loss"] == "bce" and decisions["label smoothing"] == "none"
+
+
+def test_what_the_user_asked_for_stays() -> None:
+    config, _ = plan({"loss": {"name": "asymmetric"}, "phases": [{"name": "a", "keep": "validation_micro_f1"}]})
+    assert config.loss.name == "asymmetric" and config.phases[0].keep == "validation_micro_f1"
+    config, decisions = plan({"loss": {"label_smoothing": 0.2}}, {"loss": {"label_smoothing": 0.2}})
+    assert config.loss.label_smoothing == 0.2 and "label smoothing" not in decisions
+
+
+@pytest.mark.parametrize(
+    ("page", "task", "words"),
+    [
+        ({"loss": {"name": "cross_entropy"}}, "multi", "these have several"),
+        ({"loss": {"name": "bce"}}, "single", "these have one"),
+        ({"phases": [{"name": "a", "keep": "validation_micro_f1"}]}, "single", r"phases\.0\.keep=validation_micro_f1"),
+        (
+            {"phases": [{"name": "a", "stop": {"metric": "validation_mean_average_precision"}}]},
+            "single",
+            r"phases\.0\.stop\.metric",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused(page: dict, task: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        plan(page, page, task=task)
