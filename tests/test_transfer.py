@@ -98,7 +98,7 @@ def test_labels_are_checked_by_default_and_the_model_is_the_same_without(
     said = capsys.readouterr().out
     assert len(run.out_of_fold) == len(run.manifest.rows_of(TRAIN, VALIDATION))
     assert Path("run/label_issues.csv").is_file()
-    assert f"{len(run.label_issues)} labels look wrong: run/label_issues.csv" in said
+    assert f"{len(run.label_issues)} labels look wrong: linnaeus review run" in said
     assert "5 heads that each left out a part" in Path("run/plan.md").read_text()
     kept = run.bundle.classifier.state_dict()
     unchecked = run_of(*arguments, "--force", "--set", "data.out_of_fold=0")

@@ -48,7 +48,7 @@ class DataConfig(Section):
     image_shape: list[int] | None = Field(None, min_length=2, max_length=3)
     """The shape of one sample of an array, such as [300, 300, 3] or [3, 300, 300], where it cannot be inferred."""
     labels: list[str] = Field(default_factory=list)
-    """Files of corrections (id, decision, labels) to put on top of the labels of `source`, which itself
+    """Files of corrections, as `linnaeus review` writes them, to put on top of the labels of `source`, which itself
     stays as it is."""
     classes: list[str] = Field(default_factory=list)
     """Keep only these classes."""

@@ -50,7 +50,11 @@ def test_the_list_is_cleanlabs_and_ranked_by_the_probability_of_the_given_label(
     found, _ = single(seed=1)
     issues = find_label_issues(found)
     expected = reference(
-        found.targets, found.probabilities, return_indices_ranked_by="self_confidence", filter_by="both", n_jobs=1
+        found.targets,
+        found.probabilities,
+        return_indices_ranked_by="self_confidence",
+        filter_by="low_self_confidence",
+        n_jobs=1,
     )
     assert issues["id"].tolist() == [f"{row}.jpg" for row in expected]
     assert issues["confidence"].to_numpy() == pytest.approx(
@@ -92,7 +96,11 @@ def test_several_labels_are_judged_as_cleanlab_judges_them() -> None:
     found = several(3)
     labels = [np.flatnonzero(row).tolist() for row in found.targets]
     per_class, _, _ = find_multilabel_issues_per_class(
-        labels, found.probabilities[:, :3], filter_by="both", n_jobs=1, return_indices_ranked_by="self_confidence"
+        labels,
+        found.probabilities[:, :3],
+        filter_by="low_self_confidence",
+        n_jobs=1,
+        return_indices_ranked_by="self_confidence",
     )
     issues = find_label_issues(found)
     for k, rows in enumerate(per_class):

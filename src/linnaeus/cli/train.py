@@ -87,7 +87,7 @@ def train(
     image_shape
         Shape of one sample of an array, such as 300,300,3.
     labels
-        A file of corrections to put on top of the labels in the data; repeat it for several files.
+        Corrections that `linnaeus review` wrote, to put on top of the labels in the data; repeat it for several files.
     classes
         Keep only these, with commas between them.
     top_classes
