@@ -4,8 +4,8 @@
     python benchmarks/reference_forms.py lists posters/labels.csv m/        # M: images/ and one text file per label
 
 `arrays` stacks the photos of class folders (below split folders too), stretched to a square. `lists` reads a table with
-the column Id and one 0/1 column per label, and links the images below `images/` beside it. X's scenes are a folder with a
-GeoJSON file as xView ships it; P and C are class folders.
+the column Id and one 0/1 column per label, and links the images below `images/` beside it. X's scenes are a
+folder with a GeoJSON file as xView ships it; P and C are class folders.
 """
 
 from __future__ import annotations

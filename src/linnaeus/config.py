@@ -22,7 +22,7 @@ from linnaeus.errors import ConfigError, RecipeError, nearest_name
 Auto = Literal["auto"]
 LAYERS = re.compile(r"(convolutions|dense|head|all)(?:\[(-?\d*):(-?\d*)\])?")
 """Names of layers in `loss.l1` and `loss.l2`: a group, or a part of it as Python writes slices."""
-Option = int | float | bool | str | list[int] | list[float]
+Option = int | float | bool | str | list[int] | list[float] | list[dict[str, int | bool | str | list[int]]]
 
 
 class Section(BaseModel):
@@ -71,6 +71,11 @@ class DataConfig(Section):
     """Where there are no `folds`: so many parts for predictions by heads that have not seen an image, by which wrong
     labels are found; the model stays the single head. `auto`: 5 for heads by `lbfgs` and at most 20,000 images; 0 for
     none."""
+    balance: Literal["none", "oversample", "square_root"] = "none"
+    """How often an epoch shows each training image: once; `oversample`, once and then again and again one of those with
+    the label that is rarest by then; `square_root`, classes in proportion to the square root of their images."""
+    balance_growth: float = Field(4.0, ge=1.0)
+    """With `oversample`, images of an epoch as a multiple of the training images."""
     test_share: float = Field(0.15, gt=0.0, lt=1.0)
     """Share of the images kept for the final test where the data names no test split."""
 
@@ -99,6 +104,11 @@ class AugmentConfig(Section):
     pad_crop_px: int | Auto = 0
     """Shift by whole pixels: reflect-pad by this many and crop at random; exact, no resampling. `auto`: a 16th of the
     side."""
+    probability: float = Field(1.0, gt=0.0, le=1.0)
+    """Share of the images that are changed at all; the others are shown as they are (mixup and CutMix aside)."""
+    distribution: Literal["uniform", "normal"] = "uniform"
+    """How shift, rotation, zoom and shear are drawn: evenly up to the amounts below, or normally, the amounts being
+    standard deviations."""
     shift: float = Field(0.0, ge=0.0, le=1.0)
     """Largest shift as a share of the side, uniform in both directions."""
     rotate_degrees: float = Field(0.0, ge=0.0, le=180.0)
@@ -151,8 +161,8 @@ class ModelConfig(Section):
     """The network."""
 
     name: str = "auto"
-    """`auto`; a network of ours: `speed_cnn`, `mish_cnn`, `feed_forward`, `gelu_cnn`, `relu_cnn`; any timm
-    architecture, or several of those joined by `+` (their features side by side)."""
+    """`auto`; a network of ours: `speed_cnn`, `mish_cnn`, `feed_forward`, `gelu_cnn`, `relu_cnn`, `block_cnn`; any
+    timm architecture, or several of those joined by `+` (their features side by side)."""
     options: dict[str, Option] = Field(default_factory=dict)
     """Arguments of that architecture, such as `{widths: [64, 256, 256]}`; where several are joined, those of one are
     named `mobilenetv2_100.pad_type`."""
@@ -171,13 +181,25 @@ class ModelConfig(Section):
 class LossConfig(Section):
     """What training makes small."""
 
-    name: Literal["cross_entropy", "bce", "squeezed_bce", "asymmetric"] = "cross_entropy"
-    """`cross_entropy` of a softmax, for one label per image. For several: `bce`, binary cross-entropy averaged over the
-    labels; `squeezed_bce`, its sum over the labels on 0.99 p + 0.005; `asymmetric` (arXiv 2009.14119), which lets the
-    many absent labels weigh less. Where images have several labels, the plan takes `bce` for a recipe's
-    `cross_entropy`."""
+    name: Literal["cross_entropy", "focal", "bce", "squeezed_bce", "asymmetric", "binary_focal"] = "cross_entropy"
+    """For one label per image `cross_entropy` of a softmax, and `focal` (arXiv 1708.02002), in which images that are
+    surely right weigh less. For several labels: `bce`, binary cross-entropy averaged over the labels; `squeezed_bce`,
+    its sum over the labels on 0.99 p + 0.005; `asymmetric` (arXiv 2009.14119), which lets the many absent labels weigh
+    less; `binary_focal`, the sum of focal losses over the labels. Where images have several labels, the plan takes
+    `bce` for a recipe's `cross_entropy` or `focal`."""
     label_smoothing: float = Field(0.0, ge=0.0, lt=1.0)
     """Share of the target spread evenly over all classes; with `bce`, over yes and no of each label."""
+    gamma: float = Field(2.0, ge=0.0)
+    """With `focal` and `binary_focal`: how much what is surely right loses in weight."""
+    class_weights: Literal["none", "balanced", "effective"] = "none"
+    """For one label per image: every image counts the same; `balanced`, every class does, whatever its images;
+    `effective`, in between, by the effective number of images (arXiv 1901.05555)."""
+    beta: float = Field(0.999, ge=0.0, lt=1.0)
+    """With `effective`: near 0 every image counts the same, near 1 every class."""
+    logit_adjustment: float = Field(0.0, ge=0.0)
+    """For one label per image: so many times the logarithm of each class's share is added to the logits in training
+    (arXiv 2007.07314, equation 10), so that the model itself answers as if classes were equally frequent; 1 is the
+    paper's."""
     gamma_neg: float = Field(4.0, ge=0.0)
     """With `asymmetric`: how much absent labels that are well kept out lose in weight."""
     gamma_pos: float = Field(1.0, ge=0.0)
@@ -263,8 +285,15 @@ class PhaseConfig(Section):
     epochs: Annotated[float, Field(gt=0.0)] | Auto = "auto"
     """Passes over the training images, the last one broken off where this is no whole number; `auto` follows the number
     of images. A time limit makes it smaller."""
-    schedule: Literal["constant", "linear", "cosine"] = "constant"
-    """How the learning rate falls to zero over the phase, after the warm-up."""
+    schedule: Literal["constant", "linear", "cosine", "one_cycle", "step", "plateau"] = "constant"
+    """How the learning rate goes over the phase, after the warm-up: it falls to zero (`linear`, `cosine`); rises from a
+    25th over the first 0.3 of the phase and falls to nearly zero (`one_cycle`, arXiv 1708.07120, as torch has it); is
+    multiplied by `drop` every so many epochs (`step`), or whenever the validation loss has been no lower for so many
+    (`plateau`)."""
+    drop: float = Field(0.1, gt=0.0, lt=1.0)
+    """With `step` and `plateau`: what the learning rate is multiplied by."""
+    drop_epochs: int = Field(10, ge=1)
+    """With `step` and `plateau`: after how many epochs."""
     warmup: float = Field(0.0, ge=0.0, lt=1.0)
     """Share of the phase in which the learning rate rises from zero."""
     clip_norm: float | None = Field(None, gt=0.0)
@@ -289,6 +318,10 @@ class EvaluateConfig(Section):
     views: Literal["one", "mirror", "mirror_shift", "auto"] = "auto"
     """Views of each image whose logits are averaged, in validation, test, prediction and serving alike: the image;
     with its mirror image; with both also shifted by a pixel each way. `auto`: mirrored too where training flips."""
+    logit_adjustment: float = Field(0.0, ge=0.0)
+    """After training, so many times the logarithm of each class's share of the training images is taken from its logit
+    (arXiv 2007.07314, equation 9), for good: the model then answers as if classes were equally frequent. For one label
+    per image and heads that end in a dense layer with a bias."""
     confidence: float = Field(0.95, gt=0.5, lt=1.0)
     """Level of every interval."""
     bootstrap_samples: int = Field(1000, ge=100)

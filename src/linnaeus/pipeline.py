@@ -34,9 +34,12 @@ from linnaeus.errors import ConfigError, DataError, Interrupted, ModelError
 from linnaeus.evaluation.baselines import evaluate_baselines
 from linnaeus.evaluation.evaluate import evaluate_predictions
 from linnaeus.evaluation.thresholds import choose_thresholds
+from linnaeus.losses import log_shares
 from linnaeus.losses.penalty import choose_penalties
 from linnaeus.models import Classifier, build_classifier, count_parameters
+from linnaeus.models.heads import shift_logits
 from linnaeus.planning import intake
+from linnaeus.planning.balance import plan_balance
 from linnaeus.planning.decision import Decision
 from linnaeus.planning.fingerprint import take_fingerprint
 from linnaeus.planning.labels import plan_folds, plan_labels
@@ -51,7 +54,7 @@ from linnaeus.rundir import RunDir
 from linnaeus.training.baselines import answer_baselines
 from linnaeus.training.checkpoint import Position
 from linnaeus.training.head_phase import check_heads
-from linnaeus.training.loop import VALIDATION_COST, Job
+from linnaeus.training.loop import VALIDATION_COST, Job, class_counts, num_shown
 from linnaeus.training.phases import on_features
 from linnaeus.training.run import config_fingerprint, measure_throughput, started, stop_signals, train
 from linnaeus.training.runtime import Runtime, describe_environment, start_runtime
@@ -229,11 +232,13 @@ def begin(
         config, reasons = plan_training(config, take_fingerprint(found), grey=is_grey(cache.pixels, train_rows))
         decisions += reasons
         config, reasons = plan_folds(config, found)
-        decisions += reasons
+        decisions += [*reasons, *plan_balance(config, found, shown=class_counts(config, found))]
         check_heads(config, found)
         found.loss_weights()  # weights that leave nothing to learn from are noticed before anything is written
         classifier = _build(config, found)  # an impossible network is noticed before anything is written
         choose_penalties(classifier, l1=config.loss.l1, l2=config.loss.l2)  # and so is a penalty on layers it lacks
+        if config.evaluate.logit_adjustment:
+            shift_logits(classifier.head, torch.zeros(found.num_classes))  # and a head that cannot be adjusted
         config, loaded = _load_pretrained(classifier, config)
         for line in () if loaded is None else loaded.describe():
             progress.say(line)
@@ -276,10 +281,18 @@ def finish(run: RunDir, *, runtime: Runtime, progress: Progress) -> Run:
             position = train(classifier, job, run)
     except Interrupted as stop:
         raise Interrupted(f"{stop} Go on with: linnaeus resume {run.path}") from None
+    _adjust_logits(classifier, config, manifest)
     if runtime.fabric.is_global_zero:
         _judge(run, job, classifier, position, settled)
     runtime.fabric.barrier()
     return Run(run.path)
+
+
+def _adjust_logits(classifier: Classifier, config: RunConfig, manifest: Manifest) -> None:
+    """Take each class's log share from its logit where that is asked for (arXiv 2007.07314, equation 9)."""
+    if config.evaluate.logit_adjustment:
+        shares = log_shares(torch.from_numpy(class_counts(config, manifest)).float())
+        shift_logits(classifier.head, -config.evaluate.logit_adjustment * shares)
 
 
 def _judge(run: RunDir, job: Job, classifier: Classifier, position: Position, settled: dict[str, Any]) -> None:
@@ -462,7 +475,7 @@ def _fit_time_limit(config: RunConfig, job: Job, classifier: Classifier) -> tupl
     phase = config.phases[-1]
     assert phase.epochs != "auto"
     speed = measure_throughput(classifier, job, phase) * job.runtime.fabric.world_size
-    num_train, num_validation = (len(job.manifest.rows(split)) for split in (TRAIN, VALIDATION))
+    num_train, num_validation = num_shown(config, job.manifest), len(job.manifest.rows(VALIDATION))
     validation = VALIDATION_COST * NUM_VIEWS[job.views] * num_validation
     limit = config.time_limit_seconds
     if len(config.phases) > 1:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linnaeus.augment import augment_batch, pipeline
+from linnaeus.augment.pipeline import _draw_maps
 from linnaeus.config import AugmentConfig
 from linnaeus.data.image_spec import ImageSpec
 from linnaeus.errors import ConfigError
@@ -240,3 +241,36 @@ def test_on_a_gpu_the_result_is_the_processor_s(where: str) -> None:
         results.append(found.cpu())
     if where == "cpu":
         torch.testing.assert_close(results[0], results[1], rtol=0, atol=1e-4)
+
+
+def test_so_many_images_are_changed_as_the_probability_says() -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (2000, 3, 8, 8), dtype=torch.uint8, generator=generator)
+    config = AugmentConfig.model_validate({"probability": 0.3, "noise": 0.1, "rotate_degrees": 10})
+    changed, _ = augment_batch(
+        images,
+        torch.zeros(2000, dtype=torch.int64),
+        config,
+        num_classes=2,
+        epoch=0,
+        rows=torch.arange(2000),
+        seed=0,
+        generator=generator,
+    )
+    same = (changed == images.float() / 255).flatten(1).all(1)
+    assert abs(same.float().mean().item() - 0.7) < 0.04
+    assert not (changed == images.float() / 255).flatten(1).all(1).all()
+
+
+def test_normally_drawn_amounts_have_the_deviation_that_is_asked_for() -> None:
+    """Half a side is 32 px: shifts of deviation 0.1 * 64 = 6.4 px, rotations of deviation 10 degrees."""
+    config = AugmentConfig.model_validate({"distribution": "normal", "shift": 0.1, "rotate_degrees": 10, "scale": 0.05})
+    never = torch.zeros(20000, dtype=torch.bool)
+    maps = _draw_maps(torch.zeros(20000, 3, 64, 64), config, never, never, torch.Generator().manual_seed(0))
+    zoom = 1 / torch.linalg.det(maps[:, :, :2]).sqrt()
+    angle = torch.rad2deg(torch.atan2(maps[:, 0, 1], maps[:, 0, 0]))
+    shift = -(torch.linalg.inv(maps[:, :, :2]) @ maps[:, :, 2:]).squeeze(2)
+    assert zoom.mean().item() == pytest.approx(1.0, abs=0.002) and zoom.std().item() == pytest.approx(0.05, rel=0.03)
+    assert angle.mean().item() == pytest.approx(0.0, abs=0.3) and angle.std().item() == pytest.approx(10, rel=0.03)
+    assert shift.std(dim=0).tolist() == pytest.approx([6.4, 6.4], rel=0.03)
+    assert shift.abs().max() > 3 * 6.4, "no bound, as a uniform draw would have"

@@ -8,6 +8,7 @@ from torch import nn
 
 from linnaeus.errors import ModelError
 from linnaeus.models import MODELS, build_classifier, count_parameters
+from linnaeus.models.zoo.block_cnn import STAGES
 from linnaeus.models.zoo.speed_cnn import SpeedBackbone
 
 
@@ -33,7 +34,10 @@ def test_speed_cnn_has_as_many_trainable_parameters_as_airbench94() -> None:
     assert count_parameters(build("speed_cnn"))[1] == filters + biases + 256 * 10
 
 
-SMALL_OPTIONS = {"gelu_cnn": {"channels": [8, 16], "widths": [8], "dropouts": [0.0]}}
+SMALL_OPTIONS = {
+    "gelu_cnn": {"channels": [8, 16], "widths": [8], "dropouts": [0.0]},
+    "block_cnn": {"stages": STAGES[:3]},
+}
 
 
 @pytest.mark.parametrize("size", [10, 12, 16, 28, 32, 48, 64])

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import itertools
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from linnaeus.bundle import Bundle, load_bundle, save_bundle
+from linnaeus.data.image_spec import ImageSpec
+from linnaeus.errors import ModelError
 from linnaeus.models import build_classifier, count_parameters
 from linnaeus.models.zoo.keras_layers import convolution, dense, glorot_uniform, he_normal, he_uniform
 
@@ -99,3 +103,61 @@ def test_convolutions_of_x2_are_normal_and_its_dense_layers_glorot() -> None:
     assert filters[-1].abs().max().item() > 1.9 * filters[-1].std().item(), "not uniform"
     layers = [m.weight for m in model.modules() if isinstance(m, nn.Linear)]
     assert layers[0].std().item() == pytest.approx(math.sqrt(2 / (1024 + 512)), rel=0.01)
+
+
+def conv(inputs: int, outputs: int, kernel: int, *, norm: bool = True) -> int:
+    """Trainable parameters of a convolution and its batch norm, of which half as many again are statistics."""
+    return kernel * kernel * inputs * outputs + outputs + 2 * outputs * norm
+
+
+@pytest.mark.parametrize("classes", [3, 14])
+@pytest.mark.parametrize("size", [16, 128])
+def test_m3_counts_follow_from_the_configured_blocks(classes: int, size: int) -> None:
+    stages = [
+        {"block": "residual", "width": 8, "repeat": 2, "shortcut": "projection", "pool": True},
+        {"block": "inception", "kernels": [1, 3, 5, 0], "widths": [4, 6, 2, 3], "shortcut": "none"},
+        {"block": "plain", "width": 5, "shortcut": "none"},
+    ]
+    residual = conv(4, 8, 3) + conv(8, 8, 3) + conv(4, 8, 1, norm=False) + 2 * conv(8, 8, 3)
+    inception = conv(8, 4, 1) + conv(8, 3, 1) + conv(3, 6, 3) + conv(8, 1, 1) + conv(1, 2, 5) + conv(8, 3, 1)
+    trainable = conv(3, 4, 3) + residual + inception + conv(15, 5, 3) + 5 * classes + classes
+    statistics = 2 * (4 + 4 * 8 + 4 + 3 + 6 + 1 + 2 + 3 + 5)
+    found = counts("block_cnn", classes=classes, size=size, stem=4, stages=stages)
+    assert found == (trainable + statistics, trainable)
+
+
+def test_shortcuts_of_m3_carry_the_input_around_the_block() -> None:
+    torch.manual_seed(0)
+    images = torch.randn(2, 3, 8, 8)
+    stage = {"block": "residual", "width": 4, "shortcut": "identity"}
+    model = build_classifier("block_cnn", num_classes=2, image_size=8, options={"stem": 4, "stages": [stage]}).eval()
+    stem, block = model.backbone[0], model.backbone[1]
+    for parameter in block.branches.parameters():
+        nn.init.zeros_(parameter)
+    assert torch.equal(block(stem(images)), stem(images)), "what the branch adds is zero, and the stem ends in a ReLU"
+
+
+@pytest.mark.parametrize(
+    ("stage", "words"),
+    [
+        ({"blok": "plain"}, "no 'blok'. Did you mean 'block'"),
+        ({"block": "dense", "width": 4}, "plain, residual, inception, not dense"),
+        ({"block": "plain", "width": 4, "shortcut": "long"}, "none, identity, projection, not long"),
+        ({"block": "inception", "kernels": [1, 3], "widths": [4]}, "as many widths"),
+        ({"block": "inception", "kernels": [2], "widths": [4]}, "odd, or 0"),
+        ({"block": "residual", "width": 0}, "1 at least"),
+        ({"block": "residual", "width": 8, "shortcut": "identity"}, "cannot join 4 channels to 8"),
+    ],
+)
+def test_stages_that_cannot_be_built_are_refused_in_words(stage: dict[str, object], words: str) -> None:
+    with pytest.raises(ModelError, match=words):
+        build_classifier("block_cnn", num_classes=2, image_size=8, options={"stem": 4, "stages": [stage]})
+
+
+def test_stages_travel_with_the_bundle(tmp_path: Path) -> None:
+    stages = [{"block": "inception", "kernels": [1, 3, 0], "widths": [4, 4, 4], "shortcut": "projection", "pool": True}]
+    options = {"stem": 4, "stages": stages}
+    classifier = build_classifier("block_cnn", num_classes=2, image_size=16, options=options).eval()
+    save_bundle(Bundle(classifier, ImageSpec(16, 16), ("a", "b"), "one"), tmp_path / "model")
+    images = torch.randn(2, 3, 16, 16)
+    assert torch.allclose(load_bundle(tmp_path / "model").classifier(images), classifier(images), atol=1e-6)

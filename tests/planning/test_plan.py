@@ -91,11 +91,6 @@ def test_forward_passes_of_large_images_hold_fewer_of_them() -> None:
     assert [forward_batch(size) for size in (8, 32, 64, 224, 448, 1024)] == [500, 500, 500, 64, 16, 16]
 
 
-def test_imbalance_is_pointed_out() -> None:
-    _, decisions = settle("best-scratch-large", PHOTOS)
-    assert any(decision.what == "imbalance" and "6 times" in decision.why for decision in decisions)
-
-
 @pytest.mark.parametrize(
     ("seconds", "epochs"),
     [

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 
 from linnaeus.config import PhaseConfig
 from linnaeus.models import build_classifier
-from linnaeus.training.optim import build_optimizers, normalize_filters, schedule_factor, set_learning_rates
+from linnaeus.training.optim import (
+    build_optimizers,
+    lower_on_plateau,
+    normalize_filters,
+    plateau_factor,
+    schedule_factor,
+    set_learning_rates,
+)
 
 
 def phase(**settings: object) -> PhaseConfig:
@@ -115,3 +124,37 @@ def test_filters_keep_their_norm_and_muons_rate_is_the_relative_update() -> None
         relative = float((p.detach() - old).norm() / old.norm())
         # Three Newton-Schulz steps bring singular values to about 0.5-1.3, not exactly to 1.
         assert 0.05 < relative < 0.14
+
+
+def test_a_one_cycle_schedule_is_torchs() -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    peer = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1.0, total_steps=40, cycle_momentum=False)
+    expected = []
+    for _ in range(40):
+        expected.append(peer.get_last_lr()[0])
+        optimizer.step()
+        peer.step() if len(expected) < 40 else None
+    assert factors(40, schedule="one_cycle") == pytest.approx(expected)
+
+
+def test_a_step_schedule_is_torchs() -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    peer = torch.optim.lr_scheduler.StepLR(optimizer, step_size=3, gamma=0.1)
+    expected = []
+    for _ in range(10):
+        expected += [peer.get_last_lr()[0]] * 7
+        optimizer.step()
+        peer.step()
+    found = factors(70, schedule="step", drop=0.1, drop_epochs=3, epochs=10)
+    assert found == pytest.approx(expected)
+
+
+def test_a_plateau_lowers_the_rate_after_so_many_epochs_without_progress() -> None:
+    settings = phase(schedule="plateau", drop=0.5, drop_epochs=2)
+    saved: dict[str, object] = {}
+    seen = []
+    for loss in (1.0, 0.9, 0.95, 0.92, 0.91, 0.93, 0.5):
+        saved = json.loads(json.dumps(lower_on_plateau(settings, saved, loss=loss)))
+        seen.append(plateau_factor(saved))
+    assert seen == [1.0, 1.0, 1.0, 0.5, 0.5, 0.25, 0.25]
+    assert set(factors(5, schedule="plateau")) == {1.0}

@@ -149,6 +149,29 @@ def test_muon_and_micro_batches_resume_exactly(tmp_path: Path, monkeypatch: pyte
         assert weights(path) == weights(whole.path)
 
 
+def test_plateaus_balancing_and_rmsprop_resume_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Far too high a rate, so that the validation loss rises and the plateau has something to remember."""
+    settings = overlay(SETTINGS, {"data": {"balance": "oversample", "balance_growth": 1.5}})
+    shared = {"batch_size": 128, "keep": "last", "schedule": "plateau", "drop_epochs": 1}
+    settings["phases"] = [
+        {"name": "one", "optimizer": "rmsprop", "lr": 0.03, "epochs": 1, **shared},
+        {"name": "two", "optimizer": "sgd", "lr": 0.5, "epochs": 4, **shared},
+    ]
+    whole = pipeline.fit(settings, out=tmp_path / "whole")
+    rates = pipeline.Run(whole.path).history["lr"]
+    assert rates[0] == 0.03 and rates[1] == 0.5, "the second phase begins anew"
+    assert rates.iloc[-1] < 0.1
+    for number, batches in enumerate((2, 8, 17, 23)):
+        path = tmp_path / f"stopped{number}"
+        with monkeypatch.context() as patch:
+            stop_after(batches, patch)
+            with pytest.raises(Interrupted):
+                pipeline.fit(settings, out=path)
+        pipeline.resume(path)
+        assert weights(path) == weights(whole.path)
+        assert pipeline.Run(path).history["lr"].equals(rates)
+
+
 @pytest.fixture
 def stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunDir:
     with monkeypatch.context() as patch:

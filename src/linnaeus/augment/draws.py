@@ -15,6 +15,11 @@ def uniform(num: int, low: float, high: float, *, generator: torch.Generator, de
     return drawn.mul_(high - low).add_(low).to(device)
 
 
+def normal(num: int, deviation: float, *, generator: torch.Generator, device: torch.device) -> torch.Tensor:
+    """float32 [num], normal of mean 0, on `device`."""
+    return torch.randn(num, generator=generator, device=generator.device).mul_(deviation).to(device)
+
+
 def generator_on(generator: torch.Generator, device: torch.device) -> torch.Generator:
     """The generator itself if it lives on `device`, else a new one there, seeded by a draw from it.
 

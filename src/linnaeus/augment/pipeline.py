@@ -8,13 +8,16 @@ from collections.abc import Callable
 import torch
 
 from linnaeus.augment import colour, crop, flips, geometry, mixing, noise
-from linnaeus.augment.draws import uniform
+from linnaeus.augment.draws import normal, uniform
 from linnaeus.config import AugmentConfig
 from linnaeus.errors import ConfigError
 
 CHUNK_BYTES = 2**20
 """On a processor, so many bytes of floats per thread are taken through geometry and colour at a time: what one core's
 own cache holds. Changes the speed (about twofold at 224 pixels), never the result."""
+
+LEAST_ZOOM = 0.1
+"""Normal draws have no end: nothing is made smaller than this, or turned inside out."""
 
 Normalize = Callable[[torch.Tensor], torch.Tensor]
 
@@ -56,7 +59,7 @@ def augment_batch(
             f"{images.shape[-2]} x {images.shape[-1]}. Try a 16th of the side."
         )
     with torch.autocast(images.device.type, enabled=False):
-        device, num = images.device, len(images)
+        device, num, shown = images.device, len(images), images
         if config.alternate_flip:
             mirrored, upended = flips.alternating_flips(rows.to(device), flip=config.flip, epoch=epoch, seed=seed)
         else:
@@ -82,6 +85,10 @@ def augment_batch(
             result = noise.erase_some(result, probability=config.erase, generator=generator)
         if at_last:
             result = at_last(result).contiguous(memory_format=torch.channels_last)
+        if config.probability < 1.0:
+            unchanged = uniform(num, 0.0, 1.0, generator=generator, device=device) >= config.probability
+            plain = shown[unchanged].float() / 255.0
+            result[unchanged] = normalize(plain) if normalize is not None else plain
         # A mixture of normalized images is the normalized mixture: the shares of both sum to one.
         return _mix(result, targets, config, num_classes, generator)
 
@@ -97,12 +104,14 @@ def _draw_maps(
     height, width = images.shape[-2:]
 
     def symmetric(largest: float) -> torch.Tensor:
+        if config.distribution == "normal":
+            return normal(len(images), largest, generator=generator, device=images.device)
         return uniform(len(images), -largest, largest, generator=generator, device=images.device)
 
     return geometry.inverse_affine(
         mirrored=mirrored,
         upended=upended,
-        zoom=1.0 + symmetric(config.scale),
+        zoom=(1.0 + symmetric(config.scale)).clamp(min=LEAST_ZOOM),
         shear_degrees=symmetric(config.shear_degrees),
         rotate_degrees=symmetric(config.rotate_degrees),
         shift_px=torch.stack([symmetric(config.shift * width), symmetric(config.shift * height)], dim=1),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from torchvision.ops import sigmoid_focal_loss
 
 _LEAST = 1e-8
 """Powers below 1 have an endless slope at 0, so they are taken of no less."""
@@ -50,3 +51,9 @@ def asymmetric_loss(
     hard_present = wanted * absent.clamp(min=_LEAST) ** gamma_pos * F.logsigmoid(scores)
     hard_absent = (1.0 - wanted) * shifted.clamp(min=_LEAST) ** gamma_neg * log_absent
     return -(hard_present + hard_absent).sum(dim=1)
+
+
+def binary_focal_loss(logits: torch.Tensor, targets: torch.Tensor, *, gamma: float) -> torch.Tensor:
+    """float32 [B]: the sum over labels of the focal loss (arXiv 1708.02002, equation 4), torchvision's."""
+    losses: torch.Tensor = sigmoid_focal_loss(logits.float(), targets.float(), alpha=-1, gamma=gamma, reduction="none")
+    return losses.sum(dim=1)

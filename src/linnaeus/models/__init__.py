@@ -8,6 +8,7 @@ from typing import Any
 
 from linnaeus.errors import ModelError, nearest_name
 from linnaeus.models.classifier import Classifier, count_parameters
+from linnaeus.models.zoo.block_cnn import block_cnn
 from linnaeus.models.zoo.feed_forward import feed_forward
 from linnaeus.models.zoo.gelu_cnn import gelu_cnn
 from linnaeus.models.zoo.mish_cnn import mish_cnn
@@ -17,6 +18,7 @@ from linnaeus.models.zoo.speed_cnn import speed_cnn
 __all__ = ["MODELS", "Classifier", "build_classifier", "count_parameters"]
 
 MODELS: dict[str, Callable[..., Classifier]] = {
+    "block_cnn": block_cnn,
     "feed_forward": feed_forward,
     "gelu_cnn": gelu_cnn,
     "mish_cnn": mish_cnn,

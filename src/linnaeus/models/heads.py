@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from linnaeus.errors import ModelError
+
 Activation = Literal["relu", "leaky_relu", "gelu", "mish"]
 ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -94,3 +96,22 @@ def averaged_head(heads: Sequence[nn.Module]) -> nn.Module:
         mean.weight.copy_(torch.stack([head.weight for head in linear]).mean(0))
         mean.bias.copy_(torch.stack([head.bias for head in linear]).mean(0))
     return mean
+
+
+@torch.no_grad()
+def shift_logits(head: nn.Module, amounts: torch.Tensor) -> None:
+    """Add float [K] to the logits for good, in the bias of the last dense layer (of each of averaged heads).
+
+    Raises ModelError for a head that does not end in a dense layer with a bias.
+    """
+    if isinstance(head, AveragedHeads):
+        for each in head.heads:
+            shift_logits(each, amounts)
+        return
+    last = list(head.modules())[-1]
+    if type(last) is not nn.Linear or last.bias is None:
+        raise ModelError(
+            "evaluate.logit_adjustment needs a head that ends in a dense layer with a bias. Take loss.logit_adjustment "
+            "for this network."
+        )
+    last.bias.add_(amounts.to(last.bias))

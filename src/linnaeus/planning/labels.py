@@ -18,7 +18,7 @@ from linnaeus.planning.decision import Decision
 
 NUM_FOLDS, MOST_FOLDED = 5, 20_000
 """Out-of-fold predictions nobody asked for cost half as much again as the head itself: seconds up to so many images."""
-SEVERAL_LABELS = ("bce", "squeezed_bce", "asymmetric")
+SEVERAL_LABELS = ("bce", "squeezed_bce", "asymmetric", "binary_focal")
 """Losses for several labels per image; all others are for one."""
 _ACCURACIES = ("validation_accuracy", "validation_balanced_accuracy")
 _SEVERAL_METRICS = ("validation_micro_f1", "validation_mean_average_precision")

@@ -92,10 +92,6 @@ def plan_training(config: RunConfig, fingerprint: Fingerprint, *, grey: bool) ->
         phases.append(settled)
         decisions += reasons
     updates["phases"] = phases
-    if fingerprint.imbalance >= 3:
-        look = "balanced accuracy" if fingerprint.task == "single" else "the macro scores"
-        why = f"the commonest has {fingerprint.imbalance:.0f} times the images of the rarest: look at {look}"
-        decisions.append(Decision("imbalance", "every image counts the same", why))
     return config.model_copy(update=updates), decisions
 
 

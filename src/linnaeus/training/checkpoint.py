@@ -48,6 +48,7 @@ class Position:
             "backbone" names a file too, "file" holds the head alone; "out_of_fold" says that it has seen the validation
             images, of which other heads made the predictions.
         stale_epochs: since the stop metric was last better than `stop_value`.
+        plateau: what the schedule of that name remembers.
         history: one dict per finished epoch.
         finished: all phases are done.
     """
@@ -65,6 +66,7 @@ class Position:
     best: dict[str, Any] = field(default_factory=dict)
     stop_value: float | None = None
     stale_epochs: int = 0
+    plateau: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     finished: bool = False
 

@@ -60,6 +60,7 @@ def solve_path(
     num_classes: int,
     label_smoothing: float = 0.0,
     sample_weights: Floats | None = None,
+    adjustment: Floats | None = None,
     penalties: Sequence[float] = PENALTIES,
 ) -> Solution:
     """Minimise, for each penalty p, the mean loss + p / 2 |W|^2 over standardised features, by L-BFGS.
@@ -76,12 +77,13 @@ def solve_path(
         label_smoothing: 0-1, of the training loss, for one label per image.
         sample_weights: float32 [N], not negative, in units of their mean; None counts every row the same. A weight of
             2 is what the row twice would be, one of 0 what the set without it would be.
+        adjustment: float32 [K], added to the logits of the training loss alone (logit adjustment).
         penalties: from strong to weak.
     """
     heads: list[tuple[Floats, Floats]] = []
     steps: list[Step] = []
     for step, weight, bias in _walk(
-        features, targets, validation, num_classes, label_smoothing, sample_weights, penalties=penalties
+        features, targets, validation, num_classes, label_smoothing, sample_weights, adjustment, penalties=penalties
     ):
         steps.append(step)
         heads.append((weight, bias))
@@ -119,6 +121,7 @@ def solve_folds(
     num_classes: int,
     label_smoothing: float = 0.0,
     sample_weights: Floats | None = None,
+    adjustment: Floats | None = None,
     penalties: Sequence[float] = PENALTIES,
 ) -> FoldSolution:
     """Solve for a head without each fold in turn; the penalty is chosen by the out-of-fold loss over all rows.
@@ -127,8 +130,8 @@ def solve_folds(
         features: float32 [N, D].
         targets: int64 [N], or uint8 [N, K].
         folds: int [N], the fold of each row, 0 to F - 1, none empty.
-        label_smoothing, sample_weights, penalties: as for `solve_path`; every row counts the same in the losses by
-            which the penalty is chosen.
+        label_smoothing, sample_weights, adjustment, penalties: as for `solve_path`; every row counts the same in the
+            losses by which the penalty is chosen.
     """
     num_folds = int(folds.max()) + 1
     walks = []
@@ -136,10 +139,8 @@ def solve_folds(
         seen, left_out = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
         held_out = (features[left_out], targets[left_out])
         weights = None if sample_weights is None else sample_weights[seen]
-        walk = _walk(
-            features[seen], targets[seen], held_out, num_classes, label_smoothing, weights, penalties=penalties
-        )
-        walks.append(list(walk))
+        inputs = (features[seen], targets[seen], held_out, num_classes, label_smoothing, weights, adjustment)
+        walks.append(list(_walk(*inputs, penalties=penalties)))
     sizes = np.bincount(folds, minlength=num_folds) / len(folds)
     path = tuple(
         Step(
@@ -170,6 +171,7 @@ def _walk(
     num_classes: int,
     label_smoothing: float,
     sample_weights: Floats | None,
+    adjustment: Floats | None,
     *,
     penalties: Sequence[float],
 ) -> Iterator[tuple[Step, Floats, Floats]]:
@@ -181,12 +183,13 @@ def _walk(
     unseen = torch.from_numpy((validation[0] - mean) / scale)
     wanted, unseen_wanted = torch.from_numpy(np.asarray(targets)), torch.from_numpy(np.asarray(validation[1]))
     weights = None if sample_weights is None else torch.from_numpy(sample_weights)
+    shift_of_loss = None if adjustment is None else torch.from_numpy(adjustment)
     weight = torch.zeros(num_classes, features.shape[1], requires_grad=True)
     bias = torch.zeros(num_classes, requires_grad=True)
     for penalty in penalties:
-        train_loss = _solve(weight, bias, inputs, wanted, penalty, label_smoothing, weights)
+        train_loss = _solve(weight, bias, inputs, wanted, penalty, label_smoothing, weights, shift_of_loss)
         with torch.no_grad():
-            loss = float(_loss(F.linear(unseen, weight, bias), unseen_wanted, 0.0, None))
+            loss = float(_loss(F.linear(unseen, weight, bias), unseen_wanted, 0.0, None, None))
         plain = weight.detach().numpy() / scale
         shift = bias.detach().numpy() - plain @ mean
         yield Step(penalty, train_loss, loss), np.asarray(plain, np.float32), np.asarray(shift, np.float32)
@@ -211,6 +214,7 @@ def _solve(
     penalty: float,
     label_smoothing: float,
     sample_weights: torch.Tensor | None,
+    adjustment: torch.Tensor | None,
 ) -> float:
     """Move `weight` and `bias` to the minimum; returns the loss there, without the penalty."""
     optimizer = torch.optim.LBFGS(
@@ -223,19 +227,25 @@ def _solve(
 
     def closure() -> torch.Tensor:
         optimizer.zero_grad()
-        loss = _loss(F.linear(inputs, weight, bias), targets, label_smoothing, sample_weights)
+        loss = _loss(F.linear(inputs, weight, bias), targets, label_smoothing, sample_weights, adjustment)
         total = loss + penalty / 2 * weight.square().sum()
         total.backward()  # type: ignore[no-untyped-call]
         return total
 
     optimizer.step(closure)  # type: ignore[no-untyped-call]
     with torch.no_grad():
-        return float(_loss(F.linear(inputs, weight, bias), targets, label_smoothing, sample_weights))
+        return float(_loss(F.linear(inputs, weight, bias), targets, label_smoothing, sample_weights, adjustment))
 
 
 def _loss(
-    logits: torch.Tensor, targets: torch.Tensor, label_smoothing: float, sample_weights: torch.Tensor | None
+    logits: torch.Tensor,
+    targets: torch.Tensor,
+    label_smoothing: float,
+    sample_weights: torch.Tensor | None,
+    adjustment: torch.Tensor | None,
 ) -> torch.Tensor:
+    if adjustment is not None:
+        logits = logits + adjustment
     if targets.ndim == 1:
         each = F.cross_entropy(logits, targets, label_smoothing=label_smoothing, reduction="none")
     else:

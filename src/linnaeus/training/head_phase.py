@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,13 +18,15 @@ from linnaeus.config import RunConfig
 from linnaeus.data.folds import stratified_folds
 from linnaeus.data.loader import FeatureStore, ImageStore
 from linnaeus.data.manifest import TRAIN, VALIDATION, Manifest
+from linnaeus.data.sampling import row_weights
 from linnaeus.data.split_multilabel import multilabel_folds
 from linnaeus.errors import ConfigError
+from linnaeus.losses import build_class_weights, log_shares
 from linnaeus.models.classifier import Classifier
 from linnaeus.predictions import Predictions, predictions_of
 from linnaeus.training.features import extract_features
 from linnaeus.training.head_path import PENALTIES, FoldSolution, Targets, solve_folds, solve_path
-from linnaeus.training.loop import Job, count_right
+from linnaeus.training.loop import Job, class_counts, count_right
 
 
 def feature_store(classifier: Classifier, job: Job, *, views: int) -> FeatureStore:
@@ -96,17 +99,19 @@ def solve_head(head: nn.Module, job: Job) -> SolvedHead:
     """
     assert isinstance(head, nn.Linear) and isinstance(job.store, FeatureStore)
     smoothing, num_classes = job.config.loss.label_smoothing, job.manifest.num_classes
-    train_rows, weights = job.manifest.rows(TRAIN), job.manifest.loss_weights()
+    train_rows = job.manifest.rows(TRAIN)
     out_of_fold = None
     if job.config.data.folds is None:
         views = range(len(job.store.features))
+        weights = _sample_weights(job, train_rows)
         solution = solve_path(
             np.concatenate([_plain(job.store, train_rows, view=view) for view in views]),
             np.concatenate([job.manifest.targets[train_rows] for _ in views]),
             validation=_held_out(job),
             num_classes=num_classes,
             label_smoothing=smoothing,
-            sample_weights=None if weights is None else np.concatenate([weights[train_rows] for _ in views]),
+            sample_weights=None if weights is None else np.tile(weights, len(views)),
+            adjustment=_adjustment(job),
         )
         weight, bias, path, penalty = solution.weight, solution.bias, solution.path, solution.penalty
         said = f"penalty {penalty:g} of {len(path)} tried has the lowest validation loss."
@@ -134,14 +139,15 @@ def solve_head(head: nn.Module, job: Job) -> SolvedHead:
 def _solve_without_each_fold(job: Job, *, penalties: Sequence[float]) -> tuple[FoldSolution, Predictions]:
     """Heads that each left out one fold, and what they say of it."""
     assert isinstance(job.store, FeatureStore)
-    rows, weights = job.manifest.rows_of(TRAIN, VALIDATION), job.manifest.loss_weights()
+    rows = job.manifest.rows_of(TRAIN, VALIDATION)
     found = solve_folds(
         _plain(job.store, rows),
         job.manifest.targets[rows],
         _folds(job.config, job.manifest),
         num_classes=job.manifest.num_classes,
         label_smoothing=job.config.loss.label_smoothing,
-        sample_weights=None if weights is None else weights[rows],
+        sample_weights=_sample_weights(job, rows),
+        adjustment=_adjustment(job),
         penalties=penalties,
     )
     return found, predictions_of(job.manifest, rows, found.logits)
@@ -155,6 +161,33 @@ def _describe(found: FoldSolution, out_of_fold: Predictions) -> str:
         f"{len(found.solutions)} folds; penalty {found.penalty:g} has the lowest out-of-fold loss, where {right:.1%} "
         f"of {len(out_of_fold):,} {what} are right."
     )
+
+
+def _sample_weights(job: Job, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32] | None:
+    """float32 [M] in units of their mean: each row's own weight, how often balancing shows it, and its class's weight,
+    multiplied; None where all are 1.
+    """
+    config, data, targets = job.config, job.config.data, job.manifest.targets[rows]
+    factors: list[npt.NDArray[np.floating[Any]]] = []
+    own = job.manifest.loss_weights()
+    if own is not None:
+        factors.append(own[rows])
+    if data.balance != "none":
+        factors.append(row_weights(targets, balance=data.balance, growth=data.balance_growth, seed=config.seed))
+    per_class = build_class_weights(config.loss, torch.from_numpy(class_counts(config, job.manifest)).float())
+    if per_class is not None:
+        factors.append(per_class.numpy()[targets])
+    return np.prod(factors, axis=0).astype(np.float32) if factors else None
+
+
+def _adjustment(job: Job) -> npt.NDArray[np.float32] | None:
+    """float32 [K]: what logit adjustment adds to the logits in training."""
+    tau = job.config.loss.logit_adjustment
+    if not tau:
+        return None
+    shares = log_shares(torch.from_numpy(class_counts(job.config, job.manifest)).float())
+    adjustment: npt.NDArray[np.float32] = (tau * shares).numpy()
+    return adjustment
 
 
 def _plain(store: FeatureStore, rows: npt.NDArray[np.int64], *, view: int = 0) -> npt.NDArray[np.float32]:

@@ -7,6 +7,7 @@ nothing of files beyond its checkpoints, nor of how the finished model will be j
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import time
@@ -25,9 +26,9 @@ from linnaeus.config import PhaseConfig, RunConfig
 from linnaeus.data.image_spec import ImageSpec
 from linnaeus.data.loader import Batch, FeatureStore, ImageStore
 from linnaeus.data.manifest import TRAIN, VALIDATION, Manifest
-from linnaeus.data.sampling import epoch_order
+from linnaeus.data.sampling import draw_positions, epoch_length, epoch_order, shown_counts
 from linnaeus.errors import Interrupted, TrainingError
-from linnaeus.losses import build_loss
+from linnaeus.losses import Loss, build_loss
 from linnaeus.losses.multilabel import binary_cross_entropy
 from linnaeus.losses.penalty import weight_penalty
 from linnaeus.metrics.classification import accuracy_score, balanced_accuracy_score
@@ -37,7 +38,7 @@ from linnaeus.predictions import NUM_VIEWS, Predictions, Views, predict
 from linnaeus.progress import SILENT, Progress, Task
 from linnaeus.training.checkpoint import Position, TrainState
 from linnaeus.training.depthwise import FastDepthwiseGradients
-from linnaeus.training.optim import normalize_filters, schedule_factor, set_learning_rates
+from linnaeus.training.optim import normalize_filters, plateau_factor, schedule_factor, set_learning_rates
 from linnaeus.training.phases import set_mode
 from linnaeus.training.runtime import FabricModule, Runtime
 
@@ -71,6 +72,12 @@ class Job:
         """Whether batches hold features. Then every process trains the whole (small) head, on all rows."""
         return isinstance(self.store, FeatureStore)
 
+    @functools.cached_property
+    def criterion(self) -> Loss:
+        """The loss, which may know how many images of each class an epoch shows."""
+        counts = torch.from_numpy(class_counts(self.config, self.manifest)).float()
+        return build_loss(self.config.loss, class_counts=counts.to(self.runtime.device))
+
     @property
     def num_shards(self) -> int:
         """Processes that share each batch."""
@@ -86,10 +93,27 @@ VALIDATION_COST = 0.4  # of one view of an image, against training on it: a forw
 SaveState = Callable[[], None]
 
 
+def class_counts(config: RunConfig, manifest: Manifest) -> npt.NDArray[np.float64]:
+    """float64 [K]: images of each class that an epoch of training shows."""
+    return shown_counts(
+        manifest.targets[manifest.rows(TRAIN)],
+        num_classes=manifest.num_classes,
+        balance=config.data.balance,
+        growth=config.data.balance_growth,
+        seed=config.seed,
+    )
+
+
+def num_shown(config: RunConfig, manifest: Manifest) -> int:
+    """Images that an epoch of training shows, on all processes."""
+    data = config.data
+    return epoch_length(len(manifest.rows(TRAIN)), balance=data.balance, growth=data.balance_growth)
+
+
 def num_batches_per_epoch(job: Job, phase: PhaseConfig) -> int:
     """Batches of one epoch on one process; a rest smaller than half a batch is left for another epoch's shuffle."""
     assert isinstance(phase.batch_size, int)
-    num_rows = -(-len(job.manifest.rows(TRAIN)) // job.num_shards)
+    num_rows = -(-num_shown(job.config, job.manifest) // job.num_shards)
     return max(1, int(num_rows / (phase.batch_size / job.num_shards) + 0.5))
 
 
@@ -120,7 +144,7 @@ def train_epoch(state: TrainState, job: Job, phase: PhaseConfig, *, save: SaveSt
         task.advance(min(position.batch * batch_size, len(rows)) * job.num_shards)
         for batch in _batches(job, position, rows, batch_size=batch_size):
             factor = schedule_factor(phase, step=position.step, total_steps=total_steps)
-            set_learning_rates(state.optimizers, factor)
+            set_learning_rates(state.optimizers, factor * plateau_factor(position.plateau))
             train_batch(state, job, phase, batch)
             now = time.perf_counter()
             position.epoch_seconds += now - clock
@@ -165,21 +189,27 @@ def _agreed(job: Job, here: bool) -> bool:
 
 
 def _epoch_rows(job: Job, epochs_done: int) -> npt.NDArray[np.int64]:
-    train_rows = job.manifest.rows(TRAIN)
+    train_rows, data = job.manifest.rows(TRAIN), job.config.data
+    shown = draw_positions(
+        job.manifest.targets[train_rows],
+        balance=data.balance,
+        growth=data.balance_growth,
+        seed=job.config.seed,
+        epoch=epochs_done,
+    )
     order = epoch_order(
-        len(train_rows),
+        len(shown),
         seed=job.config.seed,
         epoch=epochs_done,
         rank=job.shard,
         world_size=job.num_shards,
     )
-    return train_rows[order]
+    return train_rows[shown[order]]
 
 
 def train_batch(state: TrainState, job: Job, phase: PhaseConfig, batch: Batch) -> None:
     """One optimizer step: augment, forward and backward in micro-batches, step."""
-    position, fabric, config = state.position, job.runtime.fabric, job.config
-    criterion = build_loss(config.loss)
+    position, fabric = state.position, job.runtime.fabric
     images, targets, weights = _inputs(job, position, batch)
     chunks = list(_chunks(len(images), phase.micro_batch_size or len(images)))
     for number, chunk in enumerate(chunks):
@@ -187,7 +217,7 @@ def train_batch(state: TrainState, job: Job, phase: PhaseConfig, batch: Batch) -
             with FastDepthwiseGradients():
                 logits = state.model(images[chunk]).float()
             each = None if weights is None else weights[chunk]
-            loss = criterion(logits, targets[chunk], each) * (chunk.stop - chunk.start) / len(images)
+            loss = job.criterion(logits, targets[chunk], each) * (chunk.stop - chunk.start) / len(images)
             if state.penalties:
                 loss = loss + weight_penalty(state.penalties) / len(chunks)
             fabric.backward(loss)

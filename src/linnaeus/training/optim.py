@@ -13,6 +13,10 @@ from linnaeus.config import PhaseConfig
 from linnaeus.models.classifier import Classifier
 from linnaeus.training.phases import depth_scales
 
+_RISE, _FIRST, _LAST = 0.3, 25.0, 25.0 * 1e4
+"""Of torch's OneCycleLR: pct_start, div_factor, and that times final_div_factor."""
+_ROUNDING = 1e-9
+
 
 def build_optimizers(classifier: Classifier, phase: PhaseConfig) -> list[Optimizer]:
     """One optimizer, or for "muon" two: Muon for the convolutions' filters, SGD for all the rest.
@@ -121,7 +125,8 @@ def normalize_filters(optimizers: list[Optimizer]) -> None:
 def schedule_factor(phase: PhaseConfig, *, step: int, total_steps: int) -> float:
     """Share of the peak learning rate at `step` (0-based) of `total_steps`.
 
-    Rises linearly over the warm-up, then stays ("constant"), falls linearly or by half a cosine to zero.
+    Rises linearly over the warm-up, then stays ("constant", and "plateau", which falls by `lower_on_plateau`), falls
+    linearly or by half a cosine to zero, in steps of whole epochs, or rises and falls as torch's OneCycleLR.
     """
     warmup_steps = phase.warmup * total_steps
     if step < warmup_steps:
@@ -129,9 +134,47 @@ def schedule_factor(phase: PhaseConfig, *, step: int, total_steps: int) -> float
     done = (step - warmup_steps) / max(1.0, total_steps - warmup_steps)
     if phase.schedule == "linear":
         return max(0.0, 1.0 - done)
+    if phase.schedule == "step":
+        assert phase.epochs != "auto"
+        return phase.drop ** (math.floor(phase.epochs * step / total_steps + _ROUNDING) // phase.drop_epochs)
+    if phase.schedule == "one_cycle":
+        return _one_cycle(step - warmup_steps, total_steps - warmup_steps)
     if phase.schedule == "cosine":
         return 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))
     return 1.0
+
+
+def _one_cycle(step: float, total_steps: float) -> float:
+    """torch's OneCycleLR with its defaults: by half a cosine from 1 / 25 to 1 over the first 0.3, and from there to
+    1 / 250,000. Momentum stays as it is.
+    """
+    top, last = _RISE * total_steps - 1, total_steps - 1
+    if step <= top:
+        return _half_cosine(1 / _FIRST, 1.0, step / top if top > 0 else 1.0)
+    return _half_cosine(1.0, 1 / _LAST, min(1.0, (step - top) / (last - top)))
+
+
+def _half_cosine(start: float, end: float, share: float) -> float:
+    return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
+
+
+def lower_on_plateau(phase: PhaseConfig, saved: dict[str, Any], *, loss: float) -> dict[str, Any]:
+    """What torch's ReduceLROnPlateau remembers after one more epoch with this validation loss.
+
+    `saved` is what it remembered before, {} at the beginning of a phase: plain numbers, which a checkpoint holds. The
+    optimizer that torch wants to see is only where the factor stands.
+    """
+    bare = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=plateau_factor(saved))
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(bare, factor=phase.drop, patience=phase.drop_epochs - 1)
+    if saved:
+        scheduler.load_state_dict(saved)
+    scheduler.step(loss)
+    return {**scheduler.state_dict(), "_last_lr": [float(bare.param_groups[0]["lr"])]}
+
+
+def plateau_factor(saved: dict[str, Any]) -> float:
+    """The share of the learning rate that `lower_on_plateau` has left."""
+    return float(saved["_last_lr"][0]) if saved else 1.0
 
 
 def set_learning_rates(optimizers: list[Optimizer], factor: float) -> None:

@@ -35,7 +35,7 @@ from linnaeus.training.checkpoint import (
 )
 from linnaeus.training.head_phase import feature_store, solve_head
 from linnaeus.training.loop import Job, num_steps, prepare, train_batch, train_epoch, validate
-from linnaeus.training.optim import build_optimizers
+from linnaeus.training.optim import build_optimizers, lower_on_plateau
 from linnaeus.training.phases import fixed_parameters, moving_average, on_features, set_trainable
 
 Record = Callable[[dict[str, Any]], None]
@@ -167,6 +167,7 @@ def _next_phase(position: Position, job: Job, *, in_time: bool) -> None:
     position.phase = position.phase + 1 if in_time else len(job.config.phases)
     position.epoch = position.step = position.stale_epochs = 0
     position.stop_value = None
+    position.plateau = {}
 
 
 def _solve_phase(state: TrainState, job: Job, phase: PhaseConfig, run: RunDir, record: Record) -> None:
@@ -230,6 +231,8 @@ def _finish_epoch(
     position.batch = position.num_correct = position.num_seen = 0
     position.loss_sum = position.epoch_seconds = 0.0
     _note_staleness(position, phase.stop, row)
+    if phase.schedule == "plateau":
+        position.plateau = lower_on_plateau(phase, position.plateau, loss=row["validation_loss"])
     if phase.keep == "last":
         position.best = {}
         return
