@@ -14,13 +14,14 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from small_run import CLASSES, write_images
 
+from linnaeus.config import parse_config, read_page, to_yaml
 from linnaeus.data.manifest import TEST, TRAIN, VALIDATION, Manifest
 from linnaeus.errors import ConfigError, RunNotFoundError
 from linnaeus.review.features import open_folder, prepare_folder, prepare_run
 from linnaeus.review.heat import heat_of
 from linnaeus.review.server import create_app, listen
 from linnaeus.review.session import Session, open_run
-from linnaeus.rundir import RunDir
+from linnaeus.rundir import RunDir, write_text
 from linnaeus.training.runtime import start_runtime
 
 PORT, TOKEN = 8765, "a-secret"
@@ -279,6 +280,16 @@ def test_a_run_that_is_not_finished_cannot_be_reviewed(run_folder: Callable[...,
         open_run(run)
     with pytest.raises(RunNotFoundError, match="no run"):
         open_run(tmp_path)
+
+
+def test_the_next_command_repeats_the_run_with_all_corrections(run_folder: Callable[..., Path]) -> None:
+    run = run_folder()
+    page = read_page(RunDir(run).config)
+    page["data"] |= {"source": "my photos", "labels": ["one.csv"]}
+    write_text(RunDir(run).config, to_yaml(parse_config(page)))
+    assert open_run(run)[0].command == (
+        f"linnaeus train 'my photos' --recipe {run}/config.yaml --labels one.csv --labels {run}/corrections.csv"
+    )
 
 
 def test_a_port_that_is_taken_is_said() -> None:

@@ -29,7 +29,7 @@ from linnaeus.review.decisions import Decisions
 from linnaeus.review.neighbours import find_neighbours
 from linnaeus.review.queues import Queue, contradictions
 from linnaeus.review.selection import most_informative
-from linnaeus.review.session import Session
+from linnaeus.review.session import Session, train_command
 from linnaeus.rundir import RunDir
 from linnaeus.training.features import extract_features
 from linnaeus.training.phases import on_features
@@ -108,7 +108,7 @@ def open_folder(
         bundle=bundle,
         labelled=False,
         reference=known,
-        command=f"linnaeus train {config.data.source} --labels {run.new_labels}",
+        command=train_command(run, config, run.new_labels),
     )
     session.preparing = "Looking for neighbours"
     return session, features

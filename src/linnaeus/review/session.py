@@ -7,6 +7,7 @@ requests or pages.
 
 from __future__ import annotations
 
+import shlex
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -82,6 +83,9 @@ class Session:
                 self.preparing = ""
             except LinnaeusError as error:
                 self.preparing = f"Without neighbours: {error}"
+            except Exception:
+                self.preparing = "Without neighbours: there is a bug in Linnaeus; the terminal says which"
+                raise
 
         thread = threading.Thread(target=run, daemon=True)
         thread.start()
@@ -94,7 +98,7 @@ class Session:
     def describe(self, row: int) -> dict[str, Any]:
         """Everything the page shows of one row, as JSON values."""
         id = self.manifest.ids[row].as_py()
-        given, likely = self.given(row), self._likely(row)
+        given = self.given(row)
         made = self.decisions.get(id)
         near = [] if self.neighbours is None else self.neighbours.of(row)
         return {
@@ -102,7 +106,7 @@ class Session:
             "id": id,
             "split": "" if self.manifest.splits[row] == UNASSIGNED else SPLITS[self.manifest.splits[row]],
             "given": given,
-            "likely": likely,
+            "likely": self._likely(row, given),
             "suggested": self._suggested(row, given),
             "doubts": [
                 {key: issue[key] for key in ("kind", "given", "suggested", "confidence")}
@@ -141,13 +145,18 @@ class Session:
         row: int = pc.index(self.manifest.ids, id).as_py()
         return None if row < 0 else row
 
-    def _likely(self, row: int) -> list[dict[str, Any]]:
-        """The likeliest classes with their probabilities; where nothing is known, the first classes."""
-        shown = self.probabilities[row]
+    def _likely(self, row: int, given: list[str]) -> list[dict[str, Any]]:
+        """The likeliest classes with their probabilities, the given labels always among them; where nothing is known,
+        the first classes.
+        """
+        shown, classes = self.probabilities[row], self.manifest.classes
         if np.isnan(shown).any():
-            return [{"name": name, "probability": None} for name in self.manifest.classes[:MOST_SHOWN]]
-        order = np.argsort(-shown, kind="stable")[:MOST_SHOWN]
-        return [{"name": self.manifest.classes[k], "probability": round(float(shown[k]), 4)} for k in order]
+            return [{"name": name, "probability": None} for name in classes[:MOST_SHOWN]]
+        order = np.argsort(-shown, kind="stable").tolist()
+        own = [classes.index(name) for name in given]
+        others = [k for k in order if k not in own][: max(0, MOST_SHOWN - len(own))]
+        chosen = sorted([*own, *others], key=order.index)
+        return [{"name": classes[k], "probability": round(float(shown[k]), 4)} for k in chosen]
 
     def _suggested(self, row: int, given: list[str]) -> list[str] | None:
         """The labels that the model would give instead; None where it has nothing else to say."""
@@ -163,6 +172,13 @@ class Session:
         else:
             labels = [classes[int(shown.argmax())]]
         return None if labels == given else labels
+
+
+def train_command(run: RunDir, config: RunConfig, decided: Path) -> str:
+    """What to type for another run with the same settings, on the same data with what was decided about it."""
+    files = [*config.data.labels, str(decided)]
+    words = ["linnaeus", "train", config.data.source, "--recipe", str(run.config)]
+    return shlex.join([*words, *(word for file in dict.fromkeys(files) for word in ("--labels", file))])
 
 
 def open_run(path: Path) -> tuple[Session, RunDir, RunConfig]:
@@ -190,6 +206,6 @@ def open_run(path: Path) -> tuple[Session, RunDir, RunConfig]:
         bundle=bundle,
         labelled=True,
         reference=manifest,
-        command=f"linnaeus train {config.data.source} --labels {run.corrections}",
+        command=train_command(run, config, run.corrections),
     )
     return session, run, config
