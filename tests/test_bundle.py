@@ -160,8 +160,8 @@ def test_extra_files_are_ignored(copy: Path) -> None:
 
 
 def test_a_newer_format_asks_for_an_update(copy: Path) -> None:
-    change_facts(copy, format=3, linnaeus="9.9", something={"new": 1}, classes=None)
-    with pytest.raises(BundleError, match=r"format 3, written by Linnaeus 9\.9.*Update"):
+    change_facts(copy, format=99, linnaeus="9.9", something={"new": 1}, classes=None)
+    with pytest.raises(BundleError, match=r"format 99, written by Linnaeus 9\.9.*Update"):
         load_bundle(copy)
 
 
@@ -320,3 +320,12 @@ def test_the_python_of_the_card_runs(saved: Path, tmp_path: Path, monkeypatch: p
     monkeypatch.chdir(tmp_path)
     exec(compile(code[1].replace("THIS_FOLDER", str(saved)), "card", "exec"), {})
     assert "no such file" in capsys.readouterr().out
+
+
+def test_a_bundle_of_format_1_is_still_read(copy: Path) -> None:
+    facts = json.loads((copy / "bundle.json").read_text(encoding="utf-8"))
+    del facts["operating_point"]
+    (copy / "bundle.json").write_text(json.dumps(facts | {"format": 1}), encoding="utf-8")
+    reseal(copy)
+    bundle = load_bundle(copy)
+    assert (bundle.temperature, bundle.operating_point) == (facts["temperature"], None)

@@ -104,14 +104,22 @@ def test_shuffled_test_labels_change_nothing_but_the_test_scores(tmp_path: Path)
     shuffled = table.copy()
     test = shuffled["split"] == "test"
     shuffled.loc[test, "label"] = np.roll(shuffled.loc[test, "label"], 4)
-    one = linnaeus.train(table, epochs=2, out="one")
-    other = linnaeus.train(shuffled, epochs=2, out="other")
+    settings = {"evaluate": {"decide": "f1", "require": ["recall:one=1", "recall:two=1", "recall:zero=1"]}}
+    one = linnaeus.train(table, epochs=2, out="one", settings=settings)
+    other = linnaeus.train(shuffled, epochs=2, out="other", settings=settings)
     assert one.evaluation["test"] != other.evaluation["test"]
     assert one.evaluation["validation"] == other.evaluation["validation"]
     weights = [(RunDir(run.path).model / "model.safetensors").read_bytes() for run in (one, other)]
     assert weights[0] == weights[1]
     same = ["lr", "train_loss", "validation_loss", "kept"]
     assert one.history[same].equals(other.history[same])
+    bundles = [json.loads((RunDir(run.path).model / "bundle.json").read_text(encoding="utf-8")) for run in (one, other)]
+    for bundle in bundles:
+        del bundle["provenance"]  # holds the test scores
+    assert bundles[0] == bundles[1], "temperature, operating point and all else that is shipped"
+    assert one.bundle.temperature != 1.0
+    for part in ("validation", "temperature"):
+        assert one.evaluation["calibration"][part] == other.evaluation["calibration"][part]
 
 
 def test_a_separate_test_set_is_the_only_test(tmp_path: Path) -> None:
@@ -261,14 +269,22 @@ def test_resuming_what_is_no_run_is_an_error(tmp_path: Path, capsys: pytest.Capt
 def test_evaluation_json_has_the_documented_shape(tmp_path: Path) -> None:
     run = linnaeus.train(write_digits(tmp_path / "photos"), epochs=1, out="run")
     page = json.loads(RunDir(run.path).evaluation.read_text(encoding="utf-8"))
-    assert set(page) == {"format", "test", "validation", "seconds"}
+    assert set(page) == {"format", "test", "validation", "calibration", "operating_point", "curves", "seconds"}
     for split in ("test", "validation"):
         for name in ("accuracy", "balanced_accuracy", "macro_precision", "macro_f1"):
             score = page[split][name]
             assert 0 <= score["low"] <= score["value"] <= score["high"] <= 1
         assert set(page[split]["per_class"]) == {"zero", "one", "two"}
         for scores in page[split]["per_class"].values():
-            assert set(scores) == {"precision", "recall", "specificity", "f1", "support"}
+            assert set(scores) == {
+                "precision",
+                "recall",
+                "specificity",
+                "f1",
+                "support",
+                "roc_auc",
+                "average_precision",
+            }
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ from linnaeus.config import Option
 from linnaeus.data.image_spec import ImageSpec
 from linnaeus.data.manifest import Task
 from linnaeus.errors import BundleError, DeviceError, ModelError, OutputError
+from linnaeus.metrics.operating_point import OperatingPoint
 from linnaeus.model_card import model_card
 from linnaeus.models import Classifier, build_classifier, count_parameters
 from linnaeus.models.ensemble import EnsembleClassifier
@@ -38,7 +39,8 @@ from linnaeus.version import __version__
 
 FORMAT = 2
 _PLAIN_FORMAT = 1
-"""Of a single classifier; only an ensemble needs a reader of format 2."""
+"""Of a single classifier that answers with its likeliest class and has one temperature; only an ensemble, an operating
+point, or a temperature per label needs a reader of format 2."""
 WEIGHTS, FACTS, CARD, SUMS = "model.safetensors", "bundle.json", "README.md", "SHA256SUMS"
 _COVERED = (WEIGHTS, FACTS, CARD)
 _SUM_LINE = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9][A-Za-z0-9._-]*)")
@@ -58,7 +60,8 @@ class Bundle:
         image_spec: how an image becomes its input.
         classes: K names, in the order of the logits.
         views: the views of each image whose logits are averaged (`linnaeus.predictions.view_logits`).
-        temperature: logits are divided by it before the softmax, or the sigmoids of several labels.
+        temperature: logits are divided by it before the softmax, or the sigmoids of several labels: one number, or one per label.
+        operating_point: how probabilities become one answer; None for the likeliest class, and for several labels.
         thresholds: K probabilities from which a label is given, for several labels per image; None for one label.
         provenance: JSON values that say where it comes from; see `linnaeus.model_card` for those the card shows.
         members: of an ensemble, the models that answer together, each with its own preprocessing, views and order of
@@ -70,8 +73,9 @@ class Bundle:
     image_spec: ImageSpec
     classes: tuple[str, ...]
     views: Views
-    temperature: float = 1.0
+    temperature: float | tuple[float, ...] = 1.0
     thresholds: tuple[float, ...] | None = None
+    operating_point: OperatingPoint | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
     members: tuple[Bundle, ...] = ()
     weight: float = 1.0
@@ -85,6 +89,10 @@ class Bundle:
             raise ValueError("there must be one threshold per class")
         if self.thresholds is not None and not all(0 <= threshold <= 1 for threshold in self.thresholds):
             raise ValueError("thresholds must be probabilities")
+        if isinstance(self.temperature, tuple) and len(self.temperature) != len(self.classes):
+            raise ValueError("there must be one temperature, or one per class")
+        if self.operating_point is not None and self.operating_point.num_classes != len(self.classes):
+            raise ValueError("the operating point must be of these classes")
 
     @property
     def task(self) -> Task:
@@ -104,7 +112,7 @@ class _MemberFacts(BaseModel):
     classes: tuple[str, ...]
     image_spec: ImageSpec
     views: Views
-    temperature: PositiveFloat
+    temperature: PositiveFloat | tuple[PositiveFloat, ...]
     weight: PositiveFloat
 
 
@@ -118,8 +126,9 @@ class _Facts(BaseModel):
     classes: tuple[str, ...]
     image_spec: ImageSpec
     views: Views
-    temperature: PositiveFloat
+    temperature: PositiveFloat | tuple[PositiveFloat, ...]
     thresholds: tuple[float, ...] | None
+    operating_point: OperatingPoint | None = None
     provenance: dict[str, Any]
     members: tuple[_MemberFacts, ...] | None = None
 
@@ -171,6 +180,10 @@ def save_bundle(bundle: Bundle, path: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
+def _is_plain(bundle: Bundle) -> bool:
+    return not bundle.members and bundle.operating_point is None and not isinstance(bundle.temperature, tuple)
+
+
 def _write_files(bundle: Bundle, folder: Path) -> None:
     classifier = bundle.classifier
     weights = {
@@ -184,7 +197,7 @@ def _write_files(bundle: Bundle, folder: Path) -> None:
     with (folder / WEIGHTS).open("rb") as file:
         os.fsync(file.fileno())
     facts = _Facts(
-        format=FORMAT if bundle.members else _PLAIN_FORMAT,
+        format=_PLAIN_FORMAT if _is_plain(bundle) else FORMAT,
         model=_model_facts(classifier),
         num_parameters=count_parameters(classifier)[0],
         classes=bundle.classes,
@@ -192,6 +205,7 @@ def _write_files(bundle: Bundle, folder: Path) -> None:
         views=bundle.views,
         temperature=bundle.temperature,
         thresholds=bundle.thresholds,
+        operating_point=bundle.operating_point,
         provenance=dict(bundle.provenance),
         members=tuple(_member_facts(member) for member in bundle.members) or None,
     ).model_dump(mode="json", exclude_none=False)
@@ -282,6 +296,7 @@ def load_bundle(path: Path, *, device: str | torch.device = "cpu") -> Bundle:
                 views=facts.views,
                 temperature=facts.temperature,
                 thresholds=facts.thresholds,
+                operating_point=facts.operating_point,
                 provenance=facts.provenance,
             )
     except ValueError as error:

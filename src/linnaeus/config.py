@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -312,6 +312,27 @@ class PhaseConfig(Section):
     takes the mean average precision for an accuracy."""
 
 
+class Wish(NamedTuple):
+    """A score that one class shall have."""
+
+    score: Literal["recall", "precision"]
+    label: str
+    value: float
+
+
+def parse_wish(text: str) -> Wish:
+    """`recall:Helicopter=0.9`; raises ValueError for anything else, or a value that is not within 0 to 1."""
+    score, colon, rest = text.partition(":")
+    label, equals, number = rest.rpartition("=")
+    try:
+        value = float(number)
+    except ValueError:
+        value = -1.0
+    if score not in ("recall", "precision") or not colon or not equals or not label or not 0 < value <= 1:
+        raise ValueError(f"a wish is recall:CLASS=SHARE or precision:CLASS=SHARE with a share up to 1, not '{text}'")
+    return Wish("recall" if score == "recall" else "precision", label, value)
+
+
 class EvaluateConfig(Section):
     """How the finished model answers, and how its scores are stated."""
 
@@ -324,10 +345,27 @@ class EvaluateConfig(Section):
     per image and heads that end in a dense layer with a bias."""
     confidence: float = Field(0.95, gt=0.5, lt=1.0)
     """Level of every interval."""
+    decide: Literal["likeliest", "f1"] = "likeliest"
+    """The answer for an image with one label: its likeliest class, or the one that factors per class make likeliest,
+    chosen on validation images for a large macro F1. (Of several labels, each is always given from a threshold on that
+    is chosen for its F1.)"""
+    require: list[str] = Field(default_factory=list)
+    """Scores wished for single classes, such as `recall:Helicopter=0.9` or `precision:Ship=0.95`: answers are moved as
+    little as that needs on the validation images. A wish that cannot be met is told."""
+    costs: dict[str, dict[str, Annotated[float, Field(ge=0.0)]]] = Field(default_factory=dict)
+    """What wrong answers cost, as {true class: {answer: cost}}; others cost 1. The answer is then the one that costs
+    least. For several labels: {label: {missing: cost, superfluous: cost}}."""
     bootstrap_samples: int = Field(1000, ge=100)
     """Resamples behind intervals that have no closed form."""
     batch_size: Annotated[int, Field(ge=1)] | Auto = "auto"
     """Images per forward pass without gradients; `auto`: fewer where they are larger, which bounds the memory."""
+
+    @field_validator("require")
+    @classmethod
+    def _wishes(cls, value: list[str]) -> list[str]:
+        for text in value:
+            parse_wish(text)
+        return value
 
 
 class RuntimeConfig(Section):

@@ -85,7 +85,8 @@ def read_members(paths: Sequence[Path]) -> list[Member]:
         bundle, predictions = load_bundle(run.model), Predictions.load(run.predictions)
         if bundle.members:
             raise RunError(f"{path} is an ensemble itself. Name the runs that it was made of.")
-        predictions = replace(predictions, logits=(predictions.logits / bundle.temperature).astype(np.float32))
+        scaled = predictions.logits / np.asarray(predictions.temperature)
+        predictions = replace(predictions, logits=scaled.astype(np.float32), temperature=1.0)
         if members:
             predictions = _aligned(members[0], predictions, path)
         members.append(Member(path, bundle, predictions))
@@ -118,6 +119,7 @@ def combine(paths: Sequence[Path], *, out: Path, force: bool) -> EnsembleResult:
     taken = [(member, count) for member, count in zip(members, counts, strict=True) if count]
     predictions = replace(
         members[0].predictions,
+        operating_point=None,
         logits=mean_logits(
             [member.predictions.probabilities for member, _ in taken],
             [count for _, count in taken],
@@ -160,7 +162,13 @@ def combine_weights(paths: Sequence[Path], *, out: Path, force: bool, progress: 
     classifier = members[0].bundle.classifier
     classifier.load_state_dict(weights)
     thresholds = _thresholds(predictions)
-    bundle = replace(members[0].bundle, classifier=classifier.eval(), temperature=1.0, thresholds=thresholds)
+    bundle = replace(
+        members[0].bundle,
+        classifier=classifier.eval(),
+        temperature=1.0,
+        thresholds=thresholds,
+        operating_point=None,
+    )
     return _write(
         members,
         weights=[k / sum(taken) for k in taken],

@@ -16,7 +16,7 @@ Knows nothing of files, networks or tensors.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 _SCORES = {
@@ -149,6 +149,10 @@ def _image(facts: Mapping[str, Any]) -> str:
     )
 
 
+def _temperature(value: float | Sequence[float]) -> str:
+    return f"temperature {value:.3f}" if isinstance(value, float) else "a temperature for each label"
+
+
 def _limits(facts: Mapping[str, Any]) -> str:
     temperature = facts["temperature"]
     several = facts["thresholds"] is not None
@@ -156,7 +160,7 @@ def _limits(facts: Mapping[str, Any]) -> str:
         f"Probabilities are a plain {'sigmoid' if several else 'softmax'} and have not been calibrated; networks tend "
         "to be too sure."
         if temperature == 1.0
-        else f"Probabilities are calibrated with temperature {temperature:.3f}, for images like those it was tested on."
+        else f"Probabilities are calibrated with {_temperature(temperature)}, for images like those it was tested on."
     )
     answers = (
         "It knows its labels and no others; an image without a label may also show something it never saw."

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import torch
@@ -32,8 +33,11 @@ from linnaeus.data.manifest import SPLITS, TEST, TRAIN, VALIDATION, Manifest
 from linnaeus.data.statistics import channel_statistics, is_grey
 from linnaeus.errors import ConfigError, DataError, Interrupted, ModelError
 from linnaeus.evaluation.baselines import evaluate_baselines
+from linnaeus.evaluation.class_curves import class_curves
 from linnaeus.evaluation.evaluate import evaluate_predictions
-from linnaeus.evaluation.thresholds import choose_thresholds
+from linnaeus.evaluation.operating_point import check_wishes
+from linnaeus.evaluation.score_table import table_of
+from linnaeus.evaluation.settle import Settled, describe_settled, settle
 from linnaeus.losses import log_shares
 from linnaeus.losses.penalty import choose_penalties
 from linnaeus.models import Classifier, build_classifier, count_parameters
@@ -45,7 +49,7 @@ from linnaeus.planning.fingerprint import take_fingerprint
 from linnaeus.planning.labels import plan_folds, plan_labels
 from linnaeus.planning.plan import choose_recipe, epochs_within, plan_image, plan_page, plan_training
 from linnaeus.planning.transfer import choose_backbone, is_backbone, phases_within
-from linnaeus.predictions import NUM_VIEWS, Predictions, concatenate_predictions, predict
+from linnaeus.predictions import NUM_VIEWS, Predictions, concatenate_predictions, groups_of, predict
 from linnaeus.progress import SILENT, Progress
 from linnaeus.report.facts import ReportFacts
 from linnaeus.report.page import write_report
@@ -234,6 +238,7 @@ def begin(
         config, reasons = plan_folds(config, found)
         decisions += [*reasons, *plan_balance(config, found, shown=class_counts(config, found))]
         check_heads(config, found)
+        check_wishes(config.evaluate, found.classes, task=found.task)
         found.loss_weights()  # weights that leave nothing to learn from are noticed before anything is written
         classifier = _build(config, found)  # an impossible network is noticed before anything is written
         choose_penalties(classifier, l1=config.loss.l1, l2=config.loss.l2)  # and so is a penalty on layers it lacks
@@ -302,21 +307,33 @@ def _judge(run: RunDir, job: Job, classifier: Classifier, position: Position, se
     if position.best.get("out_of_fold"):
         validation = Predictions.load(run.out_of_fold).of_split(VALIDATION)
         predictions = concatenate_predictions(validation, predictions.of_split(TEST))
+    raw = predictions
+    found = settle(_unseen(run, raw, out_of_fold=bool(position.best.get("out_of_fold"))), config.evaluate)
+    for line in found.chosen.describe():
+        job.progress.say(line)
+    predictions = found.applied(raw)
     predictions.save(run.predictions)
     label_issues = _find_label_issues(run)
-    thresholds = _thresholds(run, predictions, out_of_fold=bool(position.best.get("out_of_fold")))
-    scores = {SPLITS[split]: _score(predictions.of_split(split), config, thresholds) for split in (TEST, VALIDATION)}
-    test = predictions.of_split(TEST)
+    thresholds, groups = found.thresholds, groups_of(predictions, job.manifest)
+    scores = {
+        SPLITS[split]: _score(predictions.of_split(split), config, thresholds, groups[predictions.splits == split])
+        for split in (TEST, VALIDATION)
+    }
+    test, groups = predictions.of_split(TEST), groups[predictions.splits == TEST]
     unseen = np.flatnonzero(~np.isin(test.ids.to_pylist(), settled.get("leaked_test_ids", [])))
     if 0 < len(unseen) < len(test):
-        scores["test_without_duplicates"] = _score(test.take(unseen), config, thresholds)
-    baselines = _baselines(job, predictions, settled, thresholds=thresholds)
+        scores["test_without_duplicates"] = _score(test.take(unseen), config, thresholds, groups[unseen])
+    described = describe_settled(
+        found, validation=raw.of_split(VALIDATION), test=raw.of_split(TEST), confidence=config.evaluate.confidence
+    )
+    described |= _baselines(job, predictions, settled, thresholds=thresholds)
+    described["curves"] = class_curves(table_of(test), scores=scores["test"])
     seconds = {"prepare": settled["seconds"], "train": position.seconds, "evaluate": time.perf_counter() - clock}
     seconds = {name: round(value, 2) for name, value in seconds.items()}
-    evaluation = {"format": 1, **scores, **baselines, "seconds": {**seconds, "total": round(sum(seconds.values()), 2)}}
+    evaluation = {"format": 1, **scores, **described, "seconds": {**seconds, "total": round(sum(seconds.values()), 2)}}
     rundir.write_json(run.evaluation, evaluation)
     environment = describe_environment(job.runtime)
-    _write_bundle(run, job, classifier, scores["test"], environment, thresholds=thresholds)
+    _write_bundle(run, job, classifier, scores["test"], environment, settled=found)
     facts = ReportFacts(
         title=Path(config.data.source).name,
         config=config,
@@ -373,24 +390,26 @@ def _find_label_issues(run: RunDir) -> pd.DataFrame | None:
     return found
 
 
-def _thresholds(run: RunDir, predictions: Predictions, *, out_of_fold: bool) -> tuple[float, ...] | None:
-    """From which probability each of several labels is given, chosen on validation images or, where there are folds, on
-    all that a head has not seen; None for one label per image.
+def _unseen(run: RunDir, predictions: Predictions, *, out_of_fold: bool) -> Predictions:
+    """What temperature, operating point and thresholds are chosen by: validation images or, where there are folds, all
+    that a head has not seen.
     """
-    if predictions.task == "single":
-        return None
-    unseen = Predictions.load(run.out_of_fold) if out_of_fold else predictions.of_split(VALIDATION)
-    chosen = choose_thresholds(unseen.targets.astype(np.uint8), unseen.probabilities)
-    return tuple(chosen.values.tolist())
+    return Predictions.load(run.out_of_fold) if out_of_fold else predictions.of_split(VALIDATION)
 
 
-def _score(predictions: Predictions, config: RunConfig, thresholds: tuple[float, ...] | None) -> dict[str, Any]:
+def _score(
+    predictions: Predictions,
+    config: RunConfig,
+    thresholds: tuple[float, ...] | None,
+    groups: npt.NDArray[np.int64],
+) -> dict[str, Any]:
     return evaluate_predictions(
         predictions,
         confidence=config.evaluate.confidence,
         bootstrap_samples=config.evaluate.bootstrap_samples,
         seed=config.seed,
         thresholds=thresholds,
+        groups=groups if len(np.unique(groups)) < len(groups) else None,
     )
 
 
@@ -537,7 +556,7 @@ def _write_bundle(
     scores: Mapping[str, Any],
     environment: Mapping[str, str],
     *,
-    thresholds: tuple[float, ...] | None,
+    settled: Settled,
 ) -> None:
     manifest, config = job.manifest, job.config
     train_rows = manifest.rows(TRAIN)
@@ -553,5 +572,14 @@ def _write_bundle(
         "confidence": config.evaluate.confidence,
         "environment": dict(environment),
     }
-    bundle = Bundle(classifier, job.spec, manifest.classes, job.views, thresholds=thresholds, provenance=provenance)
+    bundle = Bundle(
+        classifier,
+        job.spec,
+        manifest.classes,
+        job.views,
+        temperature=settled.temperature,
+        thresholds=settled.thresholds,
+        operating_point=settled.chosen.point,
+        provenance=provenance,
+    )
     save_bundle(bundle, run.model)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 import torch.nn.functional as F
@@ -24,9 +25,12 @@ from linnaeus.data.image_spec import ImageSpec
 from linnaeus.data.loader import Batch
 from linnaeus.data.manifest import Manifest, Task
 from linnaeus.errors import DataError
+from linnaeus.metrics.operating_point import OperatingPoint, decide
 from linnaeus.rundir import write_whole
 
 Views = Literal["one", "mirror", "mirror_shift"]
+Temperature = float | tuple[float, ...]
+"""Of all logits, or of each label's where images have several."""
 NUM_VIEWS: dict[Views, int] = {"one": 1, "mirror": 2, "mirror_shift": 6}
 
 
@@ -41,6 +45,8 @@ class Predictions:
         classes: K names.
         splits: int8 [N], positions in SPLITS.
         manifest_fingerprint: of the manifest that the ids belong to.
+        temperature: logits are divided by it before they become probabilities.
+        operating_point: how probabilities become one answer; None for the likeliest class, and for several labels.
     """
 
     ids: pa.LargeStringArray
@@ -49,6 +55,8 @@ class Predictions:
     classes: tuple[str, ...]
     splits: npt.NDArray[np.int8]
     manifest_fingerprint: str
+    temperature: Temperature = 1.0
+    operating_point: OperatingPoint | None = None
 
     def __len__(self) -> int:
         return len(self.logits)
@@ -60,18 +68,16 @@ class Predictions:
 
     @property
     def probabilities(self) -> npt.NDArray[np.float64]:
-        """float64 [N, K]: softmax of the logits, or where images have several labels the sigmoid of each."""
-        if self.task == "multi":
-            return np.asarray(np.exp(-np.logaddexp(0.0, -self.logits.astype(np.float64))), np.float64)
-        shifted = self.logits.astype(np.float64) - self.logits.max(axis=1, keepdims=True)
-        exponents = np.exp(shifted)
-        return np.asarray(exponents / exponents.sum(axis=1, keepdims=True), np.float64)
+        """float64 [N, K]: softmax of logits over temperature, or for several labels the sigmoid of each."""
+        return probabilities_of(self.logits, task=self.task, temperature=self.temperature)
 
     @property
     def predicted(self) -> npt.NDArray[np.int64]:
-        """int64 [N]: position of the largest logit, for one label per image."""
+        """int64 [N]: the answer, for one label per image: the likeliest class, or what the operating point says."""
         assert self.task == "single", "several labels are given by thresholds: given_labels"
-        return np.asarray(self.logits.argmax(axis=1), np.int64)
+        if self.operating_point is None:
+            return np.asarray(self.logits.argmax(axis=1), np.int64)
+        return decide(self.probabilities, self.operating_point)
 
     def given_labels(self, thresholds: npt.NDArray[np.float64] | float = 0.5) -> npt.NDArray[np.uint8]:
         """uint8 [N, K]: 1 for every label whose probability reaches its threshold (float64 [K], or one for all)."""
@@ -83,9 +89,13 @@ class Predictions:
 
     def take(self, rows: npt.NDArray[np.int64]) -> Predictions:
         """Those of these rows, in this order."""
-        ids = self.ids.take(pa.array(rows))
-        kept = (self.logits[rows], self.targets[rows], self.classes, self.splits[rows])
-        return Predictions(ids, *kept, self.manifest_fingerprint)
+        return replace(
+            self,
+            ids=self.ids.take(pa.array(rows)),
+            logits=self.logits[rows],
+            targets=self.targets[rows],
+            splits=self.splits[rows],
+        )
 
     def save(self, path: Path) -> None:
         """Write one Parquet file, whole or not at all."""
@@ -100,6 +110,9 @@ class Predictions:
             "logits": pa.FixedSizeListArray.from_arrays(flat_logits, len(self.classes)),
         }
         facts = {"format": 1, "classes": self.classes, "manifest": self.manifest_fingerprint, "multi": multi}
+        facts |= {"temperature": self.temperature}
+        if self.operating_point is not None:
+            facts["operating_point"] = asdict(self.operating_point)
         table = pa.table(columns).replace_schema_metadata({"linnaeus": json.dumps(facts, ensure_ascii=False)})
         write_whole(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
 
@@ -119,7 +132,36 @@ class Predictions:
 
         targets = matrix("target") if facts["multi"] else table["target"].to_numpy()
         ids = table["id"].combine_chunks().cast(pa.large_string())
-        return Predictions(ids, matrix("logits"), targets, classes, table["split"].to_numpy(), facts["manifest"])
+        temperature = facts.get("temperature", 1.0)
+        return Predictions(
+            ids,
+            matrix("logits"),
+            targets,
+            classes,
+            table["split"].to_numpy(),
+            facts["manifest"],
+            temperature=tuple(temperature) if isinstance(temperature, list) else temperature,
+            operating_point=_point_from(facts.get("operating_point")),
+        )
+
+
+def _point_from(facts: dict[str, Any] | None) -> OperatingPoint | None:
+    if facts is None:
+        return None
+    if facts["weights"] is not None:
+        return OperatingPoint(weights=tuple(facts["weights"]))
+    return OperatingPoint(costs=tuple(tuple(row) for row in facts["costs"]))
+
+
+def probabilities_of(
+    logits: npt.NDArray[np.floating], *, task: Task, temperature: Temperature
+) -> npt.NDArray[np.float64]:
+    """float64 [N, K] from logits [N, K]: softmax of logits over temperature, or for several labels their sigmoids."""
+    scaled = logits.astype(np.float64) / np.asarray(temperature, np.float64)
+    if task == "multi":
+        return np.asarray(np.exp(-np.logaddexp(0.0, -scaled)), np.float64)
+    exponents = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    return np.asarray(exponents / exponents.sum(axis=1, keepdims=True), np.float64)
 
 
 def predictions_of(manifest: Manifest, rows: npt.NDArray[np.int64], logits: npt.NDArray[np.float32]) -> Predictions:
@@ -132,6 +174,22 @@ def predictions_of(manifest: Manifest, rows: npt.NDArray[np.int64], logits: npt.
         splits=manifest.splits[rows],
         manifest_fingerprint=manifest.fingerprint,
     )
+
+
+def groups_of(predictions: Predictions, manifest: Manifest) -> npt.NDArray[np.int64]:
+    """int64 [N]: the group that the manifest says each image belongs to; where it says none, each is its own."""
+    if manifest.groups is None:
+        return np.arange(len(predictions), dtype=np.int64)
+    return np.asarray(manifest.groups[rows_of(predictions, manifest)], np.int64)
+
+
+def rows_of(predictions: Predictions, manifest: Manifest) -> npt.NDArray[np.int64]:
+    """int64 [N]: the row of each prediction in its manifest. Raises DataError if an id is not there."""
+    found = pc.index_in(predictions.ids, value_set=manifest.ids)
+    if found.null_count:
+        missing = predictions.ids[pc.index(pc.is_null(found), True).as_py()].as_py()
+        raise DataError(f"The predictions speak of {missing}, which is not in the manifest.")
+    return np.asarray(found.to_numpy(zero_copy_only=False), np.int64)
 
 
 def concatenate_predictions(first: Predictions, second: Predictions) -> Predictions:

@@ -31,6 +31,9 @@ def test_the_shape_is_the_documented_one_and_is_plain_json():
         "balanced_accuracy",
         "macro_precision",
         "macro_f1",
+        "log_loss",
+        "brier",
+        "calibration_error",
         "per_class",
         "confusion",
         "num_images",
@@ -41,8 +44,17 @@ def test_the_shape_is_the_documented_one_and_is_plain_json():
     assert found["accuracy"]["value"] == 0.75
     assert list(found["per_class"]) == ["a", "b", "c"]
     assert found["per_class"]["b"] == pytest.approx(
-        {"precision": 2 / 3, "recall": 1.0, "specificity": 1 / 2, "f1": 4 / 5, "support": 2}
+        {
+            "precision": 2 / 3,
+            "recall": 1.0,
+            "specificity": 1 / 2,
+            "f1": 4 / 5,
+            "support": 2,
+            "roc_auc": 3 / 4,
+            "average_precision": 2 / 3,
+        }
     )
+    assert found["per_class"]["c"]["roc_auc"] is None
     assert all(type(value) is float for name, value in found["per_class"]["a"].items() if name != "support")
     assert type(found["per_class"]["a"]["support"]) is int
 
@@ -53,8 +65,10 @@ def test_every_interval_holds_its_value():
         targets = rng.integers(0, 5, 40)
         predicted = np.where(rng.random(40) < 0.7, targets, rng.integers(0, 5, 40))
         found = evaluate_predictions(make_predictions(list(targets), list(predicted), tuple("vwxyz")), **SETTINGS)
-        for name in ("accuracy", "balanced_accuracy", "macro_precision", "macro_f1"):
+        for name in ("accuracy", "balanced_accuracy", "macro_precision", "macro_f1", "top_3_accuracy"):
             assert 0 <= found[name]["low"] <= found[name]["value"] <= found[name]["high"] <= 1
+        for name in ("log_loss", "brier", "calibration_error"):
+            assert 0 <= found[name]["low"] <= found[name]["value"] <= found[name]["high"]
 
 
 def test_the_same_seed_gives_the_same_dictionary():

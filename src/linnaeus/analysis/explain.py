@@ -126,9 +126,10 @@ def explain_labels(bundle: Bundle, image: Pixels, *, labels: list[str] | None = 
     pixels = torch.from_numpy(fitted.copy()).permute(2, 0, 1).unsqueeze(0).to(device)
     inputs = bundle.image_spec.normalize(pixels).contiguous(memory_format=torch.channels_last)
     with torch.no_grad():
-        logits = view_logits(bundle.classifier.eval(), inputs, views=bundle.views)[0].double() / bundle.temperature
+        logits = view_logits(bundle.classifier.eval(), inputs, views=bundle.views)[0].double().cpu()
+    logits /= torch.tensor(bundle.temperature, dtype=torch.float64)
     several = bundle.thresholds is not None
-    probabilities = (logits.sigmoid() if several else logits.softmax(dim=0)).cpu().numpy()
+    probabilities = (logits.sigmoid() if several else logits.softmax(dim=0)).numpy()
     best = int(probabilities.argmax())
     given = [k for k, p in enumerate(probabilities) if several and p >= (bundle.thresholds or ())[k]]
     chosen = [bundle.classes.index(name) for name in labels] if labels is not None else (given or [best])

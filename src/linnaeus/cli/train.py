@@ -40,6 +40,7 @@ def train(
     top_classes: int | None = None,
     context: float | None = None,
     min_box: str | None = None,
+    require: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
     force: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
@@ -96,6 +97,8 @@ def train(
         Widen boxes to each side by this share, such as 0.2.
     min_box
         Drop boxes with a side shorter than this, such as 4px.
+    require
+        A score wished for one class, such as recall:Helicopter=0.9; repeat it for several.
     set_
         Any other setting, as section.field=value; repeat it for several.
     force
@@ -119,6 +122,7 @@ def train(
         "model.allow_download": allow_download or None,
         "data.folds": folds,
         "image.size": image_size,
+        "evaluate.require": list(require) or None,
         "runtime.device": device,
         "seed": seed,
         "time_limit_seconds": None if time_limit is None else parse_seconds(time_limit),

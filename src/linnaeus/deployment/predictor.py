@@ -25,6 +25,7 @@ from linnaeus.data.decode import PILLOW_RULES, read_image
 from linnaeus.data.sources.folder import walk_images
 from linnaeus.errors import ConfigError, DataError, UnreadableImageError
 from linnaeus.machine import choose_device, choose_precision
+from linnaeus.metrics.operating_point import decide, ranked_answers
 from linnaeus.predictions import view_logits
 from linnaeus.progress import SILENT, Progress
 
@@ -76,9 +77,10 @@ class Predictor:
     ) -> pd.DataFrame:
         """Classify files, everything in folders, and globs (see `expand_paths`).
 
-        Returns one row per file, in order: `path` as given, `label` and `probability` (0-1) of the most likely class,
-        `error` (empty if all is well; else label and probability are missing), and for `top_k` > 1 also `label_2`,
-        `probability_2` and so on, as far as there are classes. Where an image may have several labels, `labels` after
+        Returns one row per file, in order: `path` as given, `label` and `probability` (0-1) of the most likely class
+        (or of the answer that the bundle's operating point gives), `error` (empty if all is well; else label and
+        probability are missing), and for `top_k` > 1 also `label_2`, `probability_2` and so on, as far as there are
+        classes. Where an image may have several labels, `labels` after
         the path is the list of those that reach their thresholds, in the order of the classes, and `num_labels` their
         number: an empty list and 0 for an image that is given none, missing for a file that cannot be read.
         `all_probabilities` adds a column `probability:NAME` for every class. Raises ConfigError for `top_k` < 1.
@@ -98,7 +100,7 @@ class Predictor:
                 if batch.read:
                     rows = len(errors) + np.array(batch.read)
                     probabilities = self.probabilities(*batch.pixels)
-                    best[rows] = np.argsort(-probabilities, axis=1, kind="stable")[:, :num_shown]
+                    best[rows] = ranked_answers(probabilities, self.bundle.operating_point)[:, :num_shown]
                     shown[rows] = np.take_along_axis(probabilities, best[rows], axis=1)
                     if given is not None:
                         given[rows] = self.given_labels(probabilities)
@@ -134,17 +136,19 @@ class Predictor:
         normalized = member.image_spec.normalize(batch).contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._in_bfloat16):
             logits = view_logits(member.classifier, normalized, views=member.views).cpu()
-        logits = logits.double() / member.temperature
+        logits = logits.double() / torch.tensor(member.temperature, dtype=torch.float64)
         return (torch.softmax(logits, dim=1) if self.bundle.task == "single" else logits.sigmoid()).numpy()
 
     def given_labels(self, probabilities: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
         """float64 [B, K] of `probabilities` -> bool [B, K], the labels that each image is given.
 
-        Those that reach their thresholds where there may be several, else the most likely one.
+        Those that reach their thresholds where there may be several, else the answer: the most likely one, or that of the operating point.
         """
         if self.bundle.thresholds is not None:
             return np.asarray(probabilities >= np.array(self.bundle.thresholds))
-        return np.asarray(np.arange(probabilities.shape[1]) == probabilities.argmax(axis=1)[:, None])
+        return np.asarray(
+            np.arange(probabilities.shape[1]) == decide(probabilities, self.bundle.operating_point)[:, None]
+        )
 
     def _batches(self, files: list[Path]) -> Iterator[_Batch]:
         """Decode a batch ahead of the network, in threads; at most two batches are in memory."""

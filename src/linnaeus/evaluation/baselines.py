@@ -16,7 +16,8 @@ from linnaeus.evaluation.evaluate import evaluate_predictions
 from linnaeus.evaluation.thresholds import choose_thresholds
 from linnaeus.predictions import Predictions
 
-_LONG = ("per_class", "confusion", "wrong_labels")
+_NOT_TOLD = ("per_class", "confusion", "wrong_labels", "log_loss", "brier", "calibration_error")
+"""Long ones, and scores of probabilities: what baselines give ranks classes, but is no probability."""
 
 
 def evaluate_baselines(
@@ -61,7 +62,10 @@ def evaluate_baselines(
         )
         low, high = comparison.difference.interval
         found[name] = {
-            **{split: {k: v for k, v in own_scores.items() if k not in _LONG} for split, own_scores in scores.items()},
+            **{
+                split: {k: v for k, v in own_scores.items() if k not in _NOT_TOLD}
+                for split, own_scores in scores.items()
+            },
             "model_minus_baseline": {
                 "score": comparison.score,
                 "value": comparison.difference.value,

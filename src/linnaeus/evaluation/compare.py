@@ -243,6 +243,10 @@ def align(first: Predictions, second: Predictions) -> Predictions:
         classes=first.classes,
         splits=taken.splits,
         manifest_fingerprint=first.manifest_fingerprint,
+        temperature=tuple(taken.temperature[k] for k in order)
+        if isinstance(taken.temperature, tuple)
+        else taken.temperature,
+        operating_point=None if taken.operating_point is None else taken.operating_point.reordered(order.tolist()),
     )
 
 

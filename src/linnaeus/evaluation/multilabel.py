@@ -12,7 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from linnaeus.evaluation.class_curves import class_areas
 from linnaeus.evaluation.intervals import Interval, spread_interval
+from linnaeus.evaluation.resample import as_score, resampled_weights, score_probabilities
+from linnaeus.evaluation.score_table import ScoreTable, judge_labels
 from linnaeus.metrics.classification import (
     ClassCounts,
     FloatArray,
@@ -35,7 +38,6 @@ from linnaeus.metrics.multilabel import (
     weighted_f1,
     wrong_per_image,
 )
-from linnaeus.predictions import Predictions
 
 _FROM_COUNTS = {
     "micro_f1": micro_f1,
@@ -61,44 +63,71 @@ _NAMES = (
     "mean_average_precision",
 )
 
-_CELLS_AT_ONCE = 4_000_000  # of [resamples, images]: 16 MB per array
 _MOST_CELLS, _FEWEST_RESAMPLES = 500_000_000, 100
 """Of [resamples, images, labels]. Beyond, fewer resamples are drawn: so many images have narrow intervals anyway."""
 
 
-def evaluate_multilabel(
-    predictions: Predictions,
+def evaluate_labels(
+    table: ScoreTable,
     *,
     thresholds: npt.NDArray[np.float64],
     confidence: float,
     bootstrap_samples: int,
     seed: int,
+    groups: IntArray | None = None,
 ) -> dict[str, Any]:
-    """Score predictions of one split, at least one image, where images have several labels.
+    """Score probabilities of one split, at least one image, where images have several labels.
 
     Args:
-        predictions: with targets uint8 [N, K].
+        table: with targets uint8 [N, K].
         thresholds: float64 [K], chosen on other images.
         confidence: level of every interval, such as 0.95.
         bootstrap_samples: resampled test sets behind the intervals; fewer (never below 100) where there are so many
             images that all of them would take minutes.
         seed: of the resampling; the same seed gives the same intervals.
+        groups: int64 [N], images that are resampled together; None where every image is its own.
 
-    Returns each of the eleven scores as {"value", "low", "high"}; per_class by name; wrong_labels, how many images have
-    0, 1, ... wrong labels; num_images.
+    Returns each of the eleven scores, log_loss, brier and calibration_error as {"value", "low", "high"}; per_class by
+    name; wrong_labels, how many images have 0, 1, ... wrong labels; num_images.
     """
-    targets = predictions.targets.astype(np.uint8)
-    given, logits = predictions.given_labels(thresholds), predictions.logits
-    values = measure(targets, given, logits)
+    targets = table.targets.astype(np.uint8)
+    scores = np.empty(targets.shape, np.float32)
+    given = np.empty(targets.shape, np.uint8)
+    for part, probabilities in table.blocks():
+        with np.errstate(divide="ignore"):  # logits tell apart what float32 probabilities near 1 no longer do
+            scores[part] = np.log(probabilities) - np.log1p(-probabilities)
+        given[part] = probabilities >= thresholds
+    areas = class_areas(table)
+    values = measure(targets, given, scores)
+    present = targets.any(axis=0)
+    if present.any():
+        values["mean_average_precision"] = float(np.array(areas["average_precision"], np.float64)[present].mean())
     num_samples = max(_FEWEST_RESAMPLES, min(bootstrap_samples, _MOST_CELLS // targets.size))
-    intervals = bootstrap(targets, given, logits, values, confidence=confidence, num_samples=num_samples, seed=seed)
-    columns = {name: column.tolist() for name, column in per_label_scores(targets, given, logits).items()}
+    intervals = bootstrap(
+        targets, given, scores, values, confidence=confidence, num_samples=num_samples, seed=seed, groups=groups
+    )
+    columns = {name: column.tolist() for name, column in per_label_scores(targets, given, scores).items()}
+    columns |= areas
     columns["threshold"] = thresholds.tolist()
+    facts = judge_labels(table)
+    error = float(np.abs(facts.right - facts.confidence).sum() / facts.counts.sum())
     return {
-        **{name: {"value": values[name], "low": intervals[name].low, "high": intervals[name].high} for name in _NAMES},
+        **{name: as_score(values[name], intervals[name]) for name in _NAMES},
+        **score_probabilities(
+            facts.log_losses,
+            facts.briers,
+            facts.surplus,
+            error,
+            strata=None,
+            groups=groups,
+            answers_per_image=targets.shape[1],
+            confidence=confidence,
+            num_samples=bootstrap_samples,
+            seed=seed,
+        ),
         "per_class": {
             name: {column: column_values[k] for column, column_values in columns.items()}
-            for k, name in enumerate(predictions.classes)
+            for k, name in enumerate(table.classes)
         },
         "wrong_labels": np.bincount(wrong_per_image(targets, given)).tolist(),
         "num_images": len(targets),
@@ -126,6 +155,7 @@ def bootstrap(
     confidence: float,
     num_samples: int,
     seed: int,
+    groups: IntArray | None = None,
 ) -> dict[str, Interval]:
     """Intervals of the scores `values`: their spread from a bootstrap over images, their shape from Wilson.
 
@@ -134,7 +164,7 @@ def bootstrap(
     a mean of shares over labels of n_k images would be, K^2 / sum(1 / n_k).
     """
     scores: dict[str, list[FloatArray]] = {name: [] for name in values}
-    for chunk in _resampled_scores(targets, given, logits, num_samples=num_samples, seed=seed):
+    for chunk in _resampled_scores(targets, given, logits, num_samples=num_samples, seed=seed, groups=groups):
         for name, column in chunk.items():
             scores[name].append(column)
     support = targets.sum(axis=0, dtype=np.int64)
@@ -152,28 +182,29 @@ def bootstrap(
 
 
 def _resampled_scores(
-    targets: Labels, given: Labels, logits: npt.NDArray[np.float32], *, num_samples: int, seed: int
+    targets: Labels,
+    given: Labels,
+    logits: npt.NDArray[np.float32],
+    *,
+    num_samples: int,
+    seed: int,
+    groups: IntArray | None = None,
 ) -> Iterator[dict[str, FloatArray]]:
     """The scores float64 [r] of resampled test sets, in chunks whose r add up to `num_samples`.
 
     A resample is a multinomial weight for each image, so that all counts of a chunk are one matrix product.
     """
     num_images = len(targets)
-    generator = np.random.default_rng(seed)
     per_image = np.stack([image_f1(targets, given), (targets == given).mean(axis=1), (targets == given).all(axis=1)])
     tables = [(targets & given).astype(np.float32), targets.astype(np.float32), given.astype(np.float32)]
     rankings = [(k, *ranking(logits[:, k].astype(np.float64))) for k in np.flatnonzero(targets.any(axis=0)).tolist()]
-    step = max(1, _CELLS_AT_ONCE // num_images)
-    for start in range(0, num_samples, step):
-        size = min(step, num_samples - start)
-        drawn = generator.integers(0, num_images, (size, num_images)) + num_images * np.arange(size)[:, None]
-        weights = np.bincount(drawn.reshape(-1), minlength=size * num_images).reshape(size, num_images)
+    for weights in resampled_weights(num_images, strata=None, groups=groups, num_samples=num_samples, seed=seed):
         # float32 holds every whole number up to 2^24 exactly, and no label of a resample is counted more often.
         exact = np.float32 if num_images < 2**24 else np.float64
         drawn_images = weights.astype(exact)
         hits, support, claims = ((drawn_images @ table.astype(exact)).astype(np.int64) for table in tables)
         counts = ClassCounts(hits, support, claims)
-        samples_f1, label_accuracy, exact_match = per_image @ weights.T / num_images
+        samples_f1, label_accuracy, exact_match = per_image @ weights.T / weights.sum(axis=1)
         yield {
             **{name: score(counts) for name, score in _FROM_COUNTS.items()},
             "samples_f1": samples_f1,

@@ -26,7 +26,7 @@ class EnsembleClassifier(Classifier):
         members: M classifiers of K classes each.
         orders: of each, for every class of the ensemble its place among the member's own.
         normalizations: of each, (mean, std) of values in 0-1.
-        temperatures: of each; its logits are divided by it.
+        temperatures: of each, one number or one per label in its own order; its logits are divided by it.
         weights: of each in the mean, above 0.
         same_image: they see images of one size, fitted in one way. Where they do not, no one tensor fits them all:
             every call raises ModelError, and `linnaeus.deployment.predictor` asks each member by itself.
@@ -39,7 +39,7 @@ class EnsembleClassifier(Classifier):
         *,
         orders: Sequence[Sequence[int]],
         normalizations: Sequence[tuple[Sequence[float], Sequence[float]]],
-        temperatures: Sequence[float],
+        temperatures: Sequence[float | tuple[float, ...]],
         weights: Sequence[float],
         same_image: bool,
         task: Task,
@@ -69,15 +69,15 @@ class Members(nn.Module):
         *,
         orders: Sequence[Sequence[int]],
         normalizations: Sequence[tuple[Sequence[float], Sequence[float]]],
-        temperatures: Sequence[float],
+        temperatures: Sequence[float | tuple[float, ...]],
         same_image: bool,
     ) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
-        self.temperatures = tuple(temperatures)
         self.same_image = same_image
         for k, (order, (mean, std)) in enumerate(zip(orders, normalizations, strict=True)):
             self.register_buffer(f"order_{k}", torch.tensor(order), persistent=False)
+            self.register_buffer(f"temperature_{k}", torch.tensor(temperatures[k]), persistent=False)
             self.register_buffer(f"mean_{k}", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
             self.register_buffer(f"std_{k}", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
@@ -92,7 +92,7 @@ class Members(nn.Module):
         logits = []
         for k, member in enumerate(self.members):
             seen = (images - own[f"mean_{k}"]) / own[f"std_{k}"]
-            answer = member(seen).float() / self.temperatures[k]
+            answer = member(seen).float() / own[f"temperature_{k}"]
             logits.append(answer.index_select(1, own[f"order_{k}"]))
         return torch.cat(logits, dim=1)
 
