@@ -137,12 +137,15 @@ def _probability_scores(
     edges = np.linspace(0.0, 1.0, NUM_BINS + 1)
     right = answers.likeliest == answers.targets
     surplus = np.zeros((len(right), NUM_BINS))
-    surplus[np.arange(len(right)), bin_places(answers.confidence, edges)] = right - answers.confidence
+    places = bin_places(answers.confidence, edges)
+    surplus[np.arange(len(right)), places] = right - answers.confidence
+    variance = np.bincount(places, answers.confidence * (1 - answers.confidence), NUM_BINS)
     error = float(reliability(answers.confidence, right).error)
     return score_probabilities(
         answers.log_losses,
         answers.briers,
         surplus,
+        variance,
         error,
         strata=answers.targets,
         groups=groups,

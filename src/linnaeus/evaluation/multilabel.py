@@ -117,6 +117,7 @@ def evaluate_labels(
             facts.log_losses,
             facts.briers,
             facts.surplus,
+            facts.variance,
             error,
             strata=None,
             groups=groups,

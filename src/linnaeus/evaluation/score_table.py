@@ -137,6 +137,7 @@ class LabelFacts:
         log_losses, briers: float64 [N].
         surplus: float64 [N, B], per reliability bin how many labels are there less the sum of their probabilities.
         counts, confidence, right: float64 [B], the reliability diagram over all pairs of image and label.
+        variance: float64 [B], sum of p (1 - p) over the same pairs.
     """
 
     log_losses: FloatArray
@@ -145,13 +146,14 @@ class LabelFacts:
     counts: FloatArray
     confidence: FloatArray
     right: FloatArray
+    variance: FloatArray
 
 
 def judge_labels(table: ScoreTable) -> LabelFacts:
     """One pass over a table with several labels per image."""
     num, edges = len(table), np.linspace(0.0, 1.0, NUM_BINS + 1)
     losses, briers, surplus = np.empty(num), np.empty(num), np.zeros((num, NUM_BINS))
-    sums = np.zeros((3, NUM_BINS))
+    sums = np.zeros((4, NUM_BINS))
     for part, probabilities in table.blocks():
         targets = table.targets[part]
         losses[part], briers[part] = log_losses(probabilities, targets), brier_scores(probabilities, targets)
@@ -159,6 +161,7 @@ def judge_labels(table: ScoreTable) -> LabelFacts:
         own = places + NUM_BINS * np.arange(len(places))[:, None]
         gap = (targets - probabilities).reshape(-1)
         surplus[part] = np.bincount(own.reshape(-1), gap, NUM_BINS * len(places)).reshape(-1, NUM_BINS)
-        for row, weight in enumerate((np.ones(gap.shape), probabilities.reshape(-1), targets.reshape(-1))):
+        flat = probabilities.reshape(-1)
+        for row, weight in enumerate((np.ones(gap.shape), flat, targets.reshape(-1), flat * (1 - flat))):
             sums[row] += np.bincount(places.reshape(-1), weight, NUM_BINS)
     return LabelFacts(losses, briers, surplus, *sums)
