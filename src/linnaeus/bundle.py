@@ -60,7 +60,8 @@ class Bundle:
         image_spec: how an image becomes its input.
         classes: K names, in the order of the logits.
         views: the views of each image whose logits are averaged (`linnaeus.predictions.view_logits`).
-        temperature: logits are divided by it before the softmax, or the sigmoids of several labels: one number, or one per label.
+        temperature: logits are divided by it before the softmax, or before the sigmoids of several labels; then it is
+            one number, or one per label.
         operating_point: how probabilities become one answer; None for the likeliest class, and for several labels.
         thresholds: K probabilities from which a label is given, for several labels per image; None for one label.
         provenance: JSON values that say where it comes from; see `linnaeus.model_card` for those the card shows.

@@ -142,7 +142,8 @@ class Predictor:
     def given_labels(self, probabilities: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
         """float64 [B, K] of `probabilities` -> bool [B, K], the labels that each image is given.
 
-        Those that reach their thresholds where there may be several, else the answer: the most likely one, or that of the operating point.
+        Those that reach their thresholds where there may be several, else the most likely one, or the answer of the
+        operating point.
         """
         if self.bundle.thresholds is not None:
             return np.asarray(probabilities >= np.array(self.bundle.thresholds))
