@@ -139,7 +139,7 @@ def _probability_scores(
     surplus = np.zeros((len(right), NUM_BINS))
     places = bin_places(answers.confidence, edges)
     surplus[np.arange(len(right)), places] = right - answers.confidence
-    variance = np.bincount(places, answers.confidence * (1 - answers.confidence), NUM_BINS)
+    variance = np.asarray(np.bincount(places, answers.confidence * (1 - answers.confidence), NUM_BINS), np.float64)
     error = float(reliability(answers.confidence, right).error)
     return score_probabilities(
         answers.log_losses,
