@@ -190,7 +190,7 @@ def _frozen(config: RunConfig, manifest: Manifest, bundle: Bundle) -> Classifier
 def _answers(bundle: Bundle, features: Features) -> npt.NDArray[np.float32]:
     device = next(bundle.classifier.parameters()).device
     logits = bundle.classifier.eval().logits(torch.from_numpy(features.astype(np.float32)).to(device)).float()
-    logits = logits / bundle.temperature
+    logits = logits / torch.tensor(bundle.temperature, device=logits.device)
     found = logits.sigmoid() if bundle.thresholds is not None else logits.softmax(dim=1)
     return np.asarray(found.cpu().numpy(), np.float32)
 
