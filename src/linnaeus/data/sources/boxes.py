@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from linnaeus.data.manifest import UNASSIGNED, Manifest
 from linnaeus.data.sources.options import SourceOptions
@@ -65,9 +66,9 @@ class BoxCollector:
         """The number of a class."""
         return self._labels.setdefault(_printable(name), len(self._labels))
 
-    def unnamed(self, identity: object) -> int:
+    def unnamed(self, identity: object, *, num_boxes: int = 1) -> int:
         """The number of all classes without a name; `identity` is how the annotations call this one."""
-        self._unnamed[_printable(str(identity))[:40]] += 1
+        self._unnamed[_printable(str(identity))[:40]] += num_boxes
         return -1
 
     def add(self, scene: int, label: int, corners: Sequence[float] | None, *, weight: float = 1.0) -> None:
@@ -76,6 +77,18 @@ class BoxCollector:
         self._label_of.append(label)
         self._corners.extend(_NO_NUMBERS if corners is None else corners)
         self._weights.append(weight)
+
+    def add_all(self, scenes: _Rows, labels: _Rows, corners: _Corners, weights: npt.NDArray[np.float32]) -> None:
+        """Many boxes: int64 [n] of scenes and of classes, float64 [n, 4] with NaN for what is no four numbers, and
+        float32 [n].
+        """
+        for column, values in (
+            (self._scene_of, scenes),
+            (self._label_of, labels),
+            (self._corners, corners),
+            (self._weights, weights),
+        ):
+            column.frombytes(np.ascontiguousarray(values, column.typecode).tobytes())
 
     def to_manifest(self, options: SourceOptions) -> Manifest:
         """The usable boxes, scene by scene; ids are `scene#number`, counted through all boxes of the scene.
@@ -124,8 +137,7 @@ class BoxCollector:
     def _build(
         self, kept: _Rows, boxes: npt.NDArray[np.int32], scene_of: _Rows, number: _Rows, labels: _Rows
     ) -> Manifest:
-        names = list(self._scenes)
-        places = scene_of[kept].tolist()
+        names, places = pa.array(list(self._scenes), pa.large_string()), pa.array(scene_of[kept])
         occurring = np.unique(labels[kept]).tolist()
         known = list(self._labels)
         classes = tuple(sorted(known[label] for label in occurring))
@@ -136,10 +148,10 @@ class BoxCollector:
             listed = ", ".join(f"{identity} ({count:,})" for identity, count in self._unnamed.most_common(10))
             self.notes.append(f"Classes without a name, with their boxes: {listed}.")
         return Manifest(
-            ids=pa.array(
-                [f"{names[s]}#{n}" for s, n in zip(places, number[kept].tolist(), strict=True)], pa.large_string()
+            ids=pc.binary_join_element_wise(
+                names.take(places), pa.array(number[kept]).cast(pa.large_string()), pa.scalar("#", pa.large_string())
             ),
-            uris=pa.array([self._paths[s] for s in places], pa.large_string()),
+            uris=pa.array(self._paths, pa.large_string()).take(places),
             targets=position[labels[kept]],
             splits=np.frombuffer(self._splits, np.int8)[scene_of[kept]],
             classes=classes,

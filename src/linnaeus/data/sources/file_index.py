@@ -6,7 +6,6 @@ A value is never given a file that only shares its name but lies in another fold
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
 from pathlib import Path
 
 from linnaeus.data.image_files import IMAGE_EXTENSIONS
@@ -75,11 +74,6 @@ class FileIndex:
         if not f"/{wanted}".endswith(whole):
             return False
         return "/" in path or self._explicit or wanted.split("/")[-2] == self.root.name
-
-    def beside(self, used: Iterable[int]) -> list[int]:
-        """Places of the files that are not in `used`."""
-        taken = set(used)
-        return [place for place in range(len(self.paths)) if place not in taken]
 
 
 def _composed(text: str) -> str:

@@ -46,8 +46,9 @@ def read_hub(source: str) -> Manifest:
         except LinnaeusError:
             raise
         except Exception as error:  # each data set has its own way to fail without a network
+            said = " ".join(str(error).split())[:200]
             raise DataNotFoundError(
-                f"{source} could not be downloaded ({type(error).__name__}: {error}). It needs a network; "
+                f"{source} could not be downloaded ({type(error).__name__}: {said}). It needs a network; "
                 "data sets on this machine are named by their path."
             ) from error
         finally:

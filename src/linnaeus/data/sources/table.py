@@ -10,29 +10,24 @@ file, files without a row, rows that come twice) is counted and shown with an ex
 from __future__ import annotations
 
 import dataclasses
-import os
-from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from linnaeus.data.manifest import UNASSIGNED, Manifest
 from linnaeus.data.sources.boxes import BoxCollector
-from linnaeus.data.sources.file_index import AMBIGUOUS, FileIndex
+from linnaeus.data.sources.file_index import FileIndex
 from linnaeus.data.sources.folder import SPLIT_NAMES, has_class_folders
 from linnaeus.data.sources.options import NO_OPTIONS, SourceOptions
-from linnaeus.data.sources.table_columns import (
-    SPLIT_VALUES,
-    YES,
-    Columns,
-    guess_columns,
-    literal_list,
-    number_of,
-)
+from linnaeus.data.sources.table_columns import Columns, guess_columns
 from linnaeus.data.sources.table_file import TABLE_EXTENSIONS, load_table
+from linnaeus.data.sources.table_rows import Log, Numbers, Rows, Words, read_rows
 from linnaeus.errors import ClassesError, DataError, NoImagesError
 
 PREFERRED_NAMES = ("labels", "metadata", "annotations", "data", "index")
@@ -54,242 +49,178 @@ def read_table(path: Path, options: SourceOptions = NO_OPTIONS) -> Manifest:
     tables = _choose_tables(path)
     folder = tables[0].parent
     index = FileIndex(options.image_root or folder, explicit=options.image_root is not None)
-    log = _Log(tables[0])
+    log = Log(tables[0])
     loaded = [load_table(table) for table in tables]
     columns = guess_columns(loaded[0], tables[0], index, options)
     needed = [columns.image, *columns.labels]
     log.notes.append(
         f"{tables[0].name}: {columns.describe()} (other choices: --image-column, --label-columns, --image-root)"
     )
-    parts: list[_Rows] = []
+    words = Words(index)
+    parts: list[Rows] = []
     for table, content in zip(tables, loaded, strict=True):
         lacking = [name for name in needed if name not in content.column_names]
         if lacking:
             log.notes.append(f"{table.name} is left out: it has no column '{lacking[0]}'")
             continue
         split = SPLIT_NAMES.get(table.stem.lower(), UNASSIGNED) if len(tables) > 1 else UNASSIGNED
-        parts.append(_read_rows(content, table, columns, index, split, log))
-    return _to_manifest(parts, columns, index, log, options)
+        parts.append(read_rows(content, table, columns, words, split, log))
+    return _to_manifest(parts, columns, words, log, options)
 
 
-@dataclass
-class _Log:
-    """What is passed over: a count and a first example of each reason."""
-
-    table: Path
-    counts: Counter[str] = field(default_factory=Counter)
-    examples: dict[str, str] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-
-    def add(self, reason: str, example: str) -> None:
-        self.counts[reason] += 1
-        self.examples.setdefault(reason, example)
-
-    def sentences(self) -> list[str]:
-        return [f"{reason}: {count:,}, such as {self.examples[reason]}" for reason, count in self.counts.items()]
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """The rows of one table that have a file and labels."""
-
-    table: Path
-    numbers: list[int]
-    uris: list[str]
-    ids: list[str]
-    labels: list[list[str]]
-    splits: list[int]
-    groups: list[str]
-    weights: list[float]
-    boxes: list[tuple[float, ...] | None]
-    used: set[int]
-
-
-def _read_rows(table: pa.Table, path: Path, columns: Columns, index: FileIndex, split: int, log: _Log) -> _Rows:
-    rows = _Rows(path, [], [], [], [], [], [], [], [], set())
-    images = table[columns.image].to_pylist()
-    labels = _labels_of(table, columns)
-    splits = table[columns.split].to_pylist() if columns.split in table.column_names else None
-    groups = table[columns.group].to_pylist() if columns.group in table.column_names else None
-    weights = table[columns.weight].to_pylist() if columns.weight in table.column_names else None
-    edges = [table[name].to_pylist() for name in columns.box or () if name in table.column_names]
-    for number, (image, names) in enumerate(zip(images, labels, strict=True), start=1):
-        here = f"row {number} of {path.name} ({image[:80]!r})"
-        place = index.find(image, prefer=path.stem.lower())
-        found = (index.uri(place), index.paths[place]) if place >= 0 else _elsewhere(image)
-        if found is None:
-            log.add("rows for which several files fit" if place == AMBIGUOUS else "rows without a file", here)
-            continue
-        if place >= 0:
-            rows.used.add(place)
-        if names is None:
-            log.add("rows whose labels are no list", here)
-            continue
-        if columns.kind == "single" and not names:
-            log.add("rows without a label", here)
-            continue
-        if columns.box and len(names) > 1:
-            log.add("rows with several labels for one box", here)
-            continue
-        rows.numbers.append(number)
-        rows.uris.append(found[0])
-        rows.ids.append(found[1])
-        rows.labels.append(names)
-        rows.boxes.append(_box([edge[number - 1] for edge in edges], sized=columns.sized) if columns.box else None)
-        rows.groups.append(groups[number - 1] if groups else "")
-        rows.weights.append(_weight(weights[number - 1], here) if weights else 1.0)
-        rows.splits.append(_split(splits[number - 1], here) if splits else split)
-    return rows
-
-
-def _labels_of(table: pa.Table, columns: Columns) -> list[list[str] | None]:
-    """The label names of each row; None where a list cannot be read. Equal cells share one list."""
-    if columns.kind == "indicators":
-        flags = np.array([np.isin(np.array(table[name].to_pylist(), object), YES) for name in columns.labels]).T
-        names = np.array(columns.labels, object)
-        return [names[row].tolist() for row in flags]
-    known: dict[str, list[str] | None] = {}
-    values = table[columns.labels[0]].to_pylist()
-    for value in values:
-        if value in known:
-            continue
-        if columns.kind == "list":
-            known[value] = literal_list(value) if value.strip() else []
-        elif columns.kind == "delimited":
-            known[value] = [part.strip() for part in value.split(columns.delimiter) if part.strip()]
-        else:
-            known[value] = [value.strip()] if value.strip() else []
-    return [known[value] for value in values]
-
-
-def _elsewhere(value: str) -> tuple[str, str] | None:
-    """(uri, id) of an absolute path that lies outside the folder."""
-    if not value.startswith(("/", "~")) or "\0" in value:
-        return None
-    try:
-        path = os.path.abspath(os.path.expanduser(value))  # noqa: PTH100, PTH111 - ten times as fast as Path
-        return (path, path) if os.path.isfile(path) else None  # noqa: PTH113
-    except (OSError, ValueError):
-        return None
-
-
-def _split(value: str, here: str) -> int:
-    try:
-        return SPLIT_VALUES[value.strip().lower()]
-    except KeyError:
-        raise DataError(f"{here}: the split '{value}' is not train, validation or test.") from None
-
-
-def _weight(value: str, here: str) -> float:
-    weight = number_of(value)
-    if weight is None or weight < 0:
-        raise DataError(f"{here}: the weight '{value[:40]}' is not a number from 0 on.")
-    return weight
-
-
-def _box(edges: list[str], *, sized: bool) -> tuple[float, ...] | None:
-    """x0, y0, x1, y1; None for what is not four numbers."""
-    try:
-        x0, y0, x1, y1 = (float(edge) for edge in edges)
-    except ValueError:
-        return None
-    return (x0, y0, x0 + x1, y0 + y1) if sized else (x0, y0, x1, y1)
-
-
-def _to_manifest(parts: list[_Rows], columns: Columns, index: FileIndex, log: _Log, options: SourceOptions) -> Manifest:
+def _to_manifest(parts: list[Rows], columns: Columns, words: Words, log: Log, options: SourceOptions) -> Manifest:
     """One row per image (or box): repeated rows fall away, rows that contradict each other are told."""
-    uris = [uri for part in parts for uri in part.uris]
-    if not uris:
+    index = words.index
+    if not any(len(part.files) for part in parts):
         raise NoImagesError(f"{log.table}: no row has an image below {index.root}. {'; '.join(log.sentences())}.")
-    labels = [names for part in parts for names in part.labels]
-    boxes = [box for part in parts for box in part.boxes]
-    heres = [f"row {number} of {part.table.name}" for part in parts for number in part.numbers]
-    first: dict[tuple[str, tuple[float, ...] | None], int] = {}
-    kept = []
-    for row, key in enumerate(zip(uris, boxes, strict=True)):
-        before = first.setdefault(key, row)
-        if before == row:
-            kept.append(row)
-        elif set(labels[before]) == set(labels[row]):
-            log.add("repeated rows", f"{heres[row]} ({_name(uris[row])})")
-        else:
-            log.add("rows that contradict an earlier row (left out)", f"{heres[row]} ({_name(uris[row])})")
-    beside = index.beside(place for part in parts for place in part.used)
-    if beside:
-        log.counts["files without a row"] = len(beside)
-        log.examples["files without a row"] = index.paths[beside[0]]
-    ids = [name for part in parts for name in part.ids]
-    groups = [name for part in parts for name in part.groups]
-    weights = np.array([weight for part in parts for weight in part.weights], np.float32)
-    splits = np.array([split for part in parts for split in part.splits], np.int8)
-    if columns.box:
-        scenes = groups if columns.group else uris
-        return _objects(kept, ids, uris, labels, boxes, splits, scenes, weights, log, options)
+    files, labels, splits, groups, weights = (
+        np.concatenate([getattr(part, name) for part in parts])
+        for name in ("files", "labels", "splits", "groups", "weights")
+    )
+    boxes = np.concatenate([part.boxes for part in parts if part.boxes is not None]) if columns.box else None
+    first = _first_of_equals(files, boxes)
+    again = first != np.arange(len(files))
+    same = labels == labels[first]
+    starts = np.cumsum([0, *(len(part.files) for part in parts)])
+    ids, uris = _names_of_files(words)
+    for reason, where in (
+        ("repeated rows", again & same),
+        ("rows that contradict an earlier row (left out)", again & ~same),
+    ):
+        if where.any():
+            row = int(np.flatnonzero(where)[0])
+            part = int(np.searchsorted(starts, row, side="right")) - 1
+            name = Path(uris[int(files[row])].as_py()).name
+            log.add(reason, int(where.sum()), f"{parts[part].here(row - int(starts[part]))} ({name})")
+    unnamed = np.ones(len(ids), np.bool_)
+    unnamed[np.concatenate([part.named for part in parts])] = False
+    beside = np.flatnonzero(unnamed[: len(index.paths)])
+    if len(beside):
+        log.add("files without a row", len(beside), index.paths[int(beside[0])])
+    kept = np.flatnonzero(~again)
+    files, labels, splits, groups, weights = files[kept], labels[kept], splits[kept], groups[kept], weights[kept]
+    if boxes is not None:
+        known = _Objects(files, list(words.labels), labels, boxes[kept], splits, groups, weights)
+        return _objects(known, ids, uris, log, options, grouped=columns.group is not None)
+    sets = list(words.labels)
+    occurring = [sets[k] for k in np.unique(labels).tolist()]
     classes = (
-        columns.labels if columns.kind == "indicators" else tuple(_sorted({n for row in kept for n in labels[row]}))
+        columns.labels if columns.kind == "indicators" else tuple(_sorted({n for names in occurring for n in names}))
     )
     if not classes:
         raise ClassesError(f"{log.table}: no row has a label in '{columns.labels[0]}'.")
-    targets, single = _targets([labels[row] for row in kept], classes, columns)
+    targets, single = _targets(sets, labels, classes, columns)
     return Manifest(
-        ids=pa.array([ids[row] for row in kept], pa.large_string()),
-        uris=pa.array([uris[row] for row in kept], pa.large_string()),
+        ids=ids.take(pa.array(files)),
+        uris=uris.take(pa.array(files)),
         targets=targets,
-        splits=splits[kept],
+        splits=splits,
         classes=classes,
         task="single" if single else "multi",
-        groups=_groups([groups[row] for row in kept]) if columns.group else None,
-        weights=weights[kept] if columns.weight else None,
+        groups=_groups(groups) if columns.group else None,
+        weights=weights if columns.weight else None,
         skipped=dict(log.counts),
         notes=(*log.notes, *log.sentences()),
     )
 
 
+def _first_of_equals(files: Numbers, boxes: npt.NDArray[np.float64] | None) -> Numbers:
+    """int64 [N]: the first row with the same file (and box) as each row."""
+    keys: dict[str, npt.NDArray[Any]] = {"file": files}
+    if boxes is not None:
+        keys |= {f"corner {k}": boxes[:, k] for k in range(4)}
+    numbers = pd.DataFrame(keys, copy=False).groupby(list(keys), sort=False, dropna=False).ngroup().to_numpy()
+    # Groups are numbered in the order of their first rows, so each first row is where a new largest number stands.
+    firsts = np.flatnonzero(np.diff(np.maximum.accumulate(numbers), prepend=-1))
+    return np.asarray(firsts[numbers], np.int64)
+
+
+def _names_of_files(words: Words) -> tuple[pa.LargeStringArray, pa.LargeStringArray]:
+    """Ids and uris of all files by their numbers."""
+    paths, elsewhere = (
+        pa.array(words.index.paths, pa.large_string()),
+        pa.array(list(words.elsewhere), pa.large_string()),
+    )
+    root, empty = (pa.scalar(text, pa.large_string()) for text in (f"{words.index.root}/", ""))
+    uris = pc.binary_join_element_wise(root, paths, empty)
+    return pa.concat_arrays([paths, elsewhere]), pa.concat_arrays([uris, elsewhere])
+
+
+@dataclass(frozen=True)
+class _Objects:
+    """Rows with boxes, as columns of numbers like those of `Rows`."""
+
+    files: Numbers
+    sets: list[tuple[str, ...]]
+    labels: Numbers
+    boxes: npt.NDArray[np.float64]
+    splits: npt.NDArray[np.int8]
+    groups: Numbers
+    weights: npt.NDArray[np.float32]
+
+
 def _objects(
-    kept: list[int],
-    ids: list[str],
-    uris: list[str],
-    labels: list[list[str]],
-    boxes: list[tuple[float, ...] | None],
-    splits: npt.NDArray[np.int8],
-    groups: list[str],
-    weights: npt.NDArray[np.float32],
-    log: _Log,
+    rows: _Objects,
+    ids: pa.LargeStringArray,
+    uris: pa.LargeStringArray,
+    log: Log,
     options: SourceOptions,
+    *,
+    grouped: bool,
 ) -> Manifest:
     """A row per box, scene by scene, as the readers of detection formats make them."""
     collector = BoxCollector(log.table)
-    group_of = {}
-    for row in kept:
-        scene = collector.scene(ids[row], Path(uris[row]), split=int(splits[row]))
-        label = collector.label(labels[row][0]) if labels[row] else collector.unnamed("")
-        collector.add(scene, label, boxes[row], weight=float(weights[row]))
-        group_of[uris[row]] = groups[row] or uris[row]
+    _, firsts, scene_of = np.unique(rows.files, return_index=True, return_inverse=True)
+    order = np.argsort(firsts)  # scenes are numbered as they come
+    numbers = np.zeros(len(firsts), np.int64)
+    group_of_scene = np.zeros(len(firsts), np.int64)
+    for place in order.tolist():
+        row = int(firsts[place])
+        name, path = (column[int(rows.files[row])].as_py() for column in (ids, uris))
+        numbers[place] = scene = collector.scene(name, Path(path), split=int(rows.splits[row]))
+        group_of_scene[scene] = rows.groups[row] if grouped else scene
+    num_rows = np.bincount(rows.labels, minlength=len(rows.sets)).tolist()
+    labels = np.array(
+        [
+            (collector.label(names[0]) if names else collector.unnamed("", num_boxes=count)) if count else -1
+            for names, count in zip(rows.sets, num_rows, strict=True)
+        ],
+        np.int64,
+    )
+    collector.add_all(numbers[scene_of], labels[rows.labels], rows.boxes, rows.weights)
     found = collector.to_manifest(options)
+    assert found.groups is not None
+    # A scene of no group is its own.
+    alone = group_of_scene.max() + 1 + np.arange(len(group_of_scene))
+    groups = np.where(group_of_scene < 0, alone, group_of_scene)
     return dataclasses.replace(
         found,
-        groups=_groups([group_of[uri] for uri in found.uris.to_pylist()]),
+        groups=_groups(groups[found.groups]),
         skipped={**log.counts, **found.skipped},
         notes=(*log.notes, *log.sentences(), *found.notes),
     )
 
 
-def _targets(labels: list[list[str]], classes: tuple[str, ...], columns: Columns) -> tuple[_Labels, bool]:
+def _targets(
+    sets: list[tuple[str, ...]], labels: Numbers, classes: tuple[str, ...], columns: Columns
+) -> tuple[_Labels, bool]:
     """int64 [N] where every row has exactly one label, else uint8 [N, K]; and which it is."""
     place = {name: k for k, name in enumerate(classes)}
-    if columns.kind == "single" or (columns.kind == "indicators" and all(len(names) == 1 for names in labels)):
-        return np.fromiter((place[names[0]] for names in labels), np.int64, len(labels)), True
-    targets = np.zeros((len(labels), len(classes)), np.uint8)
-    for row, names in enumerate(labels):
-        targets[row, [place[name] for name in names]] = 1
-    return targets, False
+    sizes = np.array([len(names) for names in sets])
+    if columns.kind == "single" or (columns.kind == "indicators" and (sizes[labels] == 1).all()):
+        return np.array([place.get(names[0], -1) if names else -1 for names in sets], np.int64)[labels], True
+    table = np.zeros((len(sets), len(classes)), np.uint8)
+    for row, names in enumerate(sets):
+        table[row, [place[name] for name in names if name in place]] = 1
+    return table[labels], False
 
 
-def _groups(names: list[str]) -> npt.NDArray[np.int64]:
-    """A number per group; a row without a group is its own."""
-    chosen = [name or f"\0{row}" for row, name in enumerate(names)]
-    numbers = {name: k for k, name in enumerate(dict.fromkeys(chosen))}
-    return np.fromiter((numbers[name] for name in chosen), np.int64, len(chosen))
+def _groups(numbers: Numbers) -> Numbers:
+    """A number per group, in the order of their first rows; a row of no group (-1) is its own."""
+    alone = np.flatnonzero(numbers < 0)
+    numbers = numbers.copy()
+    numbers[alone] = numbers.max(initial=-1) + 1 + np.arange(len(alone))
+    return np.asarray(pd.factorize(numbers)[0], np.int64)
 
 
 def _sorted(names: set[str]) -> list[str]:
@@ -297,10 +228,6 @@ def _sorted(names: set[str]) -> list[str]:
     if all(name.isdecimal() and name.isascii() for name in names):
         return sorted(names, key=lambda name: (int(name) if len(name) < 19 else 10**19, name))
     return sorted(names)
-
-
-def _name(uri: str) -> str:
-    return uri[uri.rfind("/") + 1 :]
 
 
 def _choose_tables(path: Path) -> list[Path]:
