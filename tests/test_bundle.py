@@ -6,8 +6,10 @@ import json
 import re
 import shutil
 import stat
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -18,6 +20,8 @@ from linnaeus import bundle as bundle_module
 from linnaeus.bundle import Bundle, bundle_folder, load_bundle, save_bundle
 from linnaeus.data.image_spec import ImageSpec
 from linnaeus.errors import BundleError, DeviceError, OutputError
+from linnaeus.metrics.conformal import SetRule
+from linnaeus.metrics.familiarity import Familiarity
 from linnaeus.models import build_classifier
 
 CLASSES = ("cat", "dög | \u2603", "tram")
@@ -329,3 +333,17 @@ def test_a_bundle_of_format_1_is_still_read(copy: Path) -> None:
     reseal(copy)
     bundle = load_bundle(copy)
     assert (bundle.temperature, bundle.operating_point) == (facts["temperature"], None)
+
+
+def test_what_is_familiar_and_the_rule_of_sets_come_back_and_are_covered_by_the_checksums(tmp_path: Path) -> None:
+    bank, centre = np.eye(4, dtype=np.float16), np.full(4, 0.1, np.float32)
+    known, rule = Familiarity(bank, centre, 0.5, 0.99), SetRule(0.9, 0.7, 0.1, 2)
+    save_bundle(replace(make_bundle(), familiarity=known, sets=rule), tmp_path / "model")
+    loaded = load_bundle(tmp_path / "model")
+    assert loaded.sets == rule and loaded.familiarity is not None
+    assert (loaded.familiarity.bank == bank).all() and loaded.familiarity.threshold == 0.5
+    content = bytearray((tmp_path / "model" / "familiar.safetensors").read_bytes())
+    content[-1] ^= 1
+    (tmp_path / "model" / "familiar.safetensors").write_bytes(content)
+    with pytest.raises(BundleError, match=r"familiar\.safetensors does not match its checksum"):
+        load_bundle(tmp_path / "model")

@@ -24,6 +24,7 @@ from linnaeus.cli.main import main
 from linnaeus.data.manifest import SPLITS, TEST, TRAIN, VALIDATION
 from linnaeus.rundir import RunDir
 
+TRUST = ["calibration", "operating_point", "curves", "prediction_sets", "familiarity", "abstention", "slices"]
 QUICK = ["--epochs", "1", "--set", "runtime.threads=1", "--set", "model.options.widths=[8, 8, 8]"]
 
 
@@ -116,7 +117,11 @@ def test_shuffled_test_labels_change_nothing_but_the_test_scores(tmp_path: Path)
     bundles = [json.loads((RunDir(run.path).model / "bundle.json").read_text(encoding="utf-8")) for run in (one, other)]
     for bundle in bundles:
         del bundle["provenance"]  # holds the test scores
-    assert bundles[0] == bundles[1], "temperature, operating point and all else that is shipped"
+    assert bundles[0] == bundles[1], "temperature, operating point, prediction sets, thresholds and all that is shipped"
+    known = [(RunDir(run.path).model / "familiar.safetensors").read_bytes() for run in (one, other)]
+    assert known[0] == known[1], "what is familiar"
+    shares = [run.evaluation["familiarity"]["unfamiliar"] for run in (one, other)]
+    assert shares[0] == shares[1]
     assert one.bundle.temperature != 1.0
     for part in ("validation", "temperature"):
         assert one.evaluation["calibration"][part] == other.evaluation["calibration"][part]
@@ -269,7 +274,7 @@ def test_resuming_what_is_no_run_is_an_error(tmp_path: Path, capsys: pytest.Capt
 def test_evaluation_json_has_the_documented_shape(tmp_path: Path) -> None:
     run = linnaeus.train(write_digits(tmp_path / "photos"), epochs=1, out="run")
     page = json.loads(RunDir(run.path).evaluation.read_text(encoding="utf-8"))
-    assert set(page) == {"format", "test", "validation", "calibration", "operating_point", "curves", "seconds"}
+    assert set(page) == {"format", "test", "validation", *TRUST, "seconds"}
     for split in ("test", "validation"):
         for name in ("accuracy", "balanced_accuracy", "macro_precision", "macro_f1"):
             score = page[split][name]

@@ -1,9 +1,10 @@
 """The Bundle: the thing you ship. A classifier with everything needed to use it, as a folder that runs no code.
 
-    model.safetensors   the weights, float32
-    bundle.json         architecture, classes, preprocessing, calibration, where it comes from
-    README.md           the model card, for people
-    SHA256SUMS          of the three above; `sha256sum -c SHA256SUMS` checks it too
+    model.safetensors     the weights, float32
+    bundle.json           architecture, classes, preprocessing, calibration, where it comes from
+    README.md             the model card, for people
+    familiar.safetensors  features of some training images, to tell what is unlike them; not in every bundle
+    SHA256SUMS            of all of these; `sha256sum -c SHA256SUMS` checks it too
 
 Near the end of the life of an image: ... report -> BUNDLE -> predict. Every byte is covered by a checksum, so a damaged
 copy is noticed and named instead of giving slightly wrong answers. Knows nothing of data or training.
@@ -30,6 +31,8 @@ from linnaeus.config import Option
 from linnaeus.data.image_spec import ImageSpec
 from linnaeus.data.manifest import Task
 from linnaeus.errors import BundleError, DeviceError, ModelError, OutputError
+from linnaeus.metrics.conformal import SetRule
+from linnaeus.metrics.familiarity import Familiarity
 from linnaeus.metrics.operating_point import OperatingPoint
 from linnaeus.model_card import model_card
 from linnaeus.models import Classifier, build_classifier, count_parameters
@@ -42,6 +45,7 @@ _PLAIN_FORMAT = 1
 """Of a single classifier that answers with its likeliest class and has one temperature; only an ensemble, an operating
 point, or a temperature per label needs a reader of format 2."""
 WEIGHTS, FACTS, CARD, SUMS = "model.safetensors", "bundle.json", "README.md", "SHA256SUMS"
+FAMILIAR = "familiar.safetensors"
 _COVERED = (WEIGHTS, FACTS, CARD)
 _SUM_LINE = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9][A-Za-z0-9._-]*)")
 _AGAIN = "Copy the model folder again from where it came from."
@@ -64,6 +68,8 @@ class Bundle:
             one number, or one per label.
         operating_point: how probabilities become one answer; None for the likeliest class, and for several labels.
         thresholds: K probabilities from which a label is given, for several labels per image; None for one label.
+        sets: which classes stand in an image's prediction set; None where images have several labels.
+        familiarity: which images look unlike those of training.
         provenance: JSON values that say where it comes from; see `linnaeus.model_card` for those the card shows.
         members: of an ensemble, the models that answer together, each with its own preprocessing, views and order of
             classes; `classifier` is then theirs together. Made by `ensemble_bundle`.
@@ -77,6 +83,8 @@ class Bundle:
     temperature: float | tuple[float, ...] = 1.0
     thresholds: tuple[float, ...] | None = None
     operating_point: OperatingPoint | None = None
+    sets: SetRule | None = None
+    familiarity: Familiarity | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
     members: tuple[Bundle, ...] = ()
     weight: float = 1.0
@@ -117,6 +125,11 @@ class _MemberFacts(BaseModel):
     weight: PositiveFloat
 
 
+class _FamiliarityFacts(BaseModel):
+    threshold: float
+    share: float
+
+
 class _Facts(BaseModel):
     """What bundle.json holds: everything but the weights."""
 
@@ -130,6 +143,8 @@ class _Facts(BaseModel):
     temperature: PositiveFloat | tuple[PositiveFloat, ...]
     thresholds: tuple[float, ...] | None
     operating_point: OperatingPoint | None = None
+    sets: SetRule | None = None
+    familiarity: _FamiliarityFacts | None = None
     provenance: dict[str, Any]
     members: tuple[_MemberFacts, ...] | None = None
 
@@ -207,6 +222,10 @@ def _write_files(bundle: Bundle, folder: Path) -> None:
         temperature=bundle.temperature,
         thresholds=bundle.thresholds,
         operating_point=bundle.operating_point,
+        sets=bundle.sets,
+        familiarity=None
+        if bundle.familiarity is None
+        else _FamiliarityFacts(threshold=bundle.familiarity.threshold, share=bundle.familiarity.share),
         provenance=dict(bundle.provenance),
         members=tuple(_member_facts(member) for member in bundle.members) or None,
     ).model_dump(mode="json", exclude_none=False)
@@ -214,7 +233,15 @@ def _write_files(bundle: Bundle, folder: Path) -> None:
         del facts["members"]
     write_json(folder / FACTS, facts)
     write_text(folder / CARD, model_card(facts))
-    write_text(folder / SUMS, "".join(f"{_sha256(folder / name)}  {name}\n" for name in _COVERED))
+    covered: tuple[str, ...] = _COVERED
+    if bundle.familiarity is not None:
+        known = {"bank": bundle.familiarity.bank, "centre": bundle.familiarity.centre}
+        save_file({name: torch.from_numpy(values) for name, values in known.items()}, folder / FAMILIAR)
+        with (folder / FAMILIAR).open("rb") as file:
+            os.fsync(file.fileno())
+        shutil.copymode(folder / FACTS, folder / FAMILIAR)
+        covered = (*_COVERED, FAMILIAR)
+    write_text(folder / SUMS, "".join(f"{_sha256(folder / name)}  {name}\n" for name in covered))
     shutil.copymode(folder / FACTS, folder / WEIGHTS)  # safetensors lets only the owner read
 
 
@@ -298,6 +325,8 @@ def load_bundle(path: Path, *, device: str | torch.device = "cpu") -> Bundle:
                 temperature=facts.temperature,
                 thresholds=facts.thresholds,
                 operating_point=facts.operating_point,
+                sets=facts.sets,
+                familiarity=_load_familiarity(facts, path),
                 provenance=facts.provenance,
             )
     except ValueError as error:
@@ -402,6 +431,19 @@ def _build(facts: _Facts | _MemberFacts, path: Path, *, linnaeus: str) -> Classi
             f"{path} describes a network that this Linnaeus ({__version__}; it was saved by {linnaeus}) cannot "
             f"build: {error} Update Linnaeus."
         ) from error
+
+
+def _load_familiarity(facts: _Facts, folder: Path) -> Familiarity | None:
+    if facts.familiarity is None:
+        return None
+    try:
+        known = load_file(folder / FAMILIAR)
+        bank, centre = known["bank"].numpy(), known["centre"].numpy()
+    except (SafetensorError, OSError, KeyError) as error:
+        raise BundleError(f"{folder / FAMILIAR} cannot be read: {error}. {_AGAIN}") from error
+    if bank.ndim != 2 or centre.shape != bank.shape[1:] or not len(bank):
+        raise BundleError(f"{folder / FAMILIAR} does not hold features. {_AGAIN}")
+    return Familiarity(bank, centre, facts.familiarity.threshold, facts.familiarity.share)
 
 
 def _load_weights(classifier: Classifier, path: Path) -> None:

@@ -345,6 +345,11 @@ class EvaluateConfig(Section):
     per image and heads that end in a dense layer with a bias."""
     confidence: float = Field(0.95, gt=0.5, lt=1.0)
     """Level of every interval."""
+    coverage: float = Field(0.95, gt=0.0, lt=1.0)
+    """How often the true class of an image with one label shall be in its prediction set (arXiv 2009.14193)."""
+    familiar_share: float = Field(0.99, gt=0.0, lt=1.0)
+    """Share of the validation images that shall be found familiar; images whose features lie further from those of
+    training images than this are flagged as unfamiliar (arXiv 2204.06507)."""
     decide: Literal["likeliest", "f1"] = "likeliest"
     """The answer for an image with one label: its likeliest class, or the one that factors per class make likeliest,
     chosen on validation images for a large macro F1. (Of several labels, each is always given from a threshold on that

@@ -26,6 +26,7 @@ from linnaeus.analysis.copies import describe_copies, find_copies
 from linnaeus.analysis.label_issues import find_label_issues, read_label_issues
 from linnaeus.bundle import Bundle, load_bundle, save_bundle
 from linnaeus.config import RunConfig, overlay, parse_config, read_page, read_recipe, to_yaml
+from linnaeus.data.appearance import measure_appearance
 from linnaeus.data.cache import CachedImages, open_cache
 from linnaeus.data.image_spec import ImageSpec, spec_from_config
 from linnaeus.data.loader import ImageStore
@@ -35,9 +36,11 @@ from linnaeus.errors import ConfigError, DataError, Interrupted, ModelError
 from linnaeus.evaluation.baselines import evaluate_baselines
 from linnaeus.evaluation.class_curves import class_curves
 from linnaeus.evaluation.evaluate import evaluate_predictions
+from linnaeus.evaluation.familiarity import draw_bank
 from linnaeus.evaluation.operating_point import check_wishes
 from linnaeus.evaluation.score_table import table_of
 from linnaeus.evaluation.settle import Settled, describe_settled, settle
+from linnaeus.evaluation.trust import Trust, describe_trust, learn_trust
 from linnaeus.losses import log_shares
 from linnaeus.losses.penalty import choose_penalties
 from linnaeus.models import Classifier, build_classifier, count_parameters
@@ -49,7 +52,7 @@ from linnaeus.planning.fingerprint import take_fingerprint
 from linnaeus.planning.labels import plan_folds, plan_labels
 from linnaeus.planning.plan import choose_recipe, epochs_within, plan_image, plan_page, plan_training
 from linnaeus.planning.transfer import choose_backbone, is_backbone, phases_within
-from linnaeus.predictions import NUM_VIEWS, Predictions, concatenate_predictions, groups_of, predict
+from linnaeus.predictions import NUM_VIEWS, Predictions, Views, concatenate_predictions, groups_of, predict, rows_of
 from linnaeus.progress import SILENT, Progress
 from linnaeus.report.facts import ReportFacts
 from linnaeus.report.page import write_report
@@ -303,12 +306,14 @@ def _adjust_logits(classifier: Classifier, config: RunConfig, manifest: Manifest
 def _judge(run: RunDir, job: Job, classifier: Classifier, position: Position, settled: dict[str, Any]) -> None:
     """Score the kept weights on validation and, this once, on test; write scores, bundle and report."""
     config, clock = job.config, time.perf_counter()
-    predictions = _predict_held_out(classifier, job)
+    predictions = held_out = _predict_held_out(classifier, job)
     if position.best.get("out_of_fold"):
         validation = Predictions.load(run.out_of_fold).of_split(VALIDATION)
         predictions = concatenate_predictions(validation, predictions.of_split(TEST))
     raw = predictions
-    found = settle(_unseen(run, raw, out_of_fold=bool(position.best.get("out_of_fold"))), config.evaluate)
+    not_seen = _unseen(run, raw, out_of_fold=bool(position.best.get("out_of_fold")))
+    found = settle(not_seen, config.evaluate)
+    trust = _learn_trust(classifier, job, found.applied(not_seen), held_out)
     for line in found.chosen.describe():
         job.progress.say(line)
     predictions = found.applied(raw)
@@ -327,13 +332,23 @@ def _judge(run: RunDir, job: Job, classifier: Classifier, position: Position, se
         found, validation=raw.of_split(VALIDATION), test=raw.of_split(TEST), confidence=config.evaluate.confidence
     )
     described |= _baselines(job, predictions, settled, thresholds=thresholds)
+    of_test = held_out.of_split(TEST).features
+    assert of_test is not None and isinstance(job.store, ImageStore)
+    described |= describe_trust(
+        trust,
+        table_of(test),
+        features=of_test,
+        columns=measure_appearance(job.store, job.manifest, rows_of(test, job.manifest)),
+        thresholds=thresholds,
+        confidence=config.evaluate.confidence,
+    )
     described["curves"] = class_curves(table_of(test), scores=scores["test"])
     seconds = {"prepare": settled["seconds"], "train": position.seconds, "evaluate": time.perf_counter() - clock}
     seconds = {name: round(value, 2) for name, value in seconds.items()}
     evaluation = {"format": 1, **scores, **described, "seconds": {**seconds, "total": round(sum(seconds.values()), 2)}}
     rundir.write_json(run.evaluation, evaluation)
     environment = describe_environment(job.runtime)
-    _write_bundle(run, job, classifier, scores["test"], environment, settled=found)
+    _write_bundle(run, job, classifier, scores["test"], environment, settled=found, trust=trust)
     facts = ReportFacts(
         title=Path(config.data.source).name,
         config=config,
@@ -395,6 +410,16 @@ def _unseen(run: RunDir, predictions: Predictions, *, out_of_fold: bool) -> Pred
     that a head has not seen.
     """
     return Predictions.load(run.out_of_fold) if out_of_fold else predictions.of_split(VALIDATION)
+
+
+def _learn_trust(classifier: Classifier, job: Job, unseen: Predictions, held_out: Predictions) -> Trust:
+    """Prediction sets by images that training has not seen, and what is familiar by a sample of training images."""
+    rows = job.manifest.rows(TRAIN)
+    rows = rows[draw_bank(job.manifest.targets[rows], seed=job.config.seed)]
+    known = _predict_rows(classifier, job, rows, views="one").features
+    validation = held_out.of_split(VALIDATION).features
+    assert known is not None and validation is not None
+    return learn_trust(unseen, bank=known, validation=validation, config=job.config.evaluate, seed=job.config.seed)
 
 
 def _score(
@@ -542,11 +567,14 @@ def _note_seconds(run: RunDir, seconds: float) -> None:
 
 
 def _predict_held_out(classifier: Classifier, job: Job) -> Predictions:
-    rows = job.manifest.rows_of(VALIDATION, TEST)
-    assert job.config.evaluate.batch_size != "auto"
+    return _predict_rows(classifier, job, job.manifest.rows_of(VALIDATION, TEST), views=job.views)
+
+
+def _predict_rows(classifier: Classifier, job: Job, rows: npt.NDArray[np.int64], *, views: Views) -> Predictions:
+    assert job.config.evaluate.batch_size != "auto" and isinstance(job.store, ImageStore)
     batches = job.store.batches(rows, batch_size=job.config.evaluate.batch_size)
     with job.runtime.fabric.autocast():
-        return predict(classifier, batches, job.manifest, spec=job.spec, views=job.views)
+        return predict(classifier, batches, job.manifest, spec=job.spec, views=views, keep_features=True)
 
 
 def _write_bundle(
@@ -557,6 +585,7 @@ def _write_bundle(
     environment: Mapping[str, str],
     *,
     settled: Settled,
+    trust: Trust,
 ) -> None:
     manifest, config = job.manifest, job.config
     train_rows = manifest.rows(TRAIN)
@@ -580,6 +609,8 @@ def _write_bundle(
         temperature=settled.temperature,
         thresholds=settled.thresholds,
         operating_point=settled.chosen.point,
+        sets=trust.sets,
+        familiarity=trust.familiarity,
         provenance=provenance,
     )
     save_bundle(bundle, run.model)

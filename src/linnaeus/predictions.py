@@ -26,6 +26,7 @@ from linnaeus.data.loader import Batch
 from linnaeus.data.manifest import Manifest, Task
 from linnaeus.errors import DataError
 from linnaeus.metrics.operating_point import OperatingPoint, decide
+from linnaeus.models.classifier import Classifier
 from linnaeus.rundir import write_whole
 
 Views = Literal["one", "mirror", "mirror_shift"]
@@ -47,6 +48,7 @@ class Predictions:
         manifest_fingerprint: of the manifest that the ids belong to.
         temperature: logits are divided by it before they become probabilities.
         operating_point: how probabilities become one answer; None for the likeliest class, and for several labels.
+        features: float16 [N, D], what the head saw of each image, if it was kept; never saved.
     """
 
     ids: pa.LargeStringArray
@@ -57,6 +59,7 @@ class Predictions:
     manifest_fingerprint: str
     temperature: Temperature = 1.0
     operating_point: OperatingPoint | None = None
+    features: npt.NDArray[np.float16] | None = None
 
     def __len__(self) -> int:
         return len(self.logits)
@@ -95,6 +98,7 @@ class Predictions:
             logits=self.logits[rows],
             targets=self.targets[rows],
             splits=self.splits[rows],
+            features=None if self.features is None else self.features[rows],
         )
 
     def save(self, path: Path) -> None:
@@ -201,16 +205,22 @@ def concatenate_predictions(first: Predictions, second: Predictions) -> Predicti
         logits=np.concatenate([first.logits, second.logits]),
         targets=np.concatenate([first.targets, second.targets]),
         splits=np.concatenate([first.splits, second.splits]),
+        features=None
+        if first.features is None or second.features is None
+        else np.concatenate([first.features, second.features]),
     )
 
 
-def view_logits(classifier: nn.Module, images: torch.Tensor, *, views: Views) -> torch.Tensor:
+def view_logits(
+    classifier: nn.Module, images: torch.Tensor, *, views: Views, straight: torch.Tensor | None = None
+) -> torch.Tensor:
     """Logits float32 [B, K] averaged over views of normalized images float [B, 3, H, W].
 
     "mirror" averages the image and its mirror image. "mirror_shift" gives half the weight to that and half to both
-    shifted by one pixel up-left and down-right over a reflected border (arXiv 2404.00498, section 3.5).
+    shifted by one pixel up-left and down-right over a reflected border (arXiv 2404.00498, section 3.5). `straight` are
+    the logits of the images as they are, where they are known already.
     """
-    straight: torch.Tensor = classifier(images).float()
+    straight = (classifier(images) if straight is None else straight).float()
     if views == "one":
         return straight
     mirrored: torch.Tensor = classifier(images.flip(-1)).float()
@@ -229,22 +239,42 @@ def view_logits(classifier: nn.Module, images: torch.Tensor, *, views: Views) ->
 
 @torch.inference_mode()
 def predict(
-    classifier: nn.Module, batches: Iterable[Batch], manifest: Manifest, *, spec: ImageSpec | None, views: Views
+    classifier: nn.Module,
+    batches: Iterable[Batch],
+    manifest: Manifest,
+    *,
+    spec: ImageSpec | None,
+    views: Views,
+    keep_features: bool = False,
 ) -> Predictions:
     """Run a classifier in evaluation mode over batches of a manifest's rows; the training flag is put back afterwards.
 
-    Without `spec` the batches hold features, and `classifier` is a head.
+    Without `spec` the batches hold features, and `classifier` is a head. With `keep_features` it is a Classifier, and
+    the features of the unchanged images are kept.
 
     The caller opens the autocast context, if any.
     """
     was_training = classifier.training
     classifier.eval()
-    rows, logits = [], []
+    rows, logits, features = [], [], []
     for batch in batches:
         images = batch.images
         if spec is not None:
             images = spec.normalize(images).contiguous(memory_format=torch.channels_last)
-        logits.append(view_logits(classifier, images, views=views).cpu())
+        straight = None
+        if keep_features:
+            assert isinstance(classifier, Classifier)
+            own = classifier.features(images)
+            straight = classifier.logits(own)
+            features.append(short_features(own))
+        logits.append(view_logits(classifier, images, views=views, straight=straight).cpu())
         rows.append(batch.rows.cpu())
     classifier.train(was_training)
-    return predictions_of(manifest, torch.cat(rows).numpy(), torch.cat(logits).numpy().astype(np.float32))
+    found = predictions_of(manifest, torch.cat(rows).numpy(), torch.cat(logits).numpy().astype(np.float32))
+    return replace(found, features=np.concatenate(features)) if keep_features else found
+
+
+def short_features(features: torch.Tensor) -> npt.NDArray[np.float16]:
+    """float16 [B, D] of features [B, ...], kept within what float16 can hold."""
+    flat = features.float().flatten(1).clamp(-65504.0, 65504.0)
+    return flat.half().cpu().numpy()

@@ -25,8 +25,9 @@ from linnaeus.data.decode import PILLOW_RULES, read_image
 from linnaeus.data.sources.folder import walk_images
 from linnaeus.errors import ConfigError, DataError, UnreadableImageError
 from linnaeus.machine import choose_device, choose_precision
+from linnaeus.metrics.conformal import prediction_sets
 from linnaeus.metrics.operating_point import decide, ranked_answers
-from linnaeus.predictions import view_logits
+from linnaeus.predictions import short_features, view_logits
 from linnaeus.progress import SILENT, Progress
 
 Pixels = npt.NDArray[np.uint8]
@@ -73,6 +74,7 @@ class Predictor:
         *,
         top_k: int = 1,
         all_probabilities: bool = False,
+        sets: bool = False,
         progress: Progress = SILENT,
     ) -> pd.DataFrame:
         """Classify files, everything in folders, and globs (see `expand_paths`).
@@ -80,13 +82,17 @@ class Predictor:
         Returns one row per file, in order: `path` as given, `label` and `probability` (0-1) of the most likely class
         (or of the answer that the bundle's operating point gives), `error` (empty if all is well; else label and
         probability are missing), and for `top_k` > 1 also `label_2`, `probability_2` and so on, as far as there are
-        classes. Where an image may have several labels, `labels` after
-        the path is the list of those that reach their thresholds, in the order of the classes, and `num_labels` their
-        number: an empty list and 0 for an image that is given none, missing for a file that cannot be read.
-        `all_probabilities` adds a column `probability:NAME` for every class. Raises ConfigError for `top_k` < 1.
+        classes. Where an image may have several labels, `labels` after the path is the list of those that reach their
+        thresholds, in the order of the classes, and `num_labels` their number: an empty list and 0 for an image that is
+        given none, missing for a file that cannot be read. `all_probabilities` adds a column `probability:NAME` for
+        every class; `sets` a column `set` of the classes in the prediction set, the likeliest first. `unfamiliar` says
+        which images look unlike those of training, where the bundle knows. Raises ConfigError for `top_k` < 1, and for
+        `sets` where the bundle has none.
         """
         if top_k < 1:
             raise ConfigError(f"The number of classes to list must be 1 at least, not {top_k}.")
+        if sets and self.bundle.sets is None:
+            raise ConfigError("This model has no prediction sets: they are for models with one label per image.")
         files = expand_paths([paths] if isinstance(paths, (str, Path)) else paths)
         num_classes = len(self.bundle.classes)
         num_shown = min(top_k, num_classes)
@@ -94,21 +100,37 @@ class Predictor:
         shown = np.full((len(files), num_shown), np.nan)
         given = None if self.bundle.thresholds is None else np.zeros((len(files), num_classes), np.bool_)
         every = np.full((len(files), num_classes), np.nan) if all_probabilities else None
+        strange = None if self.bundle.familiarity is None else np.zeros(len(files), np.bool_)
+        members = np.zeros((len(files), num_classes), np.bool_) if sets else None
+        order = np.zeros((len(files), num_classes), np.int64) if sets else None
         errors: list[str] = []
         with progress.task("Predicting", total=len(files), unit="images") as task:
             for batch in self._batches(files):
                 if batch.read:
                     rows = len(errors) + np.array(batch.read)
-                    probabilities = self.probabilities(*batch.pixels)
+                    probabilities, unfamiliar = self._answers(batch.pixels)
                     best[rows] = ranked_answers(probabilities, self.bundle.operating_point)[:, :num_shown]
                     shown[rows] = np.take_along_axis(probabilities, best[rows], axis=1)
                     if given is not None:
                         given[rows] = self.given_labels(probabilities)
                     if every is not None:
                         every[rows] = probabilities
+                    if strange is not None:
+                        strange[rows] = unfamiliar
+                    if members is not None and order is not None and self.bundle.sets is not None:
+                        members[rows] = prediction_sets(probabilities, self.bundle.sets)
+                        order[rows] = np.argsort(-probabilities, axis=1, kind="stable")
                 errors += batch.errors
                 task.advance(len(batch.paths))
-        return _table(files, errors, best, shown, self.bundle.classes, given=given, every=every)
+        table = _table(files, errors, best, shown, self.bundle.classes, given=given, every=every)
+        failed = np.array([bool(error) for error in errors], np.bool_)
+        if members is not None and order is not None:
+            names = np.array(self.bundle.classes, dtype=object)
+            lists = [names[o[m[o]]].tolist() for o, m in zip(order, members, strict=True)]
+            table["set"] = pd.Series(lists, dtype=object).mask(pd.Series(failed), None)
+        if strange is not None:
+            table["unfamiliar"] = pd.Series(strange, dtype="boolean").mask(pd.Series(failed))
+        return table
 
     def fit(self, image: Pixels) -> list[Pixels]:
         """The image uint8 RGB [h, w, 3] as the model sees it, or as each member of an ensemble does."""
@@ -120,24 +142,36 @@ class Predictor:
         Rows sum to 1 for one label per image; where there may be several, each label has a probability of its own. One
         array is enough for an ensemble whose members fit images alike.
         """
+        return self._answers(images)[0]
+
+    def _answers(self, images: Sequence[Pixels]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_] | None]:
+        """`probabilities`, and bool [B], which images look unlike those of training; None where that is not known."""
         if len(images) == 1:
-            images = images * len(self._members)
+            images = list(images) * len(self._members)
         total = sum(member.weight for member in self._members)
         parts = []
         for member, pixels in zip(self._members, images, strict=True):
             order = [member.classes.index(name) for name in self.bundle.classes]
-            parts.append(member.weight / total * self._of_member(member, pixels)[:, order])
-        return np.asarray(np.sum(parts, axis=0), np.float64)
+            found, features = self._of_member(member, pixels)
+            parts.append(member.weight / total * found[:, order])
+        known = self.bundle.familiarity
+        unfamiliar = None if known is None else known.unfamiliar(features)
+        return np.asarray(np.sum(parts, axis=0), np.float64), unfamiliar
 
     @torch.inference_mode()
-    def _of_member(self, member: Bundle, images: Pixels) -> npt.NDArray[np.float64]:
-        """uint8 [B, H, W, 3], fitted by the member's ImageSpec -> float64 [B, K], in its own order of classes."""
+    def _of_member(self, member: Bundle, images: Pixels) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float16]]:
+        """uint8 [B, H, W, 3], fitted by the member's ImageSpec -> float64 [B, K], in its own order of classes, and the
+        features [B, D].
+        """
         batch = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2)
         normalized = member.image_spec.normalize(batch).contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._in_bfloat16):
-            logits = view_logits(member.classifier, normalized, views=member.views).cpu()
+            features = member.classifier.features(normalized)
+            straight = member.classifier.logits(features)
+            logits = view_logits(member.classifier, normalized, views=member.views, straight=straight).cpu()
         logits = logits.double() / torch.tensor(member.temperature, dtype=torch.float64)
-        return (torch.softmax(logits, dim=1) if self.bundle.task == "single" else logits.sigmoid()).numpy()
+        found = torch.softmax(logits, dim=1) if self.bundle.task == "single" else logits.sigmoid()
+        return found.numpy(), short_features(features)
 
     def given_labels(self, probabilities: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
         """float64 [B, K] of `probabilities` -> bool [B, K], the labels that each image is given.
