@@ -35,6 +35,23 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "photos"
 
 
+@pytest.fixture
+def several_labels(folder: Path) -> Path:
+    """The same photos as lists of M's form: which photo carries which of three labels; two carry none."""
+    lists = folder.parent / "lists"
+    (lists / "images").mkdir(parents=True)
+    (lists / "annotations").mkdir()
+    carriers: dict[str, list[int]] = {"red": [], "blue": [], "third": []}
+    for number, file in enumerate(sorted(folder.rglob("*.png")), start=1):
+        file.rename(lists / "images" / f"im{number}.png")
+        if number not in (7, 27):
+            carriers[file.parent.name].append(number)
+            carriers["third"] += [number] * (number % 3 == 0)
+    for name, numbers in carriers.items():
+        (lists / "annotations" / f"{name}.txt").write_text("".join(f"{number}\n" for number in numbers))
+    return lists
+
+
 def random_weights(folder: Path, *names: str) -> Path:
     """A folder that holds NAME.safetensors for each architecture, drawn at random."""
     torch.manual_seed(0)
@@ -79,6 +96,19 @@ def test_p2_runs_with_densenet_and_its_weights_file(folder: Path, tmp_path: Path
     assert all(torch.equal(ours, theirs) for ours, theirs in pairs), "frozen throughout"
 
 
+def test_m2_runs_from_label_lists_with_balancing_and_augmented_views(several_labels: Path, tmp_path: Path) -> None:
+    weights = random_weights(tmp_path / "weights", "resnet10t")
+    options = ["--backbone", "resnet10t", "--weights", str(weights), "--image-size", "32"]
+    balancing = ["--set", "data.balance=oversample", "--set", "phases.0.feature_views=2"]
+    shares = ["--set", "data.test_share=0.2", "--set", "data.validation_share=0.2"]
+    run = run_recipe("m2-hidden", several_labels, *options, *balancing, *shares)
+    assert run.config.model.head.hidden == [256]
+    assert run.config.loss.name == "squeezed_bce"
+    assert run.manifest.task == "multi" and set(run.manifest.classes) == {"red", "blue", "third"}
+    plan = Path("run/plan.md").read_text(encoding="utf-8")
+    assert "balancing | oversample | images that an epoch shows: third" in plan
+
+
 def test_x3_runs_with_the_backbone_it_names_and_its_weights_file(folder: Path, tmp_path: Path) -> None:
     weights = random_weights(tmp_path / "weights", "tf_efficientnet_b0")
     run = run_recipe("x3", folder, "--weights", str(weights), "--image-size", "32", "--set", "phases.0.batch_size=8")
@@ -102,3 +132,13 @@ def test_networks_without_a_backbone_run_from_their_recipes(folder: Path) -> Non
     assert run.config.model.name == "feed_forward"
     assert run.config.loss.l1 == run.config.loss.l2 == {"dense[5:]": 0.01}
     assert run.history["train_loss"][0] > 10, "most of it is the penalty"
+
+
+def test_best_imbalanced_weighs_classes(folder: Path, tmp_path: Path) -> None:
+    """Of the red photos ten are left."""
+    for photo in sorted((folder / "red").iterdir())[10:]:
+        photo.unlink()
+    weights = random_weights(tmp_path / "weights", "resnet10t")
+    run = run_recipe("best-imbalanced", folder, "--backbone", "resnet10t", "--weights", str(weights))
+    assert "class weights | effective" in Path("run/plan.md").read_text(encoding="utf-8")
+    assert run.history["phase"].tolist() == ["head", "finetune"]

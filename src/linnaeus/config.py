@@ -85,8 +85,9 @@ class ImageConfig(Section):
 
     size: int | Auto = "auto"
     """Height and width in pixels; `auto` lets the plan choose by the size of the images."""
-    resize: Literal["stretch", "crop", "pad"] = "stretch"
-    """`stretch` shows the model the whole image, `crop` its centre square, `pad` the whole image on a grey square."""
+    resize: Literal["stretch", "crop", "pad", "place"] = "stretch"
+    """`stretch` shows the model the whole image, `crop` its centre square, `pad` the whole image on a grey square,
+    `place` likewise without ever enlarging it."""
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
     """How pixels are resampled; always with antialiasing when shrinking."""
     normalize: Literal["dataset", "backbone", "imagenet", "half", "none"] = "dataset"

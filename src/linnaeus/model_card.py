@@ -36,6 +36,7 @@ _RESIZE = {
     "stretch": "the whole image is stretched to that size",
     "crop": "the image is shrunk with its aspect ratio and the centre square is cut out",
     "pad": "the whole image is shrunk with its aspect ratio and set on a grey square",
+    "place": "the whole image is set on a grey square, shrunk with its aspect ratio if it is larger",
 }
 _VIEWS = {
     "one": "Each image is seen once.",

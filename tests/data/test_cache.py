@@ -93,7 +93,7 @@ def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
     return {str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
 
 
-@pytest.mark.parametrize("resize", ["stretch", "crop", "pad"])
+@pytest.mark.parametrize("resize", ["stretch", "crop", "pad", "place"])
 def test_rows_hold_the_fitted_images_and_bad_files_their_reasons(data: Path, resize: Any) -> None:
     manifest = read_source(str(data))
     spec = dataclasses.replace(SPEC, resize=resize)

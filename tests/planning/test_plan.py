@@ -23,8 +23,8 @@ from linnaeus.planning.plan import (
     plan_training,
 )
 
-CIFAR = Fingerprint(num_train=47_500, num_classes=10, width=32, height=32, imbalance=1.0)
-PHOTOS = Fingerprint(num_train=3_000, num_classes=10, width=224, height=168, imbalance=6.0)
+CIFAR = Fingerprint(num_train=47_500, num_classes=10, width=32, height=32)
+PHOTOS = Fingerprint(num_train=3_000, num_classes=10, width=224, height=168)
 
 
 def settle(name: str, fingerprint: Fingerprint, *, grey: bool = False, **settings: object):  # type: ignore[no-untyped-def]
@@ -47,7 +47,7 @@ def test_the_recipe_follows_the_size_of_the_images(fingerprint: Fingerprint, rec
     grey=st.booleans(),
 )
 def test_nothing_is_left_open_whatever_the_data(num_train: int, width: int, height: int, grey: bool) -> None:
-    fingerprint = Fingerprint(num_train, 2, width, height, imbalance=1.0)
+    fingerprint = Fingerprint(num_train, 2, width, height)
     config, decisions = settle(choose_recipe(RunConfig(), fingerprint)[0], fingerprint, grey=grey)
     assert "auto" not in [config.image.size, config.model.name, config.augment.flip, config.augment.pad_crop_px]
     assert "auto" not in (config.evaluate.views, config.evaluate.batch_size)
@@ -81,7 +81,7 @@ def test_what_the_user_says_stays() -> None:
 
 
 def test_a_batch_is_never_larger_than_the_data() -> None:
-    few = Fingerprint(num_train=50, num_classes=2, width=32, height=32, imbalance=1.0)
+    few = Fingerprint(num_train=50, num_classes=2, width=32, height=32)
     config, decisions = settle("c1", few)
     assert config.phases[0].batch_size == 50
     assert any("no more images" in decision.why for decision in decisions)
@@ -133,4 +133,4 @@ def test_the_fingerprint_is_of_the_training_images(tmp_path: Path) -> None:
     uris = [str(path) for path in (*paths, tmp_path / "broken.png")]
     splits = [TRAIN, TRAIN, TRAIN, 2, TRAIN]
     manifest = manifest_from_columns(list("abcde"), uris, ["x", "x", "x", "y", "y"], splits=splits)
-    assert take_fingerprint(manifest) == Fingerprint(4, 2, 40, 20, imbalance=3.0)
+    assert take_fingerprint(manifest) == Fingerprint(4, 2, 40, 20)

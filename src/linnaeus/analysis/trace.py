@@ -80,7 +80,9 @@ def trace_image(manifest: Manifest, row: int, *, config: RunConfig, spec: ImageS
         _step("decoded", "upright, on white, RGB", image, picture=image),
     ]
     fitted = spec.fit(image)
-    how = {"stretch": "stretched", "crop": "centre cut out", "pad": "padded with grey"}[spec.resize]
+    how = {"stretch": "stretched", "crop": "centre cut out", "pad": "padded with grey", "place": "set on grey"}[
+        spec.resize
+    ]
     steps.append(_step("fitted", f"{how}, {spec.interpolation}", fitted, picture=fitted))
     with tempfile.TemporaryDirectory(prefix="linnaeus-trace-") as folder:
         cache = open_cache(one, spec, folder=Path(folder), threads=1)

@@ -33,14 +33,15 @@ class ImageSpec:
     Attributes:
         height, width: size in pixels that the network sees.
         resize: "stretch" maps the whole image onto that size; "crop" keeps the aspect ratio and cuts the centre;
-            "pad" keeps the aspect ratio and shows the whole image on grey (128).
+            "pad" keeps the aspect ratio and shows the whole image on grey (128); "place" does that too, and leaves an
+            image that is smaller than the size as small as it is.
         interpolation: "nearest", "bilinear" or "bicubic"; Pillow's filters, antialiased when shrinking.
         mean, std: per channel, of values in 0-1.
     """
 
     height: int
     width: int
-    resize: Literal["stretch", "crop", "pad"] = "stretch"
+    resize: Literal["stretch", "crop", "pad", "place"] = "stretch"
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
     mean: Channels = (0.0, 0.0, 0.0)
     std: Channels = (1.0, 1.0, 1.0)
@@ -60,7 +61,7 @@ class ImageSpec:
             box_w, box_h = self.width / factor, self.height / factor
             left, top = (w - box_w) / 2, (h - box_h) / 2
             return np.asarray(picture.resize(target, filter_, box=(left, top, left + box_w, top + box_h)))
-        factor = min(across, down)
+        factor = min(across, down) if self.resize == "pad" else min(across, down, 1.0)
         inner = (max(1, round(w * factor)), max(1, round(h * factor)))
         canvas = np.full((self.height, self.width, 3), PAD_GREY, np.uint8)
         left, top = (self.width - inner[0]) // 2, (self.height - inner[1]) // 2

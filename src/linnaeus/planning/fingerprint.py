@@ -23,7 +23,6 @@ class Fingerprint:
         num_train: training images.
         num_classes: K.
         width, height: medians in pixels over a sample of the training images, or over their boxes.
-        imbalance: images of the commonest class over those of the rarest, in training.
         task: one label per image, or several.
     """
 
@@ -31,7 +30,6 @@ class Fingerprint:
     num_classes: int
     width: int
     height: int
-    imbalance: float
     task: Task = "single"
 
 
@@ -45,13 +43,11 @@ def take_fingerprint(manifest: Manifest) -> Fingerprint:
         except (UnreadableImageError, OSError, ValueError, SyntaxError):
             continue  # counted and listed by the cache
     width, height = np.median(np.array(sizes or [(0, 0)]), axis=0)
-    counts = manifest.class_counts(rows)
     return Fingerprint(
         num_train=len(rows),
         num_classes=manifest.num_classes,
         width=round(float(width)),
         height=round(float(height)),
-        imbalance=float(counts.max() / max(1, counts.min())),
         task=manifest.task,
     )
 

@@ -17,6 +17,7 @@ _RESIZED = {
     "stretch": "stretched to",
     "crop": "the centre cut out and brought to",
     "pad": "shown whole on a grey square of",
+    "place": "shown whole, and never enlarged, on a grey square of",
 }
 
 
