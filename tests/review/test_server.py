@@ -295,7 +295,6 @@ def test_the_next_command_repeats_the_run_with_all_corrections(run_folder: Calla
 def test_a_port_that_is_taken_is_said() -> None:
     with listen(0) as first:
         assert first.getsockname()[0] == "127.0.0.1"
-        first.listen()
         with pytest.raises(ConfigError, match="cannot be used"):
             listen(first.getsockname()[1])
 

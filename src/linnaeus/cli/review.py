@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import secrets
 import sys
 import webbrowser
+from collections.abc import Callable
 from pathlib import Path
+from socket import socket
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -48,14 +51,31 @@ def review(
     if not 0 <= port < 2**16:
         raise ConfigError(f"--port takes a number up to 65535, not {port}.")
 
-    from linnaeus.report.page import make_environment  # takes seconds: torch
+    from linnaeus.review.server import listen  # takes seconds: torch
+
+    with listen(port) as listener:
+        answer, session, address = _prepare(run, unlabelled, listener.getsockname()[1])
+        print(f"Review at {address}\nCtrl-C ends it; every decision is kept at once.", flush=True)
+        if open_ and _has_screen():
+            webbrowser.open(address)
+        try:
+            answer(listener)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            _tell(session)
+    return 0
+
+
+def _prepare(run: Path, unlabelled: Path | None, port: int) -> tuple[Callable[[socket], None], Session, str]:
+    """What answers on a socket until Ctrl-C, what it reviews, and its address with the key."""
+    from linnaeus.report.page import make_environment
     from linnaeus.review.features import open_folder, prepare_folder, prepare_run
     from linnaeus.review.heat import heat_of
-    from linnaeus.review.server import create_app, listen, serve
+    from linnaeus.review.server import create_app, serve
     from linnaeus.review.session import open_run
     from linnaeus.training.runtime import start_runtime
 
-    listener = listen(port)
     session, folder, config = open_run(run)
     runtime = start_runtime(config.runtime)
     if unlabelled is None:
@@ -64,20 +84,10 @@ def review(
         reviewed = session
         session, features = open_folder(unlabelled, folder, config, reviewed, runtime=runtime, progress=Bars())
         session.prepare(lambda own: prepare_folder(own, reviewed, config, runtime, features=features))
-    token, port = secrets.token_urlsafe(16), listener.getsockname()[1]
+    token = secrets.token_urlsafe(16)
     style, favicon = (make_environment().get_template(name).render() for name in ("report.css", "favicon.svg"))
     app = create_app(session, token=token, port=port, style=style, favicon=favicon, heat=heat_of(session))
-    address = f"http://127.0.0.1:{port}/?token={token}"
-    print(f"Review at {address}\nCtrl-C ends it; every decision is kept at once.", flush=True)
-    if open_ and _has_screen():
-        webbrowser.open(address)
-    try:
-        serve(app, listener)
-    except KeyboardInterrupt:
-        pass
-    finally:
-        _tell(session)
-    return 0
+    return functools.partial(serve, app), session, f"http://127.0.0.1:{port}/?token={token}"
 
 
 def _tell(session: Session) -> None:
