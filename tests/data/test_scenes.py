@@ -138,3 +138,27 @@ def test_sizes_are_those_of_the_upright_image_and_read_from_the_header(tmp_path:
     for name, message in (("no image.tif", "its header cannot be read"), ("gone.tif", "the file is missing")):
         with pytest.raises(UnreadableImageError, match=message):
             read_size(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("orientation", [None, 1, 6])
+def test_the_size_of_a_png_needs_no_decoding_unless_it_may_be_turned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, orientation: int | None, late: bool
+) -> None:
+    """EXIF data may stand before the pixels or after them."""
+    path = tmp_path / "a.png"
+    exif = Image.Exif()
+    if orientation is not None:
+        exif[0x0112] = orientation
+    Image.new("RGB", (30, 20)).save(path, **({} if orientation is None else {"exif": exif}))
+    content = path.read_bytes()
+    if orientation is not None and late:
+        start = content.index(b"eXIf") - 4
+        chunk = content[start : start + 12 + int.from_bytes(content[start : start + 4], "big")]
+        content = content.replace(chunk, b"")
+        end = content.index(b"IEND") - 4
+        path.write_bytes(content[:end] + chunk + content[end:])
+    height, width, _ = read_image(str(path)).shape
+    if orientation is None:
+        monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", lambda self: pytest.fail("it was decoded"))
+    assert read_size(str(path)) == (width, height)

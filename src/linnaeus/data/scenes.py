@@ -8,6 +8,7 @@ which then also has the say on what is damaged. Knows nothing of classes or obje
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import zlib
 from collections.abc import Iterator
@@ -44,10 +45,11 @@ def read_size(path: str) -> tuple[int, int]:
     try:
         with PILLOW_RULES, Image.open(path, formats=_formats()) as image:
             width, height = image.size
-            try:
-                turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
-            except Exception:  # as in decode: damaged EXIF data says nothing
-                turned = False
+            turned = False
+            # Of a PNG Pillow would decode all, because its EXIF data may stand at the end.
+            if image.format != "PNG" or _png_may_turn(path):
+                with contextlib.suppress(Exception):  # as in decode: damaged EXIF data says nothing
+                    turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
             if image.format == "TIFF":  # newer versions of Pillow have turned the size already
                 tags: Any = image.tag_v2  # type: ignore[attr-defined]
                 turned = turned and (width, height) == (tags[_WIDTH], tags[_HEIGHT])
@@ -56,6 +58,17 @@ def read_size(path: str) -> tuple[int, int]:
     except Exception as error:  # Pillow's parsers raise anything on damaged headers
         raise UnreadableImageError(f"{path}: its header cannot be read") from error
     return (height, width) if turned else (width, height)
+
+
+def _png_may_turn(path: str) -> bool:
+    """Whether any part of a PNG could hold an orientation: EXIF data, or a text, where XMP stands."""
+    with Path(path).open("rb") as file:
+        file.seek(8)
+        while len(head := file.read(8)) == 8 and head[4:] != b"IEND":
+            if head[4:] in (b"eXIf", b"tEXt", b"zTXt", b"iTXt"):
+                return True
+            file.seek(int.from_bytes(head[:4], "big") + 4, 1)
+    return False
 
 
 def read_scene(uri: str, boxes: npt.NDArray[np.int32]) -> npt.NDArray[np.uint8]:
