@@ -102,7 +102,7 @@ def _imbalance(audit: dict[str, Any]) -> list[dict[str, str]]:
     ratio, most, least = imbalance["ratio"], imbalance["largest"], imbalance["smallest"]
     if ratio is not None and ratio < IMBALANCED:
         return []
-    times = "no images" if ratio is None else f"{_images(least['num_images'], 'image')}, {ratio:.0f} times fewer"
+    times = "no images" if ratio is None else f"{_images(least['num_images'], 'image')}, {ratio:,.0f} times fewer"
     sentence = f"{most['class']} has {_images(most['num_images'], 'image')}, {least['class']} {times}."
     return [_finding("look", "Imbalance", sentence, "data")]
 

@@ -88,8 +88,8 @@ def view_of(array: StoredArray, num_labels: int, image_shape: tuple[int, ...] | 
     flat = "flattened " if len(sizes) == 1 else ""
     axes = f"N, {', '.join(order)}" if rows == 0 else f"{', '.join(order)}, N"
     return found, (
-        f"{array.name}: {num_labels:,} {flat}images of {width} x {height} pixels and {channels} channels "
-        f"({axes}), {array.dtype} from {low} to {high}"
+        f"{array.name}: {num_labels:,} {flat}images of {width} x {height} pixels and {channels} "
+        f"channel{'' if channels == 1 else 's'} ({axes}), {array.dtype} from {low} to {high}"
     )
 
 
