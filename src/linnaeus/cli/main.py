@@ -29,6 +29,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "predict": ("linnaeus.cli.predict:predict", "Classify images with a trained model."),
     "ensemble": ("linnaeus.cli.ensemble:ensemble", "Let several trained models answer together, if that is better."),
     "review": ("linnaeus.cli.review:review", "Put labels right in the browser, or label new images."),
+    "compare": (
+        "linnaeus.cli.compare:compare",
+        "Show trained models side by side, and say which differences are more than noise.",
+    ),
     "recipes": ("linnaeus.cli.recipes:recipes", "List the recipes in the package, or show one."),
     "models": ("linnaeus.cli.models:models", "List the pretrained backbones, and which weights are on this machine."),
     "cache": ("linnaeus.cli.cache:cache", "List or clear the decoded images kept between runs."),

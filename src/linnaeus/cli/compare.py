@@ -1,0 +1,95 @@
+"""`linnaeus compare`: finished runs side by side, and which of their differences are more than noise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from linnaeus.config import EvaluateConfig
+from linnaeus.errors import ConfigError
+from linnaeus.rundir import write_whole
+
+if TYPE_CHECKING:
+    from linnaeus.comparing import RunComparison
+
+MOST_PAIRS = 15
+
+
+def compare(
+    *runs: Annotated[Path, Parameter(required=True)],
+    html: Path | None = None,
+    csv: Path | None = None,
+    confidence: float = EvaluateConfig.model_fields["confidence"].default,
+) -> int:
+    """Show trained models side by side, and say which differences are more than noise.
+
+    The runs must share their test images and classes. Every pair is tested on them, by McNemar's exact test or, where
+    images have several labels, a paired bootstrap; p values are corrected for the number of pairs (Holm).
+
+    Example: `linnaeus compare runs/a runs/b --html comparison.html`
+
+    Parameters
+    ----------
+    runs
+        Folders of finished runs.
+    html
+        Also write a page.
+    csv
+        Also write the table of runs to this file, and that of pairs beside it (NAME-pairs.csv).
+    confidence
+        Level of intervals and tests.
+    """
+    if not 0.5 < confidence < 1:
+        raise ConfigError(f"--confidence is a level such as 0.95, not {confidence:g}.")
+    from linnaeus.comparing import compare_runs  # takes seconds: torch
+
+    found = compare_runs(runs, confidence=confidence)
+    _show(found)
+    if csv is not None:
+        pairs = csv.with_name(f"{csv.stem}-pairs{csv.suffix}")
+        write_whole(csv, lambda temporary: found.to_frame().to_csv(temporary, index=False))
+        write_whole(pairs, lambda temporary: found.pairs_to_frame().to_csv(temporary, index=False))
+        print(f"Tables   {csv}, {pairs}")
+    if html is not None:
+        from linnaeus.report.compare_page import write_compare_page
+
+        write_compare_page(html, found.to_frame(), list(found.score_names), list(found.pairings), level=confidence)
+        print(f"Page     {html}")
+    return 0
+
+
+def _show(found: RunComparison) -> None:
+    console = Console(highlight=False)
+    table = Table("run", box=None, pad_edge=False, header_style="bold")
+    for name in found.score_names:
+        table.add_column(name.replace("_", " "), justify="right")
+    for name in ("time", "parameters", "size"):
+        table.add_column(name, justify="right")
+    for each in found.contenders:
+        cells = []
+        for name in found.score_names:
+            score = each.scores[name]
+            cells.append(f"{score['value']:.3f} [dim]{score['low']:.3f}-{score['high']:.3f}[/dim]")
+        seconds, parameters, size = (each.facts[name] for name in ("seconds", "num_parameters", "num_bytes"))
+        cells += [
+            "" if seconds is None else f"{seconds:,.0f} s",
+            "" if parameters is None else f"{parameters / 1e6:.1f} M",
+            "" if size is None else f"{size / 1e6:.1f} MB",
+        ]
+        table.add_row(escape(each.name), *cells)
+    console.print(table)
+    console.print()
+    for pair in found.pairings[:MOST_PAIRS]:
+        console.print(escape(pair.describe()), style="bold" if pair.real else "", soft_wrap=True)
+    if len(found.pairings) > MOST_PAIRS:
+        console.print(f"... and {len(found.pairings) - MOST_PAIRS:,} more pairs. See all with --csv or --html.")
+    num = len(found.contenders[0].predictions)
+    level = f"{100 * found.confidence:g} %"
+    console.print(
+        f"{num:,} test images; {level} intervals; p values corrected for {len(found.pairings):,} pairs (Holm)."
+    )

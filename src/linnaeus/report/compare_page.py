@@ -1,0 +1,66 @@
+"""The page of `linnaeus compare`, in the frame and with the stylesheet of the report. Rendering only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from linnaeus.evaluation.side_by_side import Pairing
+from linnaeus.report.page import frame_parts, make_environment, writable
+from linnaeus.report.wording import duration, figure
+from linnaeus.rundir import write_text
+
+LOSSES = ("log_loss", "calibration_error")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run: its name, (value, words, interval) of each score, and its time and size in words."""
+
+    name: str
+    scores: list[tuple[float, str, str]]
+    facts: list[tuple[float, str]]
+
+
+def write_compare_page(
+    path: Path, runs: pd.DataFrame, score_names: Sequence[str], pairings: Sequence[Pairing], *, level: float
+) -> None:
+    """Write the page, whole or not at all. Raises OutputError if it cannot be written.
+
+    Args:
+        runs: as of `linnaeus.comparing.RunComparison.to_frame`.
+        score_names: the scores among its columns.
+        pairings: of every two runs.
+        level: of the intervals, such as 0.95.
+    """
+    environment = make_environment()
+    rows = [_row({str(k): v for k, v in row.items()}, score_names) for row in runs.to_dict("records")]
+    real = [pairing for pairing in pairings if pairing.real]
+    page = environment.get_template("compare.html").render(
+        **frame_parts(environment),
+        rows=rows,
+        score_names=[name.replace("_", " ") for name in score_names],
+        pairings=pairings,
+        num_real=len(real),
+        level=f"{100 * level:g} %",
+        num_images=f"{pairings[0].comparison.num_images:,}",
+    )
+    write_text(path, writable(page))
+
+
+def _row(row: dict[str, object], score_names: Sequence[str]) -> Row:
+    scores = []
+    for name in score_names:
+        value, low, high = (float(str(row[key])) for key in (name, f"{name}_low", f"{name}_high"))
+        write = (lambda v: f"{v:.3f}") if name in LOSSES else figure
+        scores.append((value, write(value), f"{write(low)}–{write(high)}"))
+    seconds, parameters, size = (float(str(row[key])) for key in ("seconds", "num_parameters", "num_bytes"))
+    facts = [
+        (seconds, duration(seconds) if seconds == seconds else ""),
+        (parameters, f"{parameters / 1e6:.1f} M"),
+        (size, f"{size / 1e6:.1f} MB"),
+    ]
+    return Row(str(row["run"]), scores, facts)

@@ -1,0 +1,112 @@
+"""`linnaeus compare`: scores side by side, what is called real and what noise, and runs that cannot be compared."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from linnaeus.cli.main import main
+from linnaeus.comparing import compare_runs
+from linnaeus.errors import ClassesError, ConfigError, DataError, RunError
+from linnaeus.evaluation.evaluate import evaluate_predictions
+from linnaeus.predictions import Predictions
+from linnaeus.rundir import RunDir
+
+CLASSES = ("ant", "bee", "<script>")
+
+
+def write_run(
+    path: Path, *, right: float, seed: int = 0, classes: tuple[str, ...] = CLASSES, num: int = 400, multi: bool = False
+) -> Path:
+    """The files of a finished run that `compare` reads; images and targets are the same in all of them."""
+    targets = np.random.default_rng(99).integers(0, 3, num)
+    rng = np.random.default_rng(seed)
+    answers = np.where(rng.random(num) < right, targets, (targets + 1) % 3)
+    logits = (4 * np.eye(3)[answers] + rng.normal(size=(num, 3)) - (2 if multi else 0)).astype(np.float32)
+    order = [CLASSES.index(name) for name in classes] if set(classes) == set(CLASSES) else [0, 1, 2]
+    position = np.argsort(order)
+    kept = np.eye(3, dtype=np.uint8)[targets][:, order] if multi else position[targets].astype(np.int64)
+    predictions = Predictions(
+        ids=pa.array([f"{k}.png" for k in range(num)], pa.large_string()),
+        logits=logits[:, order],
+        targets=kept,
+        classes=classes,
+        splits=np.full(num, 2, np.int8),
+        manifest_fingerprint="0" * 16,
+    )
+    run = RunDir(path)
+    run.model.mkdir(parents=True)
+    run.config.write_text("seed: 0\n")
+    predictions.save(run.predictions)
+    thresholds = [0.5] * 3 if multi else None
+    test = evaluate_predictions(predictions, confidence=0.95, bootstrap_samples=100, seed=0, thresholds=thresholds)
+    run.evaluation.write_text(json.dumps({"format": 1, "test": test, "seconds": {"total": 61.0}}))
+    (run.model / "bundle.json").write_text(json.dumps({"thresholds": thresholds, "num_parameters": 1_500_000}))
+    (run.model / "model.safetensors").write_bytes(b"\0" * 6_000_000)
+    return path
+
+
+def test_a_real_difference_is_called_real_and_a_small_one_noise(tmp_path: Path) -> None:
+    names = {"good": 0.95, "same": 0.95, "bad": 0.7}
+    paths = [write_run(tmp_path / name, right=share, seed=k) for k, (name, share) in enumerate(names.items())]
+    found = compare_runs(paths, confidence=0.95)
+    verdicts = {frozenset((Path(p.better).name, Path(p.worse).name)): p for p in found.pairings}
+    assert not verdicts[frozenset(("good", "same"))].real
+    assert verdicts[frozenset(("good", "bad"))].real and verdicts[frozenset(("same", "bad"))].real
+    assert Path(verdicts[frozenset(("good", "bad"))].better).name == "good"
+    for pair in found.pairings:
+        assert pair.comparison.difference.value >= 0
+        assert pair.comparison.mcnemar is not None and pair.p_value >= pair.comparison.mcnemar.p_value
+
+
+def test_many_equal_runs_are_hardly_ever_told_apart(tmp_path: Path) -> None:
+    alarms = 0
+    for trial in range(12):
+        paths = [write_run(tmp_path / f"{trial}-{k}", right=0.9, seed=10 * trial + k, num=200) for k in range(5)]
+        alarms += any(pair.real for pair in compare_runs(paths, confidence=0.95).pairings)
+    assert alarms <= 2
+
+
+@pytest.mark.parametrize("multi", [False, True])
+def test_the_command_prints_and_writes_page_and_tables(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], multi: bool
+) -> None:
+    one = write_run(tmp_path / "one <b>", right=0.95, multi=multi)
+    other = write_run(tmp_path / "other", right=0.7, seed=1, multi=multi)
+    page, table = tmp_path / "page.html", tmp_path / "table.csv"
+    assert main(["compare", str(one), str(other), "--html", str(page), "--csv", str(table)]) == 0
+    printed = capsys.readouterr().out
+    assert "is really better than" in printed and "1.5 M" in printed and "6.0 MB" in printed and "61 s" in printed
+    runs, pairs = pd.read_csv(table), pd.read_csv(tmp_path / "table-pairs.csv")
+    assert list(runs["run"]) == [str(one), str(other)] and runs["num_parameters"].tolist() == [1_500_000] * 2
+    assert pairs["better"].tolist() == [str(one)] and pairs["real"].tolist() == [True]
+    html = page.read_text(encoding="utf-8")
+    assert "one &lt;b&gt;" in html and "one <b>" not in html and "really better" in html
+
+
+def test_classes_in_another_order_are_matched_by_name(tmp_path: Path) -> None:
+    one = write_run(tmp_path / "one", right=0.9)
+    same = write_run(tmp_path / "same", right=0.9, classes=("<script>", "ant", "bee"))
+    (pair,) = compare_runs([one, same], confidence=0.95).pairings
+    assert pair.comparison.difference.value == 0 and not pair.real
+
+
+def test_runs_that_cannot_be_compared_are_named(tmp_path: Path) -> None:
+    one = write_run(tmp_path / "one", right=0.9)
+    with pytest.raises(DataError, match=r"one and .*shorter cannot be compared.*400.*300"):
+        compare_runs([one, write_run(tmp_path / "shorter", right=0.9, num=300)], confidence=0.95)
+    with pytest.raises(ClassesError, match=r"one and .*strange cannot be compared.*wasp"):
+        compare_runs([one, write_run(tmp_path / "strange", right=0.9, classes=("ant", "bee", "wasp"))], confidence=0.95)
+    with pytest.raises(ConfigError, match="nothing to compare"):
+        compare_runs([one], confidence=0.95)
+    with pytest.raises(ConfigError, match="named twice"):
+        compare_runs([one, one], confidence=0.95)
+    unfinished = write_run(tmp_path / "unfinished", right=0.9)
+    RunDir(unfinished).evaluation.unlink()
+    with pytest.raises(RunError, match=r"not finished.*resume"):
+        compare_runs([one, unfinished], confidence=0.95)
