@@ -135,3 +135,24 @@ def test_changing_a_rows_label_leaves_its_own_out_of_fold_prediction_alone() -> 
     one, other = (solve_folds(features, t, folds, num_classes=4, penalties=[0.1]).logits for t in (targets, changed))
     assert np.array_equal(one[8], other[8])
     assert not np.allclose(one[9], other[9])
+
+
+@pytest.mark.parametrize("folds", [False, True])
+def test_logit_adjustment_in_the_loss_moves_the_bias_by_as_much(folds: bool) -> None:
+    """The bias has no penalty, so the solution's logits plus the adjustment are those without it (2007.07314)."""
+    generator = np.random.default_rng(3)
+    targets = generator.choice(3, 240, p=[0.7, 0.2, 0.1])
+    features = (generator.normal(size=(240, 5)) + 0.7 * np.eye(3, 5)[targets]).astype(np.float32)
+    adjustment = np.log(np.bincount(targets) / 240).astype(np.float32)
+    settings = {"num_classes": 3, "penalties": (0.01,)}
+    if folds:
+        parts = np.arange(240) % 3
+        plain = solve_folds(features, targets, parts, **settings).logits
+        moved = solve_folds(features, targets, parts, adjustment=adjustment, **settings).logits
+    else:
+        held_out = (features, targets)
+        plain = solve_path(features, targets, validation=held_out, **settings).logits(features)
+        moved = solve_path(features, targets, validation=held_out, adjustment=adjustment, **settings).logits(features)
+    difference = moved + adjustment - plain
+    # Logits are settled up to a number that is the same for all classes.
+    assert np.abs(difference - difference.mean(axis=1, keepdims=True)).max() < 0.02
