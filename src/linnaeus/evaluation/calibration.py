@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 
+from linnaeus.evaluation.score_table import ScoreTable, judge_answers, judge_labels
 from linnaeus.metrics.classification import FloatArray, divide
 from linnaeus.metrics.probabilities import Reliability, brier_scores, log_losses, reliability
 from linnaeus.predictions import Predictions, Temperature
@@ -90,6 +91,25 @@ def describe_calibration(predictions: Predictions) -> dict[str, Any]:
     return {
         "log_loss": float(log_losses(probabilities, _as_targets(targets)).mean()),
         "brier": float(brier_scores(probabilities, _as_targets(targets)).mean()),
+        "calibration_error": float(bins.error),
+        "reliability": reliability_rows(bins),
+    }
+
+
+def describe_table(table: ScoreTable) -> dict[str, Any]:
+    """`describe_calibration` of a table that need not fit in memory."""
+    if table.task == "single":
+        answers = judge_answers(table)
+        bins = reliability(answers.confidence, answers.likeliest == answers.targets)
+        losses, briers = answers.log_losses, answers.briers
+    else:
+        facts = judge_labels(table)
+        edges = np.linspace(0.0, 1.0, len(facts.counts) + 1)
+        bins = Reliability(edges, facts.counts.astype(np.int64), facts.confidence, facts.right)
+        losses, briers = facts.log_losses, facts.briers
+    return {
+        "log_loss": float(losses.mean()),
+        "brier": float(briers.mean()),
         "calibration_error": float(bins.error),
         "reliability": reliability_rows(bins),
     }

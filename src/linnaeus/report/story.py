@@ -22,6 +22,7 @@ from linnaeus.report.labels_gallery import make_label_galleries
 from linnaeus.report.labels_headline import make_labels_checks, make_labels_headline
 from linnaeus.report.labels_tables import make_label_mistakes, make_label_table
 from linnaeus.report.labels_together import make_together
+from linnaeus.report.limits import make_slices, make_sureness, make_wishes
 from linnaeus.report.making import make_plan, make_run
 from linnaeus.report.tables import make_class_table, make_confusion
 
@@ -64,6 +65,8 @@ STORY = (
         "Can I trust it?",
         (
             Section("checks", "Scores", make_checks),
+            Section("wishes", "Wishes", make_wishes, task=None),
+            Section("sureness", "How sure", make_sureness, task=None),
             Section("baselines", "Baselines", make_baselines_section, task=None),
             Section("checks", "Scores", make_labels_checks, task="multi"),
         ),
@@ -76,6 +79,7 @@ STORY = (
             Section("confusion", "Confusion", make_confusion),
             Section("label_scores", "Labels", make_label_table, task="multi"),
             Section("label_mistakes", "Mistakes", make_label_mistakes, task="multi"),
+            Section("slices", "Slices", make_slices, task=None),
         ),
     ),
     Part(

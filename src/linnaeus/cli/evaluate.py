@@ -1,0 +1,88 @@
+"""`linnaeus evaluate`: scores of a finished run, or of the predictions of any other model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.table import Table
+
+from linnaeus.config import EvaluateConfig
+from linnaeus.errors import ConfigError, OutputError
+from linnaeus.rundir import write_json
+
+
+def evaluate(
+    run: Path | None = None,
+    /,
+    *,
+    predictions: Path | None = None,
+    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
+    threshold: float = 0.5,
+    confidence: float = EvaluateConfig.model_fields["confidence"].default,
+) -> int:
+    """Score predictions: of a finished run, or of any other model from a file.
+
+    The file is CSV or Parquet: a column `path` (or `id`), the true label in `target` (several with `|` between them),
+    and one column `probability:CLASS` per class; `group` names images that belong together, and all other columns are
+    looked through for parts where the model fares worse. Writes evaluation.json and a page into the folder `--out`.
+
+    Example: `linnaeus evaluate --predictions theirs.csv --out theirs`
+
+    Parameters
+    ----------
+    run
+        The folder of a finished run.
+    predictions
+        A file of predictions instead.
+    out
+        Folder to write; by default the file's name without its ending, or RUN/evaluation.
+    threshold
+        Probability from which a label is given, where images of a file have several.
+    confidence
+        Level of every interval.
+    """
+    if (run is None) == (predictions is None):
+        raise ConfigError("Name a run, or a file with --predictions: linnaeus evaluate --predictions theirs.csv")
+    if not 0.5 < confidence < 1:
+        raise ConfigError(f"--confidence is a level such as 0.95, not {confidence:g}.")
+    if not 0 < threshold < 1:
+        raise ConfigError(f"--threshold is a probability such as 0.5, not {threshold:g}.")
+    from linnaeus.judging import evaluate_file, evaluate_run  # takes seconds: torch
+    from linnaeus.report.evaluation_page import write_evaluation_page
+
+    config = EvaluateConfig(confidence=confidence)
+    if predictions is not None:
+        folder, title = out or predictions.with_suffix(""), predictions.name
+    else:
+        assert run is not None
+        folder, title = out or run / "evaluation", str(run)
+    if folder.is_file():
+        raise OutputError(f"{folder} is a file. Name a folder with --out.")
+    if predictions is not None:
+        found = evaluate_file(predictions, config=config, threshold=threshold)
+    else:
+        assert run is not None
+        found = evaluate_run(run, config=config)
+    write_json(folder / "evaluation.json", found)
+    write_evaluation_page(folder / "evaluation.html", found, title=title, level=confidence)
+    _show(found, confidence=confidence)
+    print(f"Page     {folder / 'evaluation.html'}")
+    print(f"Scores   {folder / 'evaluation.json'}")
+    return 0
+
+
+def _show(found: dict[str, Any], *, confidence: float) -> None:
+    console = Console(highlight=False)
+    table = Table("score", "value", f"{100 * confidence:g} % interval", box=None, pad_edge=False, header_style="bold")
+    for name, score in found["test"].items():
+        if isinstance(score, dict) and set(score) == {"value", "low", "high"}:
+            table.add_row(name.replace("_", " "), f"{score['value']:.4f}", f"{score['low']:.4f} - {score['high']:.4f}")
+    console.print(table)
+    console.print(f"{found['test']['num_images']:,} images.")
+    worse = [row for row in found["slices"]["slices"] if row["worse"]]
+    for row in worse[:3]:
+        share = f"{row['score']['value']:.1%} against {row['rest']:.1%}"
+        console.print(f"Worse where {row['column']} is {row['value']}: {share}.", markup=False)

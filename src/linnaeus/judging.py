@@ -1,0 +1,92 @@
+"""Evaluating what is there already: the predictions of a finished run, or of a model that Linnaeus did not train.
+
+Beside the story: it trains nothing and reads no image. Knows nothing of terminals.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from linnaeus import rundir
+from linnaeus.bundle import FACTS
+from linnaeus.config import EvaluateConfig
+from linnaeus.data.manifest import TEST, Manifest
+from linnaeus.errors import RunError
+from linnaeus.evaluation.abstention import abstention_curve
+from linnaeus.evaluation.calibration import describe_table
+from linnaeus.evaluation.class_curves import class_curves
+from linnaeus.evaluation.evaluate import evaluate_table
+from linnaeus.evaluation.foreign import open_predictions
+from linnaeus.evaluation.score_table import ScoreTable, table_of
+from linnaeus.evaluation.slices import find_slices
+from linnaeus.evaluation.trust import judge_images
+from linnaeus.metrics.classification import IntArray
+from linnaeus.predictions import Predictions, groups_of
+
+
+def evaluate_file(path: Path, *, config: EvaluateConfig, threshold: float, seed: int = 0) -> dict[str, Any]:
+    """What evaluation.json says of predictions in a file (see `evaluation.foreign`).
+
+    Args:
+        threshold: probability from which a label is given, where images have several.
+    """
+    with open_predictions(path) as found:
+        thresholds = (threshold,) * len(found.table.classes) if found.table.task == "multi" else None
+        return evaluate(
+            found.table, groups=found.groups, columns=found.columns, thresholds=thresholds, config=config, seed=seed
+        )
+
+
+def evaluate_run(path: Path, *, config: EvaluateConfig, seed: int = 0) -> dict[str, Any]:
+    """What evaluation.json says of a run's test predictions, worked out again.
+
+    Raises RunNotFoundError or RunError for a run that is not there or not finished.
+    """
+    run = rundir.open_existing(path)
+    if not run.predictions.is_file() or not (run.model / FACTS).is_file():
+        raise RunError(f"The run {path} is not finished. Go on with it first: linnaeus resume {path}")
+    thresholds = json.loads((run.model / FACTS).read_text(encoding="utf-8"))["thresholds"]
+    test = Predictions.load(run.predictions).of_split(TEST)
+    groups = groups_of(test, Manifest.load(run.manifest))
+    return evaluate(
+        table_of(test),
+        groups=groups if len(np.unique(groups)) < len(groups) else None,
+        columns={},
+        thresholds=None if thresholds is None else tuple(thresholds),
+        config=config,
+        seed=seed,
+    )
+
+
+def evaluate(
+    table: ScoreTable,
+    *,
+    groups: IntArray | None,
+    columns: dict[str, npt.NDArray[Any]],
+    thresholds: tuple[float, ...] | None,
+    config: EvaluateConfig,
+    seed: int,
+) -> dict[str, Any]:
+    """Scores, calibration, abstention, slices and curves of one table of test predictions, as plain JSON."""
+    scores = evaluate_table(
+        table,
+        confidence=config.confidence,
+        bootstrap_samples=config.bootstrap_samples,
+        seed=seed,
+        thresholds=thresholds,
+        groups=groups,
+    )
+    sureness, right, of_images = judge_images(table, thresholds=thresholds)
+    return {
+        "format": 1,
+        "test": scores,
+        "calibration": {"test": {"after": describe_table(table)}},
+        "abstention": abstention_curve(sureness, right, level=config.confidence),
+        "slices": find_slices(of_images, columns, confidence=config.confidence),
+        "curves": class_curves(table, scores=scores),
+    }
