@@ -403,13 +403,14 @@ def _build_ensemble(facts: _Facts, path: Path) -> Bundle:
         )
         for member in facts.members
     ]
-    return ensemble_bundle(
+    bundle = ensemble_bundle(
         members,
         weights=[member.weight for member in facts.members],
         classes=facts.classes,
         thresholds=facts.thresholds,
         provenance=facts.provenance,
     )
+    return replace(bundle, temperature=facts.temperature, operating_point=facts.operating_point, sets=facts.sets)
 
 
 def _build(facts: _Facts | _MemberFacts, path: Path, *, linnaeus: str) -> Classifier:

@@ -67,6 +67,9 @@ class DataConfig(Section):
     folds: int | None = Field(None, ge=2)
     """Solve for a head without each of so many parts of the training and validation images, and average them: every one
     of these images then has a prediction by a head that has not seen it. For heads by `lbfgs`."""
+    fold_training: Literal["head", "finetune"] = "head"
+    """With `folds`: `head` leaves each part out for a head on features, in seconds; `finetune` trains all phases once
+    without each part, which takes as many trainings as folds, and lets these networks answer together."""
     out_of_fold: Annotated[int, Field(ge=0)] | Auto = "auto"
     """Where there are no `folds`: so many parts for predictions by heads that have not seen an image, by which wrong
     labels are found; the model stays the single head. `auto`: 5 for heads by `lbfgs` and at most 20,000 images; 0 for

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ import torch
 from linnaeus import rundir
 from linnaeus.analysis.copies import describe_copies, find_copies
 from linnaeus.analysis.label_issues import find_label_issues, read_label_issues
-from linnaeus.bundle import Bundle, load_bundle, save_bundle
+from linnaeus.bundle import Bundle, ensemble_bundle, load_bundle, save_bundle
 from linnaeus.config import RunConfig, overlay, parse_config, read_page, read_recipe, to_yaml
 from linnaeus.data.appearance import measure_appearance
 from linnaeus.data.cache import CachedImages, open_cache
@@ -39,6 +39,7 @@ from linnaeus.evaluation.evaluate import evaluate_predictions
 from linnaeus.evaluation.familiarity import draw_bank
 from linnaeus.evaluation.operating_point import check_wishes
 from linnaeus.evaluation.score_table import table_of
+from linnaeus.evaluation.selection import mean_logits
 from linnaeus.evaluation.settle import Settled, describe_settled, settle
 from linnaeus.evaluation.trust import Trust, describe_trust, learn_trust
 from linnaeus.losses import log_shares
@@ -60,6 +61,7 @@ from linnaeus.report.thumbnails import thumbnail_of
 from linnaeus.rundir import RunDir
 from linnaeus.training.baselines import answer_baselines
 from linnaeus.training.checkpoint import Position
+from linnaeus.training.fold_runs import train_folds, trains_folds_whole
 from linnaeus.training.head_phase import check_heads
 from linnaeus.training.loop import VALIDATION_COST, Job, class_counts, num_shown
 from linnaeus.training.phases import on_features
@@ -275,6 +277,39 @@ def finish(run: RunDir, *, runtime: Runtime, progress: Progress) -> Run:
         raise DataError(
             f"The images have changed since {run.path} began, so it cannot go on. Start again with --force."
         )
+
+    def build(own: RunDir) -> Classifier:
+        return _classifier_to_train(config, manifest, settled, own)
+
+    def adjust(trained: Classifier) -> None:
+        _adjust_logits(trained, config, manifest)
+
+    try:
+        with stop_signals() as stop_requested:
+            job = _job(config, manifest, cache, spec, runtime, progress=progress, stop_requested=stop_requested)
+            if trains_folds_whole(config):
+                folds = train_folds(build, adjust, job, run)
+                classifiers = folds.classifiers
+                position = Position(seconds=folds.seconds, best={"out_of_fold": True}, finished=True)
+                if runtime.fabric.is_global_zero:
+                    folds.out_of_fold.save(run.out_of_fold)
+            else:
+                classifiers = (build(run),)
+                position = train(classifiers[0], job, run)
+                adjust(classifiers[0])
+    except Interrupted as stop:
+        raise Interrupted(f"{stop} Go on with: linnaeus resume {run.path}") from None
+    if runtime.fabric.is_global_zero:
+        _judge(run, job, classifiers, position, settled)
+    runtime.fabric.barrier()
+    return Run(run.path)
+
+
+def _classifier_to_train(config: RunConfig, manifest: Manifest, settled: dict[str, Any], run: RunDir) -> Classifier:
+    """The network with which training in this folder begins; pretrained weights are read only where it has not begun.
+
+    Raises ModelError if they are others than those that were planned with.
+    """
     classifier = _build(config, manifest)
     if settled["weights_sha256"] is not None and not started(run):
         _, loaded = _load_pretrained(classifier, config)
@@ -283,17 +318,7 @@ def finish(run: RunDir, *, runtime: Runtime, progress: Progress) -> Run:
                 f"The weights {config.model.weights} have changed since {run.path} began, so it cannot go on. Start "
                 "again with --force."
             )
-    try:
-        with stop_signals() as stop_requested:
-            job = _job(config, manifest, cache, spec, runtime, progress=progress, stop_requested=stop_requested)
-            position = train(classifier, job, run)
-    except Interrupted as stop:
-        raise Interrupted(f"{stop} Go on with: linnaeus resume {run.path}") from None
-    _adjust_logits(classifier, config, manifest)
-    if runtime.fabric.is_global_zero:
-        _judge(run, job, classifier, position, settled)
-    runtime.fabric.barrier()
-    return Run(run.path)
+    return classifier
 
 
 def _adjust_logits(classifier: Classifier, config: RunConfig, manifest: Manifest) -> None:
@@ -303,17 +328,23 @@ def _adjust_logits(classifier: Classifier, config: RunConfig, manifest: Manifest
         shift_logits(classifier.head, -config.evaluate.logit_adjustment * shares)
 
 
-def _judge(run: RunDir, job: Job, classifier: Classifier, position: Position, settled: dict[str, Any]) -> None:
-    """Score the kept weights on validation and, this once, on test; write scores, bundle and report."""
+def _judge(
+    run: RunDir, job: Job, classifiers: Sequence[Classifier], position: Position, settled: dict[str, Any]
+) -> None:
+    """Score the kept weights, or those of all folds together, on validation and, this once, on test; write scores,
+    bundle and report.
+    """
     config, clock = job.config, time.perf_counter()
-    predictions = held_out = _predict_held_out(classifier, job)
+    predictions = held_out = _predict_held_out(classifiers, job)
     if position.best.get("out_of_fold"):
         validation = Predictions.load(run.out_of_fold).of_split(VALIDATION)
         predictions = concatenate_predictions(validation, predictions.of_split(TEST))
     raw = predictions
     not_seen = _unseen(run, raw, out_of_fold=bool(position.best.get("out_of_fold")))
     found = settle(not_seen, config.evaluate)
-    trust = _learn_trust(classifier, job, found.applied(not_seen), held_out)
+    trust = _learn_trust(classifiers[0], job, found.applied(not_seen), held_out)
+    if len(classifiers) > 1:  # each has features of its own, and has seen most of the validation images
+        trust = replace(trust, familiarity=None)
     for line in found.chosen.describe():
         job.progress.say(line)
     predictions = found.applied(raw)
@@ -348,7 +379,7 @@ def _judge(run: RunDir, job: Job, classifier: Classifier, position: Position, se
     evaluation = {"format": 1, **scores, **described, "seconds": {**seconds, "total": round(sum(seconds.values()), 2)}}
     rundir.write_json(run.evaluation, evaluation)
     environment = describe_environment(job.runtime)
-    _write_bundle(run, job, classifier, scores["test"], environment, settled=found, trust=trust)
+    _write_bundle(run, job, classifiers, scores["test"], environment, settled=found, trust=trust)
     facts = ReportFacts(
         title=Path(config.data.source).name,
         config=config,
@@ -360,8 +391,8 @@ def _judge(run: RunDir, job: Job, classifier: Classifier, position: Position, se
         environment=environment,
         thumbnails=thumbnail_of(job.manifest),
         problems=intake.read_quarantine(run.quarantine),
-        num_parameters=count_parameters(classifier)[0],
-        kept_epoch=position.best.get("epoch"),
+        num_parameters=sum(count_parameters(classifier)[0] for classifier in classifiers),
+        kept_epoch=position.best.get("epoch", -1 if len(classifiers) > 1 else None),  # each fold kept its own
         label_issues=label_issues,
     )
     write_report(run.report, facts)
@@ -522,6 +553,11 @@ def _fit_time_limit(config: RunConfig, job: Job, classifier: Classifier) -> tupl
     num_train, num_validation = num_shown(config, job.manifest), len(job.manifest.rows(VALIDATION))
     validation = VALIDATION_COST * NUM_VIEWS[job.views] * num_validation
     limit = config.time_limit_seconds
+    if trains_folds_whole(config):
+        assert config.data.folds is not None
+        seen = (1 + num_validation / len(job.manifest.rows(TRAIN))) * (1 - 1 / config.data.folds)
+        num_train = round(num_train * seen)
+        limit /= config.data.folds
     if len(config.phases) > 1:
         once = [VALIDATION_COST * (p.feature_views * num_train + num_validation) for p in config.phases]
         costs = [
@@ -566,8 +602,15 @@ def _note_seconds(run: RunDir, seconds: float) -> None:
     rundir.write_json(run.settled, {**facts, "seconds": seconds})
 
 
-def _predict_held_out(classifier: Classifier, job: Job) -> Predictions:
-    return _predict_rows(classifier, job, job.manifest.rows_of(VALIDATION, TEST), views=job.views)
+def _predict_held_out(classifiers: Sequence[Classifier], job: Job) -> Predictions:
+    """Of the validation and test images; of several classifiers the mean of their probabilities."""
+    rows = job.manifest.rows_of(VALIDATION, TEST)
+    found = [_predict_rows(classifier, job, rows, views=job.views) for classifier in classifiers]
+    if len(found) == 1:
+        return found[0]
+    probabilities = [predictions.probabilities for predictions in found]
+    logits = mean_logits(probabilities, [1.0] * len(found), multi=job.manifest.task == "multi")
+    return replace(found[0], logits=logits)
 
 
 def _predict_rows(classifier: Classifier, job: Job, rows: npt.NDArray[np.int64], *, views: Views) -> Predictions:
@@ -580,7 +623,7 @@ def _predict_rows(classifier: Classifier, job: Job, rows: npt.NDArray[np.int64],
 def _write_bundle(
     run: RunDir,
     job: Job,
-    classifier: Classifier,
+    classifiers: Sequence[Classifier],
     scores: Mapping[str, Any],
     environment: Mapping[str, str],
     *,
@@ -601,13 +644,22 @@ def _write_bundle(
         "confidence": config.evaluate.confidence,
         "environment": dict(environment),
     }
-    bundle = Bundle(
-        classifier,
-        job.spec,
-        manifest.classes,
-        job.views,
+    members = [
+        Bundle(classifier, job.spec, manifest.classes, job.views, thresholds=settled.thresholds)
+        for classifier in classifiers
+    ]
+    bundle = members[0]
+    if len(members) > 1:
+        bundle = ensemble_bundle(
+            members,
+            weights=[1.0] * len(members),
+            classes=manifest.classes,
+            thresholds=settled.thresholds,
+            provenance=provenance,
+        )
+    bundle = replace(
+        bundle,
         temperature=settled.temperature,
-        thresholds=settled.thresholds,
         operating_point=settled.chosen.point,
         sets=trust.sets,
         familiarity=trust.familiarity,

@@ -20,7 +20,7 @@ from linnaeus.errors import OutputError, RunExistsError, RunNotFoundError
 
 _WRITTEN = """
 config settled plan manifest quarantine history predictions out_of_fold evaluation report model checkpoints
-tensorboard log writable label_issues
+tensorboard log writable label_issues folds
 """
 _STEMS = frozenset(_WRITTEN.split())
 """First words of the names of everything a run writes, temporary files included (`.config.yaml.123.part`)."""
@@ -106,6 +106,11 @@ class RunDir:
     def checkpoints(self) -> Path:
         """Training states to resume from."""
         return self.path / "checkpoints"
+
+    @property
+    def folds(self) -> Path:
+        """One folder for each fold that is trained whole, with its own checkpoints and history."""
+        return self.path / "folds"
 
     @property
     def tensorboard(self) -> Path:

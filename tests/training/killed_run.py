@@ -1,9 +1,9 @@
 """Run by test_resume.py in a process of its own: a training that kills itself with SIGKILL at a chosen moment.
 
-Usage: python killed_run.py RUN_DIR MOMENT [WEIGHTS], where MOMENT is `batch:N` (before the N-th batch), `save:N` (half
-of the N-th checkpoint written), `rename:N` (written but not yet in its place) or `judge` (after training, before the
-report).
-With WEIGHTS, a file for resnet10t, it trains in phases on that backbone.
+Usage: python killed_run.py RUN_DIR MOMENT [WEIGHTS|folds], where MOMENT is `batch:N` (before the N-th batch), `save:N`
+(half of the N-th checkpoint written), `rename:N` (written but not yet in its place) or `judge` (after training, before
+the report).
+With WEIGHTS, a file for resnet10t, it trains in phases on that backbone; with `folds`, three times without a third.
 """
 
 from __future__ import annotations
@@ -43,6 +43,13 @@ def transfer(weights: Path) -> dict[str, Any]:
     }
 
 
+FOLDS: dict[str, Any] = {
+    **SETTINGS,
+    "data": {**SETTINGS["data"], "folds": 3, "fold_training": "finetune"},
+    "phases": [{**SETTINGS["phases"][0], "epochs": 1}],
+}
+
+
 def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -66,7 +73,7 @@ def half_a_file(tensors: Any, path: Path, *_: Any) -> None:
     Path(path).write_bytes(b"half of a checkpoint")
 
 
-def main(path: Path, moment: str, weights: Path | None = None) -> None:
+def main(path: Path, moment: str, settings: dict[str, Any]) -> None:
     kind, _, number = moment.partition(":")
     if kind == "batch":
         loop.train_batch = die_at_call(int(number), loop.train_batch)
@@ -79,8 +86,10 @@ def main(path: Path, moment: str, weights: Path | None = None) -> None:
     else:
         raise SystemExit(f"no moment {moment}")
     assert run.train_epoch is loop.train_epoch
-    pipeline.fit(SETTINGS if weights is None else transfer(weights), out=path)
+    pipeline.fit(settings, out=path)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], *map(Path, sys.argv[3:]))
+    kinds = {"": SETTINGS, "folds": FOLDS}
+    given = "".join(sys.argv[3:])
+    main(Path(sys.argv[1]), sys.argv[2], kinds[given] if given in kinds else transfer(Path(given)))

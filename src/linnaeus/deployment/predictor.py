@@ -156,7 +156,18 @@ class Predictor:
             parts.append(member.weight / total * found[:, order])
         known = self.bundle.familiarity
         unfamiliar = None if known is None else known.unfamiliar(features)
-        return np.asarray(np.sum(parts, axis=0), np.float64), unfamiliar
+        mean = np.asarray(np.sum(parts, axis=0), np.float64)
+        return (self._tempered(mean) if self.bundle.members else mean), unfamiliar
+
+    def _tempered(self, mean: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """An ensemble's mean probabilities at its own temperature, beside those of its members."""
+        temperature = torch.tensor(self.bundle.temperature, dtype=torch.float64)
+        if bool((temperature == 1).all()):
+            return mean
+        kept = torch.from_numpy(mean).clamp(1e-12, 1 - 1e-12)
+        if self.bundle.task == "single":
+            return (kept.log() / temperature).softmax(dim=1).numpy()
+        return (kept.logit() / temperature).sigmoid().numpy()
 
     @torch.inference_mode()
     def _of_member(self, member: Bundle, images: Pixels) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float16]]:

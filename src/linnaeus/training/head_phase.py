@@ -31,12 +31,15 @@ from linnaeus.training.loop import Job, class_counts, count_right
 
 def feature_store(classifier: Classifier, job: Job, *, views: int) -> FeatureStore:
     """The features of the training images (in `views` augmented views) and of the validation images."""
+    train, others = job.manifest.rows(TRAIN), job.manifest.rows(VALIDATION)
+    if views == 1:  # the images themselves: the same features however they are divided, so folds share them
+        train, others = np.sort(np.concatenate([train, others])), np.zeros(0, np.int64)
     assert isinstance(job.store, ImageStore) and job.config.evaluate.batch_size != "auto"
     features = extract_features(
         classifier,
         job.store,
-        train_rows=job.manifest.rows(TRAIN),
-        other_rows=job.manifest.rows(VALIDATION),
+        train_rows=train,
+        other_rows=others,
         spec=job.spec,
         autocast=job.runtime.fabric.autocast,
         batch_size=job.config.evaluate.batch_size,
@@ -65,11 +68,12 @@ def check_heads(config: RunConfig, manifest: Manifest) -> None:
     if any(phase.train != "head" for phase in solved):
         raise ConfigError("The optimizer lbfgs is for phases with train: head.")
     if _num_folds(config):
-        if not solved:
+        if not solved and config.data.fold_training == "head":
             raise ConfigError(
-                "Folds are for heads on features: give a --backbone, or a phase with the optimizer lbfgs."
+                "Folds are for heads on features: give a --backbone, or a phase with the optimizer lbfgs. To train the "
+                "whole network once for each fold: --set data.fold_training=finetune."
             )
-        _folds(config, manifest)
+        fold_of_rows(config, manifest)
 
 
 @dataclass(frozen=True)
@@ -143,7 +147,7 @@ def _solve_without_each_fold(job: Job, *, penalties: Sequence[float]) -> tuple[F
     found = solve_folds(
         _plain(job.store, rows),
         job.manifest.targets[rows],
-        _folds(job.config, job.manifest),
+        fold_of_rows(job.config, job.manifest),
         num_classes=job.manifest.num_classes,
         label_smoothing=job.config.loss.label_smoothing,
         sample_weights=_sample_weights(job, rows),
@@ -207,7 +211,8 @@ def _num_folds(config: RunConfig) -> int:
     return asked if isinstance(asked, int) else 0
 
 
-def _folds(config: RunConfig, manifest: Manifest) -> npt.NDArray[np.int64]:
+def fold_of_rows(config: RunConfig, manifest: Manifest) -> npt.NDArray[np.int64]:
+    """int64: the fold, from 0, of each training and validation row, in the order of `rows_of(TRAIN, VALIDATION)`."""
     num_folds = _num_folds(config)
     rows = manifest.rows_of(TRAIN, VALIDATION)
     groups = None if manifest.groups is None else manifest.groups[rows]

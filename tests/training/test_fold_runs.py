@@ -1,0 +1,102 @@
+"""Folds that are trained whole: each resumes on its own, sees what it should, and one bundle holds them all."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from killed_run import FOLDS
+
+from linnaeus import pipeline
+from linnaeus.config import overlay
+from linnaeus.data.manifest import TEST, TRAIN, VALIDATION, Manifest
+from linnaeus.errors import ClassesError
+from linnaeus.predictions import Predictions
+from linnaeus.rundir import RunDir
+from linnaeus.training import fold_runs
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def cache_for_all(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def cache(cache_for_all: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LINNAEUS_CACHE", str(cache_for_all))
+
+
+@pytest.fixture(scope="module")
+def seen() -> list[Manifest]:
+    """What each training was given, in turn."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, cache_for_all: Path, seen: list[Manifest]) -> pipeline.Run:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LINNAEUS_CACHE", str(cache_for_all))
+        train = fold_runs.train
+        patch.setattr(fold_runs, "train", lambda c, job, run: (seen.append(job.manifest), train(c, job, run))[1])
+        return pipeline.fit(FOLDS, out=tmp_path_factory.mktemp("runs") / "whole")
+
+
+def weights(path: Path) -> bytes:
+    return (RunDir(path).model / "model.safetensors").read_bytes()
+
+
+def test_every_image_is_left_out_once_and_the_test_images_of_all_folds_are_the_same(
+    whole: pipeline.Run, seen: list[Manifest]
+) -> None:
+    rows = whole.manifest.rows_of(TRAIN, VALIDATION)
+    left_out = np.concatenate([manifest.rows(VALIDATION) for manifest in seen])
+    assert sorted(left_out) == sorted(rows)
+    for manifest in seen:
+        assert sorted(np.concatenate([manifest.rows(TRAIN), manifest.rows(VALIDATION)])) == sorted(rows)
+        assert (manifest.rows(TEST) == whole.manifest.rows(TEST)).all()
+
+
+def test_one_bundle_holds_all_and_answers_with_their_mean(whole: pipeline.Run) -> None:
+    assert len(whole.bundle.members) == 3
+    test = whole.predictions.of_split(TEST)
+    assert whole.evaluation["test"]["accuracy"]["value"] == pytest.approx((test.predicted == test.targets).mean())
+    unseen = whole.out_of_fold
+    assert len(unseen) == len(whole.manifest.rows_of(TRAIN, VALIDATION))
+    validation = unseen.of_split(VALIDATION)
+    assert np.array_equal(whole.predictions.of_split(VALIDATION).logits, validation.logits)
+    assert whole.history["phase"].tolist() == ["fold 1: one", "fold 2: one", "fold 3: one"]
+    assert whole.history["epoch"].tolist() == [1, 2, 3]
+    assert whole.report.exists()
+
+
+def test_a_kill_in_the_middle_of_fold_3_costs_nothing_but_time(whole: pipeline.Run, tmp_path: Path) -> None:
+    path = tmp_path / "killed"
+    killed = subprocess.run(
+        [sys.executable, str(HERE / "killed_run.py"), str(path), "batch:38", "folds"], capture_output=True, check=False
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    assert (RunDir(path).folds / "3" / "checkpoints").is_dir() and not RunDir(RunDir(path).folds / "3").history.exists()
+    trained: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        epoch = fold_runs.train.__globals__["train_epoch"]
+        patch.setitem(
+            fold_runs.train.__globals__,
+            "train_epoch",
+            lambda state, *rest, **named: (trained.append(state.position.batch), epoch(state, *rest, **named))[1],
+        )
+        pipeline.resume(path)
+    assert len(trained) == 1 and trained[0] > 0, "only fold 3 was trained, and not from its beginning"
+    assert weights(path) == weights(whole.path)
+    assert np.array_equal(Predictions.load(RunDir(path).out_of_fold).logits, whole.out_of_fold.logits)
+
+
+def test_more_folds_than_images_of_a_class_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ClassesError, match="too few for 500 folds"):
+        pipeline.fit(overlay(FOLDS, {"data": {"folds": 500}}), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
