@@ -1,4 +1,4 @@
-"""The order of augmentation: whole pixels, then one resample, then one colour matrix, noise, erasing, and mixing."""
+"""In order: whole pixels, one resample, a colour matrix, a policy's colours, noise, erasing, mixing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import torch
 
-from linnaeus.augment import colour, crop, flips, geometry, mixing, noise
+from linnaeus.augment import colour, crop, flips, geometry, mixing, noise, policy
 from linnaeus.augment.draws import normal, uniform
 from linnaeus.config import AugmentConfig
 from linnaeus.errors import ConfigError
@@ -53,6 +53,7 @@ def augment_batch(
     computed in float32, under autocast too. Raises ConfigError if the images are too small for `pad_crop_px`.
     """
     assert config.flip != "auto" and config.pad_crop_px != "auto", "planning settles what is automatic"
+    assert config.policy in ("none", "trivial_augment", "rand_augment"), "planning unfolds sets of reference systems"
     if config.pad_crop_px >= min(images.shape[-2:]):
         raise ConfigError(
             f"augment.pad_crop_px = {config.pad_crop_px} must be less than the height and width of the images, "
@@ -77,8 +78,12 @@ def augment_batch(
 
         maps = _draw_maps(images, config, mirrored, upended, generator) if resampled else None
         colours = _draw_colours(num, config, generator, device)
-        at_last = normalize if config.noise or config.erase else None
-        result = _resample_and_colour(images, maps, colours, config.fill, None if at_last else normalize)
+        draws = _draw_operations(images, config, generator)
+        at_last = normalize if config.noise or config.erase or draws is not None else None
+        if draws is None:
+            result = _resample_and_colour(images, maps, colours, config.fill, None if at_last else normalize)
+        else:
+            result = policy.change_colours(_with_policy_maps(images, maps, colours, draws, config.fill), draws)
         if config.noise:
             result = noise.add_noise(result, deviation=config.noise, generator=generator)
         if config.erase:
@@ -91,6 +96,47 @@ def augment_batch(
             result[unchanged] = normalize(plain) if normalize is not None else plain
         # A mixture of normalized images is the normalized mixture: the shares of both sum to one.
         return _mix(result, targets, config, num_classes, generator)
+
+
+def _draw_operations(images: torch.Tensor, config: AugmentConfig, generator: torch.Generator) -> policy.Draws | None:
+    """The policy's operations for each image; None where none is asked for."""
+    if config.policy not in ("trivial_augment", "rand_augment"):
+        return None
+    return policy.draw_operations(
+        len(images),
+        policy=config.policy,
+        num_operations=config.policy_operations,
+        level=config.policy_level,
+        height=images.shape[-2],
+        width=images.shape[-1],
+        generator=generator,
+        device=images.device,
+    )
+
+
+def _with_policy_maps(
+    images: torch.Tensor,
+    maps: torch.Tensor | None,
+    colours: torch.Tensor | None,
+    draws: policy.Draws,
+    fill: geometry.Fill,
+) -> torch.Tensor:
+    """uint8 [B, 3, H, W] -> float32 [B, 3, H, W], 0-1, channels-last: the policy's geometry is chained to the maps.
+
+    Without other geometry, only the images that the policy moves are resampled; the others keep their very pixels.
+    """
+    height, width = images.shape[-2:]
+    own = policy.policy_maps(draws, height=height, width=width)
+    if maps is not None:
+        return _resample_and_colour(images, policy.chain(maps, own), colours, fill, None)
+    result = _resample_and_colour(images, None, colours, fill, None)
+    places = policy.moves(draws).nonzero().view(-1)
+    if len(places):
+        picked = images.permute(0, 2, 3, 1).index_select(0, places).permute(0, 3, 1, 2)
+        of_picked = None if colours is None else colours[places]
+        moved = _resample_and_colour(picked, own[places], of_picked, fill, None)
+        result.permute(0, 2, 3, 1).index_copy_(0, places, moved.permute(0, 2, 3, 1))
+    return result
 
 
 def _draw_maps(

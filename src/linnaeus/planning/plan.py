@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from linnaeus.augment.sets import REFERENCE_SETS
 from linnaeus.config import AugmentConfig, PhaseConfig, RunConfig
 from linnaeus.planning.decision import Decision
 from linnaeus.planning.fingerprint import Fingerprint
@@ -100,6 +101,10 @@ def _plan_augment(config: RunConfig, *, grey: bool) -> tuple[AugmentConfig, list
     decisions: list[Decision] = []
     updates: dict[str, Any] = {}
     assert isinstance(config.image.size, int)
+    if augment.policy in REFERENCE_SETS:
+        unasked = {k: v for k, v in REFERENCE_SETS[augment.policy].items() if k not in augment.model_fields_set}
+        decisions.append(Decision("augmentation", augment.policy, "as asked: that of the reference system"))
+        augment = augment.model_copy(update={**unasked, "policy": "none"})
     if augment.flip == "auto":
         updates["flip"] = "none" if grey else "horizontal"
         if grey:
