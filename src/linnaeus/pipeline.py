@@ -52,7 +52,7 @@ from linnaeus.planning.decision import Decision
 from linnaeus.planning.fingerprint import take_fingerprint
 from linnaeus.planning.labels import plan_folds, plan_labels
 from linnaeus.planning.plan import choose_recipe, epochs_within, plan_image, plan_page, plan_training
-from linnaeus.planning.transfer import choose_backbone, is_backbone, phases_within
+from linnaeus.planning.transfer import choose_backbone, choose_features, is_backbone, phases_within
 from linnaeus.predictions import NUM_VIEWS, Predictions, Views, concatenate_predictions, groups_of, predict, rows_of
 from linnaeus.progress import SILENT, Progress
 from linnaeus.report.facts import ReportFacts
@@ -212,6 +212,8 @@ def begin(
         config, decisions = configure(recipe), [decision]
     if is_backbone(config.model):
         model, reasons = choose_backbone(config.model)
+        decisions += reasons
+        model, reasons = choose_features(model, config.phases)
         config = config.model_copy(update={"model": model})
         decisions += reasons
     config, reasons = plan_labels(config, configure(None), task=found.task)
@@ -495,7 +497,7 @@ def _build(config: RunConfig, manifest: Manifest) -> Classifier:
         image_size=config.image.size,
         options=dict(config.model.options),
         head=config.model.head.model_dump(exclude_defaults=True),
-        features=config.model.features,
+        features="last" if config.model.features == "auto" else config.model.features,
     )
 
 

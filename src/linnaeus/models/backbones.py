@@ -258,6 +258,13 @@ def count_backbone(name: str) -> tuple[int, int]:
     return sum(parameter.numel() for parameter in body.parameters()), int(body.num_features)
 
 
+def shows_stages(name: str) -> bool:
+    """Whether an architecture gives the feature maps of its stages; no memory is taken to find out."""
+    _check_name(name)
+    with torch.device("meta"):
+        return hasattr(timm.create_model(name, num_classes=0), "forward_intermediates")
+
+
 def hub_repository(name: str) -> str | None:
     """Where on the hub the weights of an architecture are published; None where they are not."""
     config = timm.get_pretrained_cfg(name)

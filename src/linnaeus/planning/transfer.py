@@ -6,6 +6,7 @@ Beside `plan`, which settles everything that does not depend on a backbone.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,22 @@ def choose_backbone(config: ModelConfig) -> tuple[ModelConfig, list[Decision]]:
     name = max(named, key=lambda stem: named[stem].stat().st_size)
     why = "its weights are the only ones there" if len(named) == 1 else f"the largest of {', '.join(sorted(named))}"
     return config.model_copy(update={"name": name}), [Decision("network", name, why)]
+
+
+def choose_features(config: ModelConfig, phases: Sequence[PhaseConfig]) -> tuple[ModelConfig, list[Decision]]:
+    """Settle which features of a backbone, its name being settled, the head stands on."""
+    if config.features != "auto":
+        return config, [Decision("features", config.features, "as asked")]
+    from linnaeus.models.backbones import shows_stages  # takes seconds: timm
+
+    head_only = all(phase.train == "head" for phase in phases)
+    if not head_only:
+        features, why = "last", "all layers are trained after the head"
+    elif "+" in config.name or config.head.map_dropout or not shows_stages(config.name):
+        features, why = "last", "those of all stages are for a single backbone that shows them"
+    else:
+        features, why = "stages", "a head alone is two points better on those of all stages: docs/transfer.md"
+    return config.model_copy(update={"features": features}), [Decision("features", features, why)]
 
 
 def plan_backbone_image(config: RunConfig, fingerprint: Fingerprint) -> tuple[RunConfig, list[Decision]]:

@@ -180,7 +180,7 @@ def _frozen(config: RunConfig, manifest: Manifest, bundle: Bundle) -> Classifier
         image_size=bundle.image_spec.height,
         options=dict(config.model.options),
         head=config.model.head.model_dump(exclude_defaults=True),
-        features=config.model.features,
+        features="last" if config.model.features == "auto" else config.model.features,
     )
     load_pretrained(classifier.backbone, name=config.model.name, weights=str(weights), allow_download=False)
     return classifier

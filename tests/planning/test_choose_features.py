@@ -1,0 +1,31 @@
+"""Which features of a backbone a head stands on, where nobody says."""
+
+from __future__ import annotations
+
+from linnaeus.config import HeadConfig, ModelConfig, PhaseConfig
+from linnaeus.planning.transfer import choose_features
+
+HEAD, FINETUNE = PhaseConfig(train="head"), PhaseConfig(train="all")
+
+
+def chosen(name: str, *phases: PhaseConfig, **settings: object) -> str:
+    model, [decision] = choose_features(ModelConfig(name=name, **settings), phases)
+    assert decision.choice == model.features
+    return model.features
+
+
+def test_a_head_alone_stands_on_all_stages_of_a_single_backbone() -> None:
+    assert chosen("resnet18", HEAD) == "stages"
+    assert chosen("resnet18", HEAD, HEAD) == "stages"
+
+
+def test_everything_else_stands_on_the_last_layer() -> None:
+    assert chosen("resnet18", HEAD, FINETUNE) == "last"
+    assert chosen("resnet18+resnet34", HEAD) == "last"
+    assert chosen("resnet18", HEAD, head=HeadConfig(map_dropout=0.4)) == "last"
+    assert chosen("crossvit_9_240", HEAD) == "last", "it does not show its stages"
+
+
+def test_what_is_asked_for_stays() -> None:
+    assert chosen("resnet18", HEAD, features="last") == "last"
+    assert chosen("resnet18", HEAD, FINETUNE, features="stages") == "stages"
