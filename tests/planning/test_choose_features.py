@@ -23,7 +23,6 @@ def test_everything_else_stands_on_the_last_layer() -> None:
     assert chosen("resnet18", HEAD, FINETUNE) == "last"
     assert chosen("resnet18+resnet34", HEAD) == "last"
     assert chosen("resnet18", HEAD, head=HeadConfig(map_dropout=0.4)) == "last"
-    assert chosen("crossvit_9_240", HEAD) == "last", "it does not show its stages"
 
 
 def test_what_is_asked_for_stays() -> None:
