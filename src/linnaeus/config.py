@@ -365,14 +365,16 @@ class EvaluateConfig(Section):
     training images than this are flagged as unfamiliar (arXiv 2204.06507)."""
     decide: Literal["likeliest", "f1"] = "likeliest"
     """The answer for an image with one label: its likeliest class, or the one that factors per class make likeliest,
-    chosen on validation images for a large macro F1. (Of several labels, each is always given from a threshold on that
-    is chosen for its F1.)"""
+    chosen on validation images for a large macro F1. (Of several labels each has a threshold: `thresholds`.)"""
     require: list[str] = Field(default_factory=list)
     """Scores wished for single classes, such as `recall:Helicopter=0.9` or `precision:Ship=0.95`: answers are moved as
     little as that needs on the validation images. A wish that cannot be met is told."""
     costs: dict[str, dict[str, Annotated[float, Field(ge=0.0)]]] = Field(default_factory=dict)
     """What wrong answers cost, as {true class: {answer: cost}}; others cost 1. The answer is then the one that costs
     least. For several labels: {label: {missing: cost, superfluous: cost}}."""
+    thresholds: Literal["balanced", "label", "common"] = "balanced"
+    """From which probability a label is given, where images have several. `label`: each label's best by its own F1;
+    `common`: one for all, the best by micro F1; `balanced`: half way between (the geometric mean)."""
     bootstrap_samples: int = Field(1000, ge=100)
     """Resamples behind intervals that have no closed form."""
     batch_size: Annotated[int, Field(ge=1)] | Auto = "auto"

@@ -18,6 +18,7 @@ import numpy as np
 
 from linnaeus import rundir
 from linnaeus.bundle import Bundle, ensemble_bundle, load_bundle, save_bundle
+from linnaeus.config import EvaluateConfig
 from linnaeus.data.manifest import SPLITS, TEST, VALIDATION
 from linnaeus.errors import ConfigError, DataError, RunError
 from linnaeus.evaluation.compare import Comparison, align, compare_predictions
@@ -187,7 +188,8 @@ def _thresholds(predictions: Predictions) -> tuple[float, ...] | None:
     if predictions.task == "single":
         return None
     validation = predictions.of_split(VALIDATION)
-    chosen = choose_thresholds(validation.targets.astype(np.uint8), validation.probabilities)
+    rule = EvaluateConfig().thresholds
+    chosen = choose_thresholds(validation.targets.astype(np.uint8), validation.probabilities, rule=rule)
     return tuple(chosen.values.tolist())
 
 

@@ -421,6 +421,7 @@ def _baselines(
         answers,
         predictions,
         thresholds=thresholds,
+        rule=config.evaluate.thresholds,
         confidence=config.evaluate.confidence,
         bootstrap_samples=config.evaluate.bootstrap_samples,
         seed=config.seed,

@@ -10,7 +10,7 @@ from sklearn.metrics import accuracy_score
 from linnaeus.evaluation.baselines import evaluate_baselines
 from linnaeus.predictions import Predictions
 
-SETTINGS = {"confidence": 0.95, "bootstrap_samples": 200, "seed": 0}
+SETTINGS = {"confidence": 0.95, "bootstrap_samples": 200, "seed": 0, "rule": "label"}
 
 
 def answers(targets, logits):

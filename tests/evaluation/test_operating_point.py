@@ -44,7 +44,9 @@ def scores_of(predictions, point, k):
 @given(st.integers(0, 10_000), st.sampled_from(["recall", "precision"]), st.integers(0, 2), st.floats(0.05, 1.0))
 def test_a_wish_is_met_by_the_least_change_or_said_to_be_unattainable(seed, score, k, value):
     predictions = make_predictions(seed)
-    chosen = choose_point(predictions, rule="likeliest", costs={}, wishes=[Wish(score, CLASSES[k], value)])
+    chosen = choose_point(
+        predictions, threshold_rule="label", rule="likeliest", costs={}, wishes=[Wish(score, CLASSES[k], value)]
+    )
     granted = chosen.granted[0]
     reached = scores_of(predictions, chosen.point, k)
     if granted.reached is not None:
@@ -72,13 +74,15 @@ def test_a_wish_is_met_by_the_least_change_or_said_to_be_unattainable(seed, scor
 
 
 def test_a_wish_that_holds_already_changes_nothing():
-    chosen = choose_point(make_predictions(0), rule="likeliest", costs={}, wishes=[Wish("recall", "ant", 0.1)])
+    chosen = choose_point(
+        make_predictions(0), threshold_rule="label", rule="likeliest", costs={}, wishes=[Wish("recall", "ant", 0.1)]
+    )
     assert chosen.point is None and chosen.granted[0].met
 
 
 def test_wishes_that_contradict_each_other_are_told():
     wishes = [Wish("recall", "ant", 1.0), Wish("recall", "bee", 1.0), Wish("recall", "cow", 1.0)]
-    chosen = choose_point(make_predictions(1), rule="likeliest", costs={}, wishes=wishes)
+    chosen = choose_point(make_predictions(1), threshold_rule="label", rule="likeliest", costs={}, wishes=wishes)
     assert not all(granted.met for granted in chosen.granted)
     assert any("cannot be met" in line for line in chosen.describe())
 
@@ -86,7 +90,9 @@ def test_wishes_that_contradict_each_other_are_told():
 def test_a_class_without_validation_images_is_told():
     predictions = make_predictions(2)
     predictions = predictions.take(np.flatnonzero(predictions.targets != 2))
-    chosen = choose_point(predictions, rule="likeliest", costs={}, wishes=[Wish("recall", "cow", 0.9)])
+    chosen = choose_point(
+        predictions, threshold_rule="label", rule="likeliest", costs={}, wishes=[Wish("recall", "cow", 0.9)]
+    )
     assert chosen.granted[0].reached is None
     assert "cannot be judged" in chosen.describe()[0]
 
@@ -102,7 +108,7 @@ def test_factors_for_f1_raise_macro_f1_as_scikit_learn_measures_it():
 def test_the_answer_under_costs_has_the_least_expected_cost():
     probabilities = np.array([[0.7, 0.2, 0.1], [0.34, 0.33, 0.33]])
     costs = {"cow": {"ant": 10.0}}
-    chosen = choose_point(make_predictions(4), rule="likeliest", costs=costs, wishes=[])
+    chosen = choose_point(make_predictions(4), threshold_rule="label", rule="likeliest", costs=costs, wishes=[])
     # ant: 0.2 * 1 + 0.1 * 10 = 1.2; bee: 0.7 + 0.1 = 0.8; cow: 0.9
     assert decide(probabilities, chosen.point).tolist() == [1, 0 if 0.33 + 3.3 < 0.67 else 1]
     assert decide(probabilities, None).tolist() == [0, 0]
@@ -113,7 +119,9 @@ def test_the_answer_under_costs_has_the_least_expected_cost():
 def test_thresholds_of_several_labels_meet_wishes(seed, score, k, value):
     predictions = make_predictions(seed, multi=True)
     has = predictions.targets[:, k] > 0
-    chosen = choose_point(predictions, rule="f1", costs={}, wishes=[Wish(score, CLASSES[k], value)])
+    chosen = choose_point(
+        predictions, threshold_rule="label", rule="f1", costs={}, wishes=[Wish(score, CLASSES[k], value)]
+    )
     given_label = predictions.probabilities[:, k] >= chosen.thresholds[k]
     whole = has.sum() if score == "recall" else given_label.sum()
     if chosen.granted[0].reached is not None:
@@ -123,7 +131,7 @@ def test_thresholds_of_several_labels_meet_wishes(seed, score, k, value):
 
 def test_costs_of_several_labels_set_the_threshold_where_both_mistakes_cost_the_same():
     costs = {"bee": {"missing": 3.0, "superfluous": 1.0}}
-    chosen = choose_point(make_predictions(5, multi=True), rule="f1", costs=costs, wishes=[])
+    chosen = choose_point(make_predictions(5, multi=True), threshold_rule="label", rule="f1", costs=costs, wishes=[])
     assert chosen.thresholds[1] == 0.25
 
 

@@ -62,7 +62,7 @@ def test_labels_with_few_images_share_the_threshold_of_all() -> None:
     targets[:, 2] = 0
     targets[: FEWEST_IMAGES - 1, 2] = 1
     probabilities = (0.4 * targets + 0.6 * rng.random((200, 3))) * [1.0, 0.4, 0.1]
-    chosen = choose_thresholds(targets, probabilities)
+    chosen = choose_thresholds(targets, probabilities, rule="label")
     assert chosen.own.tolist() == [True, True, False]
     assert chosen.values[2] == chosen.common
     tried = [f1(targets, probabilities >= cut) for cut in np.unique(probabilities)]
@@ -72,5 +72,17 @@ def test_labels_with_few_images_share_the_threshold_of_all() -> None:
 
 
 def test_no_labels_at_all_give_a_half() -> None:
-    chosen = choose_thresholds(np.zeros((4, 2), np.uint8), np.full((4, 2), 0.1))
+    chosen = choose_thresholds(np.zeros((4, 2), np.uint8), np.full((4, 2), 0.1), rule="balanced")
     assert chosen.values.tolist() == [0.5, 0.5]
+
+
+def test_the_balanced_rule_goes_half_way_to_the_common_threshold() -> None:
+    rng = np.random.default_rng(1)
+    targets = (rng.random((300, 2)) < [0.5, 0.1]).astype(np.uint8)
+    probabilities = (0.3 * targets + 0.7 * rng.random((300, 2))) * [1.0, 0.3]
+    own = choose_thresholds(targets, probabilities, rule="label")
+    balanced = choose_thresholds(targets, probabilities, rule="balanced")
+    common = choose_thresholds(targets, probabilities, rule="common")
+    assert own.common == balanced.common == common.common
+    assert common.values.tolist() == [common.common] * 2 and not common.own.any()
+    assert np.log(balanced.values) == pytest.approx((np.log(own.values) + np.log(common.values)) / 2)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
-from linnaeus.config import RunConfig, parse_config
+from linnaeus.config import RunConfig, parse_config, read_recipe
 from linnaeus.errors import ConfigError
+from linnaeus.planning.fingerprint import Fingerprint
 from linnaeus.planning.labels import plan_labels
+from linnaeus.planning.plan import choose_recipe
 
 
 def plan(page: dict, asked: dict | None = None, *, task: str = "multi") -> tuple[RunConfig, dict[str, str]]:
@@ -59,3 +63,17 @@ def test_what_the_user_asked_for_stays() -> None:
 def test_what_cannot_be_is_refused(page: dict, task: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         plan(page, page, task=task)
+
+
+def test_a_backbone_for_several_labels_has_a_recipe_of_its_own() -> None:
+    page = {"model": {"name": "resnet18"}}
+    several = Fingerprint(num_train=500, num_classes=3, width=200, height=200, imbalance=2.0, task="multi")
+    assert choose_recipe(parse_config(page), several)[0] == "best-multilabel"
+    assert choose_recipe(parse_config(page), dataclasses.replace(several, task="single"))[0] == "best-transfer"
+    assert choose_recipe(parse_config({}), several)[0] == "best-scratch-large"
+
+
+def test_the_recipe_for_several_labels_needs_no_change_by_the_plan() -> None:
+    config = parse_config(read_recipe("best-multilabel"))
+    planned, decisions = plan_labels(config, parse_config({}), task="multi")
+    assert planned == config and decisions == []

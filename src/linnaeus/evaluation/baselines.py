@@ -13,7 +13,7 @@ import numpy as np
 from linnaeus.data.manifest import SPLITS, TEST, VALIDATION
 from linnaeus.evaluation.compare import compare_predictions
 from linnaeus.evaluation.evaluate import evaluate_predictions
-from linnaeus.evaluation.thresholds import choose_thresholds
+from linnaeus.evaluation.thresholds import ThresholdRule, choose_thresholds
 from linnaeus.predictions import Predictions
 
 _NOT_TOLD = ("per_class", "confusion", "wrong_labels", "log_loss", "brier", "calibration_error")
@@ -25,6 +25,7 @@ def evaluate_baselines(
     model: Predictions,
     *,
     thresholds: tuple[float, ...] | None,
+    rule: ThresholdRule,
     confidence: float,
     bootstrap_samples: int,
     seed: int,
@@ -35,6 +36,7 @@ def evaluate_baselines(
         answers: of each baseline, on the validation and test images.
         model: the model's own predictions of the same images.
         thresholds: the model's, for several labels per image; a baseline has its own, chosen on validation images.
+        rule: by which they are chosen.
         confidence, bootstrap_samples, seed: as of `evaluate_predictions`.
 
     Returns for each name "test" and "validation" (scores without those of single classes) and "model_minus_baseline":
@@ -46,7 +48,8 @@ def evaluate_baselines(
         own = None
         if predictions.task == "multi":
             validation = predictions.of_split(VALIDATION)
-            own = tuple(choose_thresholds(validation.targets.astype(np.uint8), validation.probabilities).values)
+            labels = validation.targets.astype(np.uint8)
+            own = tuple(choose_thresholds(labels, validation.probabilities, rule=rule).values)
         scores = {
             SPLITS[split]: evaluate_predictions(
                 predictions.of_split(split), thresholds=own, bootstrap_samples=bootstrap_samples, **settings

@@ -16,7 +16,7 @@ import numpy as np
 
 from linnaeus.config import EvaluateConfig, Wish, parse_wish
 from linnaeus.errors import ConfigError, nearest_name
-from linnaeus.evaluation.thresholds import choose_thresholds
+from linnaeus.evaluation.thresholds import ThresholdRule, choose_thresholds
 from linnaeus.metrics.classification import FloatArray, IntArray, class_counts, confusion_matrix, divide, mean_f1
 from linnaeus.metrics.curves import ranked_counts
 from linnaeus.metrics.multilabel import Labels
@@ -95,19 +95,25 @@ def check_wishes(config: EvaluateConfig, classes: Sequence[str], *, task: str) -
 
 
 def choose_point(
-    unseen: Predictions, *, rule: Rule, costs: Mapping[str, Mapping[str, float]], wishes: Sequence[Wish]
+    unseen: Predictions,
+    *,
+    rule: Rule,
+    threshold_rule: ThresholdRule,
+    costs: Mapping[str, Mapping[str, float]],
+    wishes: Sequence[Wish],
 ) -> Chosen:
     """Choose on `unseen` images, with their calibrated probabilities.
 
     Args:
         unseen: at least one image, of validation or out of fold.
-        rule: where the choice begins; for several labels always the thresholds by F1, or those of the costs.
+        rule: where the choice begins, for one label per image.
+        threshold_rule: the same for several labels; costs go before it.
         costs: {true class: {answer: cost}}; what is not named costs 1, and a right answer nothing. For several labels
             {label: {"missing": cost, "superfluous": cost}}.
         wishes: in the order of their weight: the later ones give way least.
     """
     if unseen.task == "multi":
-        return _choose_thresholds(unseen, costs, wishes)
+        return _choose_thresholds(unseen, threshold_rule, costs, wishes)
     probabilities, targets, classes = unseen.probabilities, unseen.targets.astype(np.int64), unseen.classes
     if costs:
         table = 1 - np.eye(len(classes))
@@ -212,9 +218,11 @@ def _macro_f1(targets: IntArray, answers: IntArray, num_classes: int) -> float:
     return float(mean_f1(class_counts(confusion_matrix(targets, answers, num_classes))))
 
 
-def _choose_thresholds(unseen: Predictions, costs: Mapping[str, Mapping[str, float]], wishes: Sequence[Wish]) -> Chosen:
+def _choose_thresholds(
+    unseen: Predictions, rule: ThresholdRule, costs: Mapping[str, Mapping[str, float]], wishes: Sequence[Wish]
+) -> Chosen:
     targets, probabilities = unseen.targets.astype(np.uint8), unseen.probabilities
-    values = choose_thresholds(targets, probabilities).values
+    values = choose_thresholds(targets, probabilities, rule=rule).values
     for label, row in costs.items():
         # A label costs nothing in expectation to give where p * missing = (1 - p) * superfluous.
         values[unseen.classes.index(label)] = row[SUPERFLUOUS] / (row[MISSING] + row[SUPERFLUOUS])

@@ -47,7 +47,10 @@ def settle(unseen: Predictions, config: EvaluateConfig) -> Settled:
     temperature = fit_temperature(unseen)
     calibrated = replace(unseen, temperature=temperature)
     wishes = [parse_wish(text) for text in config.require]
-    return Settled(temperature, choose_point(calibrated, rule=config.decide, costs=config.costs, wishes=wishes))
+    chosen = choose_point(
+        calibrated, rule=config.decide, threshold_rule=config.thresholds, costs=config.costs, wishes=wishes
+    )
+    return Settled(temperature, chosen)
 
 
 def describe_settled(

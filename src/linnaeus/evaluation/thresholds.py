@@ -7,12 +7,15 @@ and serving, which all use the same ones. Never chosen on test images.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from linnaeus.metrics.classification import divide
 from linnaeus.metrics.multilabel import Labels, ranking
+
+ThresholdRule = Literal["balanced", "label", "common"]
 
 FEWEST_IMAGES = 5
 """A label that fewer images have gets the common threshold: the best one for so few is mostly their accident."""
@@ -26,7 +29,7 @@ class Thresholds:
     Attributes:
         values: float64 [K], 0-1.
         common: the threshold of the labels that have too few images for one of their own.
-        own: bool [K], which labels have one of their own.
+        own: bool [K], which labels have one of their own; all False by the rule "common".
     """
 
     values: npt.NDArray[np.float64]
@@ -34,20 +37,25 @@ class Thresholds:
     own: npt.NDArray[np.bool_]
 
 
-def choose_thresholds(targets: Labels, probabilities: npt.NDArray[np.float64]) -> Thresholds:
-    """The threshold of each label with the largest F1; labels with fewer than 5 images share one.
+def choose_thresholds(targets: Labels, probabilities: npt.NDArray[np.float64], *, rule: ThresholdRule) -> Thresholds:
+    """A threshold for each label; labels with fewer than 5 images take the common one.
 
     The common threshold is that with the largest micro F1 if it were used for all labels; 0.5 if no image has a label.
+    By the rule "label" each label has that with its own largest F1, which for a label that is hard to tell is so low
+    that most images are given it in vain. "balanced" takes the geometric mean of that and the common one, "common" the
+    common one.
 
     Args:
         targets: uint8 [N, K] of 0 and 1.
         probabilities: float64 [N, K], 0-1.
+        rule: see above; figures are in docs/log.md.
     """
     common = best_f1_threshold(targets.reshape(-1), probabilities.reshape(-1))
-    own = targets.sum(axis=0, dtype=np.int64) >= FEWEST_IMAGES
+    own = (targets.sum(axis=0, dtype=np.int64) >= FEWEST_IMAGES) & (rule != "common")
     values = np.full(targets.shape[1], common)
     for k in np.flatnonzero(own):
-        values[k] = best_f1_threshold(targets[:, k], probabilities[:, k])
+        best = best_f1_threshold(targets[:, k], probabilities[:, k])
+        values[k] = best if rule == "label" else np.sqrt(best * common)
     return Thresholds(values, common, own)
 
 

@@ -28,6 +28,9 @@ _STEPS_PER_EPOCH = 96
 def choose_recipe(config: RunConfig, fingerprint: Fingerprint) -> tuple[str, Decision]:
     """The recipe for someone who named none; `config` is what they did set."""
     if is_backbone(config.model) and config.model.weights != "none":
+        if fingerprint.task == "multi":
+            why = "a pretrained backbone is asked for, and images have several labels"
+            return "best-multilabel", Decision("recipe", "best-multilabel", why)
         return "best-transfer", Decision("recipe", "best-transfer", "a pretrained backbone is asked for")
     small = max(fingerprint.width, fingerprint.height) <= SMALL_PX
     name = "best-scratch-small" if small else "best-scratch-large"
