@@ -374,7 +374,8 @@ class EvaluateConfig(Section):
     least. For several labels: {label: {missing: cost, superfluous: cost}}."""
     thresholds: Literal["balanced", "label", "common"] = "balanced"
     """From which probability a label is given, where images have several. `label`: each label's best by its own F1;
-    `common`: one for all, the best by micro F1; `balanced`: half way between (the geometric mean)."""
+    `common`: one for all, the best by micro F1; `balanced`: the best for micro F1 that keeps four fifths of the label's
+    own best F1."""
     bootstrap_samples: int = Field(1000, ge=100)
     """Resamples behind intervals that have no closed form."""
     batch_size: Annotated[int, Field(ge=1)] | Auto = "auto"

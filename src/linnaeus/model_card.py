@@ -134,8 +134,7 @@ def _labels(facts: Mapping[str, Any], counts: Mapping[str, int]) -> str:
     ]
     return (
         "## Labels\n\nAn image is given every label whose probability is no less than its threshold. The thresholds "
-        "have the largest F1 on images that the network had not seen; none of them are test images.\n\n"
-        + "\n".join(rows)
+        "were chosen on images that the network had not seen; none of them are test images.\n\n" + "\n".join(rows)
     )
 
 

@@ -76,13 +76,31 @@ def test_no_labels_at_all_give_a_half() -> None:
     assert chosen.values.tolist() == [0.5, 0.5]
 
 
-def test_the_balanced_rule_goes_half_way_to_the_common_threshold() -> None:
+def test_the_balanced_rule_is_the_best_for_all_that_keeps_four_fifths_of_the_labels_own() -> None:
     rng = np.random.default_rng(1)
-    targets = (rng.random((300, 2)) < [0.5, 0.1]).astype(np.uint8)
-    probabilities = (0.3 * targets + 0.7 * rng.random((300, 2))) * [1.0, 0.3]
-    own = choose_thresholds(targets, probabilities, rule="label")
-    balanced = choose_thresholds(targets, probabilities, rule="balanced")
-    common = choose_thresholds(targets, probabilities, rule="common")
+    targets = (rng.random((300, 3)) < [0.5, 0.1, 0.2]).astype(np.uint8)
+    probabilities = (np.array([0.3, 0.3, 0.05]) * targets + 0.7 * rng.random((300, 3))) * [1.0, 0.3, 0.4]
+    own, balanced, common = (
+        choose_thresholds(targets, probabilities, rule=rule) for rule in ("label", "balanced", "common")
+    )
     assert own.common == balanced.common == common.common
-    assert common.values.tolist() == [common.common] * 2 and not common.own.any()
-    assert np.log(balanced.values) == pytest.approx((np.log(own.values) + np.log(common.values)) / 2)
+    assert common.values.tolist() == [common.common] * 3 and not common.own.any()
+    micro = f1_score(targets, probabilities >= common.common, average="micro")
+    for k in range(3):
+        best = f1(targets[:, k], probabilities[:, k] >= own.values[k])
+        given_label = probabilities[:, k] >= balanced.values[k]
+        assert f1(targets[:, k], given_label) >= 0.8 * best - 1e-12
+        gain = (targets[:, k] * given_label).sum() - given_label.sum() * micro / 2
+        for cut in np.unique(probabilities[:, k]):
+            other = probabilities[:, k] >= cut
+            if f1(targets[:, k], other) >= 0.8 * best + 1e-12:
+                assert gain >= (targets[:, k] * other).sum() - other.sum() * micro / 2 - 1e-9
+    scores = [f1_score(targets, probabilities >= one.values, average="micro") for one in (own, balanced)]
+    assert scores[1] > scores[0]
+
+
+def test_a_label_that_is_told_without_a_mistake_keeps_its_threshold() -> None:
+    rng = np.random.default_rng(2)
+    targets = (rng.random((200, 2)) < 0.3).astype(np.uint8)
+    probabilities = np.stack([np.where(targets[:, 0], 0.95, 0.55), 0.2 * rng.random(200)], axis=1)
+    assert choose_thresholds(targets, probabilities, rule="balanced").values[0] == pytest.approx(0.75)
