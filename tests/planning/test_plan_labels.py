@@ -67,7 +67,7 @@ def test_what_cannot_be_is_refused(page: dict, task: str, words: str) -> None:
 
 def test_a_backbone_for_several_labels_has_a_recipe_of_its_own() -> None:
     page = {"model": {"name": "resnet18"}}
-    several = Fingerprint(num_train=500, num_classes=3, width=200, height=200, imbalance=2.0, task="multi")
+    several = Fingerprint(num_train=500, num_classes=3, width=200, height=200, task="multi")
     assert choose_recipe(parse_config(page), several)[0] == "best-multilabel"
     assert choose_recipe(parse_config(page), dataclasses.replace(several, task="single"))[0] == "best-transfer"
     assert choose_recipe(parse_config({}), several)[0] == "best-scratch-large"
