@@ -40,7 +40,7 @@ def test_the_quantile_is_the_finite_sample_one_and_missing_where_there_are_too_f
 
 
 @pytest.mark.parametrize("coverage", [0.8, 0.95])
-@pytest.mark.parametrize("num", [150, 600])
+@pytest.mark.parametrize("num", [150, 1200])
 def test_sets_hold_the_true_class_as_often_as_promised_and_hardly_more(num, coverage):
     rng = np.random.default_rng(0)
     held, exactly = [], []

@@ -82,7 +82,10 @@ def sureness_of(evaluation: Mapping[str, Any]) -> Sureness | None:
             ],
             dots=True,
         )
-        for name, style, part in (("as trained", "train", before), ("calibrated", "validation", after))
+        for name, style, part in (
+            ("as trained", "train", before),
+            ("as given" if before is None else "calibrated", "validation", after),
+        )
         if part is not None
     ]
     charts = [
@@ -201,7 +204,7 @@ def slices_of(evaluation: Mapping[str, Any]) -> Slices | None:
             row["value"],
             count(row["num_images"]),
             row["score"]["value"],
-            percent(row["score"]["value"]),
+            figure(row["score"]["value"]),
             percent_range(row["score"]["low"], row["score"]["high"]),
             percent(row["rest"]),
             row["worse"],
@@ -215,7 +218,7 @@ def slices_of(evaluation: Mapping[str, Any]) -> Slices | None:
         if worse
         else f"none of {plural(found['num_tested'], 'slice')} is worse than the rest by more than chance"
     )
-    return Slices(rows, verdict, "Right" if "confusion" in evaluation["test"] else "F1 per image")
+    return Slices(rows, verdict, "% right" if "confusion" in evaluation["test"] else "F1 per image, %")
 
 
 def make_wishes(facts: ReportFacts) -> Wishes | None:
