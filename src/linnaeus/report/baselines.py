@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from linnaeus.report.facts import ReportFacts
-from linnaeus.report.wording import figure, listing, percent, percent_range, plural
+from linnaeus.report.wording import figure, listing, percent_range, plural
 
 _SCORES = {"accuracy": "accuracy", "micro_f1": "micro F1"}
 """The first of these that a set of scores has is shown."""
@@ -47,7 +47,7 @@ def make_baselines_section(facts: ReportFacts) -> BaselinesSection | None:
     return BaselinesSection(
         score=_SCORES[score],
         rows=[
-            Rival(name, percent(s["value"]), percent_range(s["low"], s["high"]), float(s["value"])) for name, s in rows
+            Rival(name, figure(s["value"]), percent_range(s["low"], s["high"]), float(s["value"])) for name, s in rows
         ],
         verdict=_verdict({names[key]: entry["model_minus_baseline"] for key, entry in baselines.items()}),
     )

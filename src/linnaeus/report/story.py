@@ -65,10 +65,10 @@ STORY = (
         "Can I trust it?",
         (
             Section("checks", "Scores", make_checks),
+            Section("checks", "Scores", make_labels_checks, task="multi"),
             Section("wishes", "Wishes", make_wishes, task=None),
             Section("sureness", "How sure", make_sureness, task=None),
             Section("baselines", "Baselines", make_baselines_section, task=None),
-            Section("checks", "Scores", make_labels_checks, task="multi"),
         ),
     ),
     Part(
