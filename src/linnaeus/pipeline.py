@@ -23,6 +23,7 @@ import torch
 
 from linnaeus import rundir
 from linnaeus.analysis.copies import describe_copies, find_copies
+from linnaeus.analysis.errors import ExplainedError, explain_errors
 from linnaeus.analysis.label_issues import find_label_issues, read_label_issues
 from linnaeus.bundle import Bundle, ensemble_bundle, load_bundle, save_bundle
 from linnaeus.config import RunConfig, overlay, parse_config, read_page, read_recipe, to_yaml
@@ -32,7 +33,7 @@ from linnaeus.data.image_spec import ImageSpec, spec_from_config
 from linnaeus.data.loader import ImageStore
 from linnaeus.data.manifest import SPLITS, TEST, TRAIN, VALIDATION, Manifest
 from linnaeus.data.statistics import channel_statistics, is_grey
-from linnaeus.errors import ConfigError, DataError, Interrupted, ModelError
+from linnaeus.errors import ConfigError, DataError, Interrupted, ModelError, UnreadableImageError
 from linnaeus.evaluation.baselines import evaluate_baselines
 from linnaeus.evaluation.class_curves import class_curves
 from linnaeus.evaluation.evaluate import evaluate_predictions
@@ -396,8 +397,42 @@ def _judge(
         num_parameters=sum(count_parameters(classifier)[0] for classifier in classifiers),
         kept_epoch=position.best.get("epoch", -1 if len(classifiers) > 1 else None),  # each fold kept its own
         label_issues=label_issues,
+        fitted=_pixels(job),
+        explained=_explained(job, classifiers[0], test, thresholds),
     )
     write_report(run.report, facts)
+
+
+def _pixels(job: Job) -> Callable[[int], npt.NDArray[np.uint8]]:
+    """row -> the pixels the network saw; UnreadableImageError where there are none."""
+    store = job.store
+    assert isinstance(store, ImageStore)
+
+    def pixels_of(row: int) -> npt.NDArray[np.uint8]:
+        if not store.readable[row]:
+            raise UnreadableImageError(f"{job.manifest.ids[row].as_py()} could not be decoded")
+        pixels: npt.NDArray[np.uint8] = store.sample(np.array([row]))[0].permute(1, 2, 0).cpu().numpy()
+        return pixels
+
+    return pixels_of
+
+
+def _explained(
+    job: Job, classifier: Classifier, test: Predictions, thresholds: tuple[float, ...] | None
+) -> list[ExplainedError]:
+    assert isinstance(job.store, ImageStore) and job.config.evaluate.batch_size != "auto"
+    return explain_errors(
+        classifier,
+        job.store,
+        job.manifest,
+        test,
+        spec=job.spec,
+        thresholds=thresholds,
+        at_most=job.config.evaluate.explained_errors,
+        among=job.config.evaluate.neighbours_among,
+        batch_size=job.config.evaluate.batch_size,
+        seed=job.config.seed,
+    )
 
 
 def _baselines(

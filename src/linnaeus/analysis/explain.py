@@ -37,7 +37,7 @@ LEAST_MAP_PX = 5
 """Maps with fewer cells on a side are too coarse to point at anything; then an earlier, finer layer is taken."""
 _LEAST_SHARE = 4
 """... unless the image is so small that a layer with a quarter of its pixels is asked for instead."""
-_STRONGEST_TINT = 0.72
+_STRONGEST_TINT, _DIMMED = 0.75, 0.7
 
 Pixels = npt.NDArray[np.uint8]
 Heat = npt.NDArray[np.float32]
@@ -144,10 +144,10 @@ def overlay(image: Pixels, heat: Heat) -> Pixels:
     """A picture uint8 [H, W, 3] under its heat [H, W], 0-1: cold parts are dimmed, hot ones tinted yellow."""
     from matplotlib import colormaps  # takes part of a second
 
-    tint = np.asarray(colormaps["inferno"](0.25 + 0.75 * heat))[..., :3]
-    share = (0.35 + (_STRONGEST_TINT - 0.35) * heat)[..., None]
+    tint = np.asarray(colormaps["inferno"](0.3 + 0.65 * heat))[..., :3]
+    share = (_STRONGEST_TINT * heat)[..., None]
     grey = image.mean(axis=2, keepdims=True) / 255
-    base = 0.35 * grey + 0.65 * image / 255
+    base = _DIMMED * (0.5 * grey + 0.5 * image / 255)
     return np.asarray(np.round(255 * ((1 - share) * base + share * tint)), np.uint8)
 
 

@@ -37,6 +37,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "linnaeus.cli.evaluate:evaluate",
         "Score predictions: of a finished run, or of any other model from a file.",
     ),
+    "explain": ("linnaeus.cli.explain:explain", "Show where a trained model looks in images."),
     "recipes": ("linnaeus.cli.recipes:recipes", "List the recipes in the package, or show one."),
     "models": ("linnaeus.cli.models:models", "List the pretrained backbones, and which weights are on this machine."),
     "cache": ("linnaeus.cli.cache:cache", "List or clear the decoded images kept between runs."),

@@ -22,7 +22,8 @@ from linnaeus.report.audit_sections import (
     make_tiles,
 )
 from linnaeus.report.audit_trace import TraceView
-from linnaeus.report.page import frame_parts, make_environment, writable
+from linnaeus.report.embedded import render_page
+from linnaeus.report.page import frame_parts, make_environment
 from linnaeus.report.wording import count, plural
 from linnaeus.rundir import write_text
 
@@ -54,24 +55,23 @@ def render_audit_page(facts: AuditFacts) -> str:
     environment = make_environment()
     audit = facts.audit
     findings: Sequence[Mapping[str, str]] = audit["findings"]
-    page = environment.get_template("audit.html").render(
-        **frame_parts(environment),
-        title=facts.title,
-        num_images=count(audit["num_images"]),
-        what="images" if audit["num_scenes"] is None else f"objects in {plural(audit['num_scenes'], 'scene')},",
-        num_classes=plural(len(audit["classes"]), "class", "classes"),
-        several=audit["task"] == "multi",
-        findings=findings,
-        num_serious=sum(finding["level"] == "serious" for finding in findings),
-        clean=all(finding["level"] == "fine" for finding in findings),
-        tiles=make_tiles(audit),
-        data=make_data(audit),
-        cooccurrence=make_cooccurrence(audit),
-        shapes=make_shapes(audit),
-        files=make_files(audit),
-        groups=make_groups(audit, facts.thumbnails),
-        looks=make_looks(audit, facts.thumbnails),
-        shortcuts=make_shortcuts(audit),
-        trace=facts.trace,
-    )
-    return writable(page)
+    values = {
+        "title": facts.title,
+        "num_images": count(audit["num_images"]),
+        "what": "images" if audit["num_scenes"] is None else f"objects in {plural(audit['num_scenes'], 'scene')},",
+        "num_classes": plural(len(audit["classes"]), "class", "classes"),
+        "several": audit["task"] == "multi",
+        "findings": findings,
+        "num_serious": sum(finding["level"] == "serious" for finding in findings),
+        "clean": all(finding["level"] == "fine" for finding in findings),
+        "tiles": make_tiles(audit),
+        "data": make_data(audit),
+        "cooccurrence": make_cooccurrence(audit),
+        "shapes": make_shapes(audit),
+        "files": make_files(audit),
+        "groups": make_groups(audit, facts.thumbnails),
+        "looks": make_looks(audit, facts.thumbnails),
+        "shortcuts": make_shortcuts(audit),
+        "trace": facts.trace,
+    }
+    return render_page(environment, "audit.html", {**frame_parts(environment), **values})

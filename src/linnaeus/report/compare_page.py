@@ -9,7 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from linnaeus.evaluation.side_by_side import Pairing
-from linnaeus.report.page import frame_parts, make_environment, writable
+from linnaeus.report.embedded import render_page
+from linnaeus.report.page import frame_parts, make_environment
 from linnaeus.report.wording import duration, figure
 from linnaeus.rundir import write_text
 
@@ -39,16 +40,15 @@ def write_compare_page(
     environment = make_environment()
     rows = [_row({str(k): v for k, v in row.items()}, score_names) for row in runs.to_dict("records")]
     real = [pairing for pairing in pairings if pairing.real]
-    page = environment.get_template("compare.html").render(
-        **frame_parts(environment),
-        rows=rows,
-        score_names=[name.replace("_", " ") for name in score_names],
-        pairings=pairings,
-        num_real=len(real),
-        level=f"{100 * level:g} %",
-        num_images=f"{pairings[0].comparison.num_images:,}",
-    )
-    write_text(path, writable(page))
+    values = {
+        "rows": rows,
+        "score_names": [name.replace("_", " ") for name in score_names],
+        "pairings": pairings,
+        "num_real": len(real),
+        "level": f"{100 * level:g} %",
+        "num_images": f"{pairings[0].comparison.num_images:,}",
+    }
+    write_text(path, render_page(environment, "compare.html", {**frame_parts(environment), **values}))
 
 
 def _row(row: dict[str, object], score_names: Sequence[str]) -> Row:

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from linnaeus.report.embedded import render_page
 from linnaeus.report.limits import slices_of, sureness_of
-from linnaeus.report.page import frame_parts, make_environment, writable
+from linnaeus.report.page import frame_parts, make_environment
 from linnaeus.report.wording import count, figure
 from linnaeus.rundir import write_text
 
@@ -37,15 +38,14 @@ def write_evaluation_page(path: Path, evaluation: Mapping[str, Any], *, title: s
         (name, [(row[c], "—" if row[c] is None else figure(row[c])) for c in columns], count(row["support"]))
         for name, row in list(test["per_class"].items())[:MOST_CLASSES]
     ]
-    page = environment.get_template("evaluation.html").render(
-        **frame_parts(environment),
-        title=title,
-        num_images=count(test["num_images"]),
-        level=f"{100 * level:g} %",
-        scores=rows,
-        classes=classes,
-        columns=[c.replace("_", " ") for c in columns],
-        sureness=sureness_of(evaluation),
-        slices=slices_of(evaluation),
-    )
-    write_text(path, writable(page))
+    values = {
+        "title": title,
+        "num_images": count(test["num_images"]),
+        "level": f"{100 * level:g} %",
+        "scores": rows,
+        "classes": classes,
+        "columns": [c.replace("_", " ") for c in columns],
+        "sureness": sureness_of(evaluation),
+        "slices": slices_of(evaluation),
+    }
+    write_text(path, render_page(environment, "evaluation.html", {**frame_parts(environment), **values}))

@@ -14,6 +14,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from linnaeus.report.embedded import PLACE, render_page
 from linnaeus.report.facts import ReportFacts
 from linnaeus.report.headline import level, one_line
 from linnaeus.report.story import OPENING, STORY, Part, tell
@@ -31,15 +32,14 @@ def write_report(path: Path, facts: ReportFacts) -> None:
 def render_report(facts: ReportFacts) -> str:
     """The page as HTML text."""
     environment = make_environment()
-    page = environment.get_template("report.html").render(
-        title=facts.title,
-        one_line=one_line(facts),
-        level=level(facts),
-        **frame_parts(environment),
-        opening=tell((Part("opening", "", OPENING),), facts)[0][1],
-        parts=tell(STORY, facts),
-    )
-    return writable(page)
+    values = {
+        "title": facts.title,
+        "one_line": one_line(facts),
+        "level": level(facts),
+        "opening": tell((Part("opening", "", OPENING),), facts)[0][1],
+        "parts": tell(STORY, facts),
+    }
+    return render_page(environment, "report.html", {**frame_parts(environment), **values})
 
 
 def make_environment() -> Environment:
@@ -60,12 +60,8 @@ def frame_parts(environment: Environment) -> dict[str, Any]:
     favicon = environment.get_template("favicon.svg").render()
     return {
         "version": __version__,
+        "pictures": Markup(PLACE),
         "script": Markup(script),
         "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         "favicon": base64.b64encode(favicon.encode()).decode(),
     }
-
-
-def writable(page: str) -> str:
-    """The page with what is not Unicode spelt out: such a file name would make it impossible to write."""
-    return page.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from linnaeus.data.manifest import Task
+from linnaeus.report.advice import make_advice
 from linnaeus.report.baselines import make_baselines_section
+from linnaeus.report.confused import make_confused
 from linnaeus.report.curves import make_curves_section
 from linnaeus.report.dataset import make_data_section
+from linnaeus.report.explained import make_explained
 from linnaeus.report.facts import ReportFacts
 from linnaeus.report.gallery import make_galleries
 from linnaeus.report.headline import make_checks, make_headline
@@ -25,6 +28,7 @@ from linnaeus.report.labels_together import make_together
 from linnaeus.report.limits import make_slices, make_sureness, make_wishes
 from linnaeus.report.making import make_plan, make_run
 from linnaeus.report.tables import make_class_table, make_confusion
+from linnaeus.report.thresholds import make_thresholds
 
 
 @dataclass(frozen=True)
@@ -80,17 +84,27 @@ STORY = (
             Section("label_scores", "Labels", make_label_table, task="multi"),
             Section("label_mistakes", "Mistakes", make_label_mistakes, task="multi"),
             Section("slices", "Slices", make_slices, task=None),
+            Section("thresholds", "Thresholds", make_thresholds, task="multi"),
         ),
     ),
     Part(
         "why",
         "Why?",
         (
+            Section("explained", "Heat maps", make_explained, task=None),
+            Section("confused", "Pairs", make_confused),
             Section("images", "Images", make_galleries),
             Section("label_images", "Images", make_label_galleries, task="multi"),
         ),
     ),
-    Part("next", "What should I do next?", (Section("labels", "Labels", make_label_issues, task=None),)),
+    Part(
+        "next",
+        "What should I do next?",
+        (
+            Section("advice", "Advice", make_advice, task=None),
+            Section("labels", "Labels", make_label_issues, task=None),
+        ),
+    ),
     Part(
         "making",
         "How it was made",

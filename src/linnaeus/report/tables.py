@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from linnaeus.report.cell_pictures import CellPictures, make_cell_pictures
 from linnaeus.report.facts import ReportFacts
 from linnaeus.report.headline import SMALL_CLASS
 from linnaeus.report.wording import count, figure, percent, plural, shorten
@@ -35,13 +36,18 @@ class Cell:
 
 @dataclass(frozen=True)
 class Pair:
-    """Images of one class that were taken for another. `share`: of the true class; `width`: 0-1 of the worst pair."""
+    """Images of one class that were taken for another. `share`: of the true class; `width`: 0-1 of the worst pair.
+
+    `i` and `j` are the positions of the classes.
+    """
 
     true: str
     predicted: str
     number: str
     share: str
     width: float
+    i: int
+    j: int
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,7 @@ class Confusion:
     matrix: Matrix | None
     pairs: Pairs
     num_classes: str
+    cells: dict[str, CellPictures]
 
 
 @dataclass(frozen=True)
@@ -94,7 +101,11 @@ class ClassTable:
 def make_confusion(facts: ReportFacts) -> Confusion:
     """The matrix where it can be read, and the most confused pairs."""
     test = facts.evaluation["test"]
-    return Confusion(make_matrix(test), make_pairs(test), count(len(test["per_class"])))
+    matrix, pairs = make_matrix(test), make_pairs(test)
+    cells = [(pair.i, pair.j) for pair in pairs.pairs]
+    if matrix is not None:
+        cells = [(int(i), int(j)) for i, j in np.argwhere(np.array(test["confusion"]))]
+    return Confusion(matrix, pairs, count(len(test["per_class"])), make_cell_pictures(facts, cells))
 
 
 def make_class_table(facts: ReportFacts) -> ClassTable:
@@ -138,7 +149,7 @@ def make_pairs(test: dict[str, Any]) -> Pairs:
     cells = [(int(wrong[i, j]), int(wrong[i, j]) / int(totals[i]), i, j) for i, j in np.argwhere(wrong)]
     cells.sort(key=lambda cell: (-cell[0], -cell[1], cell[2], cell[3]))
     pairs = [
-        Pair(names[i], names[j], count(number), percent(share), number / cells[0][0])
+        Pair(names[i], names[j], count(number), percent(share), number / cells[0][0], i, j)
         for number, share, i, j in cells[:limit]
     ]
     mistakes, shown = int(wrong.sum()), sum(cell[0] for cell in cells[:limit])

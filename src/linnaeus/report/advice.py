@@ -1,0 +1,247 @@
+"""What to do next, concrete and counted: each rule looks at the facts, and speaks only where they support it.
+
+A rule returns a recommendation or None; `RULES` has them in the order of what usually brings most.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from linnaeus.config import recipe_names
+from linnaeus.data.manifest import TRAIN
+from linnaeus.report.facts import ReportFacts
+from linnaeus.report.wording import count, listing, percent, plural
+
+FEW_TRAINING_IMAGES = 20
+"""A class with fewer is named whatever its score."""
+SMALL_SHARE = 0.5
+"""... and one with less than this share of the median class, if it is also found less often than the others."""
+RECALL_GAP = 0.05
+UNEVEN, RARE_GAP = 3.0, 0.05
+"""Classes this many times apart, and balanced accuracy this much below accuracy."""
+BY_HEART = 0.15
+"""Training accuracy this much above validation accuracy."""
+WIDE_INTERVAL = 0.05
+PAIR_SHARE, PAIR_IMAGES = 0.2, 10
+"""A pair of classes behind this share of the mistakes, and this many."""
+SMALL_DATA, LARGE_IMAGES_PX = 20_000, 64
+"""Fewer training images of at least this size are better served by a pretrained backbone."""
+_MOST_CLASSES = 3
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """What to do, why, and a command that begins it, if there is one."""
+
+    action: str
+    reason: str
+    command: str | None = None
+
+
+def recommend(facts: ReportFacts) -> list[Recommendation]:
+    """Everything the facts support, what usually brings most first; often nothing."""
+    return [found for rule in RULES if (found := rule(facts)) is not None]
+
+
+def make_advice(facts: ReportFacts) -> list[Recommendation]:
+    """The section; it is there even if there is nothing to recommend, which is worth saying."""
+    return recommend(facts)
+
+
+def divide_anew(facts: ReportFacts) -> Recommendation | None:
+    """Test images with copies in training make the score look better than it is."""
+    test, rest = facts.evaluation["test"], facts.evaluation.get("test_without_duplicates")
+    if rest is None:
+        return None
+    copies = test["num_images"] - rest["num_images"]
+    name = "accuracy" if "accuracy" in test else "micro_f1"
+    words = {"accuracy": "accuracy", "micro_f1": "micro F1"}[name]
+    return Recommendation(
+        f"Take {plural(copies, 'copy', 'copies')} out of the test set",
+        f"{percent(copies / test['num_images'])} of the test images are copies or near copies of images the model "
+        f"learned from or was chosen by; without them {words} is {percent(rest[name]['value'])}, "
+        f"not {percent(test[name]['value'])}.",
+        f"linnaeus inspect {facts.config.data.source}",
+    )
+
+
+def relabel(facts: ReportFacts) -> Recommendation | None:
+    """Labels that look wrong to models that have not seen them."""
+    issues = facts.label_issues
+    if issues is None or not len(issues):
+        return None
+    kinds = issues.groupby(["given", "suggested"]).size().sort_values(ascending=False, kind="stable")
+    (given, suggested), number = kinds.index[0], int(kinds.iloc[0])
+    often = (
+        f" Most often ({count(number)}) {given} that may be {suggested}." if given and suggested and number > 1 else ""
+    )
+    return Recommendation(
+        f"Relabel these {count(len(issues))}" if len(issues) > 1 else "Relabel this one",
+        f"So many labels of training and validation images look wrong; see below, and label_issues.csv.{often}"
+        if len(issues) > 1
+        else "It looks wrong; see below.",
+        "linnaeus review RUN",
+    )
+
+
+def mend_files(facts: ReportFacts) -> Recommendation | None:
+    """Images that could not be read were left out."""
+    if not facts.problems:
+        return None
+    number = len(facts.problems)
+    return Recommendation(
+        f"Mend {plural(number, 'unreadable file')}",
+        f"{'It was' if number == 1 else 'They were'} left out; quarantine.csv has "
+        f"{'its name and the reason' if number == 1 else 'their names and the reasons'}.",
+    )
+
+
+def train_longer(facts: ReportFacts) -> Recommendation | None:
+    """The last epoch was the best, and validation was still improving over the last third of them."""
+    history = facts.history
+    if "validation_loss" not in history or len(history) < 3 or facts.config.phases[-1].keep == "last":
+        return None
+    losses = history["validation_loss"].to_numpy(dtype=float)
+    phase = history["phase"].to_numpy()
+    losses = losses[phase == phase[-1]]
+    if len(losses) < 3 or not np.isfinite(losses).all() or facts.kept_epoch != int(history["epoch"].iloc[-1]):
+        return None
+    third = max(1, len(losses) // 3)
+    if not losses[-1] < 0.97 * losses[-1 - third] or losses[-1] != losses.min():
+        return None
+    epochs = 2 * math.ceil(float(history["epoch"].iloc[-1]))
+    return Recommendation(
+        "Train longer",
+        f"The last epoch was the best: validation loss still fell from {losses[-1 - third]:.3f} to {losses[-1]:.3f} "
+        f"over the last {plural(third, 'epoch')}.",
+        f"linnaeus train {facts.config.data.source} --epochs {epochs}",
+    )
+
+
+def collect_more(facts: ReportFacts) -> Recommendation | None:
+    """Classes with few training images, and those with clearly fewer than others that are also found less often."""
+    train, test = facts.manifest.class_counts(facts.manifest.rows(TRAIN)), facts.evaluation["test"]["per_class"]
+    recalls = {name: row["recall"] for name, row in test.items() if row["support"]}
+    mean = float(np.mean(list(recalls.values()))) if recalls else 0.0
+    median = float(np.median(train))
+    wanted = []
+    for name, number in zip(facts.manifest.classes, train.tolist(), strict=True):
+        recall = recalls.get(name)
+        poor = recall is not None and recall < mean - RECALL_GAP
+        if (number < FEW_TRAINING_IMAGES and recall != 1) or (number < SMALL_SHARE * median and poor):
+            wanted.append((number, name, recall))
+    if not wanted:
+        return None
+    wanted.sort(key=lambda item: (item[0], item[1]))
+    lines = [
+        f"{name}: {plural(number, 'training image')}" + ("" if recall is None else f", {percent(recall)} found")
+        for number, name, recall in wanted[:_MOST_CLASSES]
+    ]
+    more = f"; and {count(len(wanted) - _MOST_CLASSES)} more classes" if len(wanted) > _MOST_CLASSES else ""
+    names = [name for _, name, _ in wanted]
+    return Recommendation(
+        f"Collect more of {listing(names, at_most=_MOST_CLASSES)}",
+        f"{'; '.join(lines)}{more}. The median class has {count(round(median))}.",
+    )
+
+
+def weigh_rare_classes(facts: ReportFacts) -> Recommendation | None:
+    """Rare classes fare worse, and there is a recipe for that."""
+    test, train = facts.evaluation["test"], facts.manifest.class_counts(facts.manifest.rows(TRAIN))
+    present = train[train > 0]
+    recipe = "best-imbalanced"
+    if "balanced_accuracy" not in test or not len(present) or recipe not in recipe_names():
+        return None
+    gap, uneven = test["accuracy"]["value"] - test["balanced_accuracy"]["value"], present.max() / present.min()
+    if gap < RARE_GAP or uneven < UNEVEN:
+        return None
+    return Recommendation(
+        "Give rare classes more weight",
+        f"The commonest class has {uneven:.0f} times the training images of the rarest, and balanced accuracy is "
+        f"{100 * gap:.0f} points below accuracy.",
+        f"linnaeus train {facts.config.data.source} --recipe {recipe}",
+    )
+
+
+def vary_more(facts: ReportFacts) -> Recommendation | None:
+    """Training images are known by heart, others are not."""
+    history = facts.history
+    if not {"train_accuracy", "validation_accuracy"} <= set(history) or history.empty:
+        return None
+    kept = history[history["epoch"] == facts.kept_epoch]
+    row = (kept if len(kept) else history).iloc[-1]
+    train, validation = float(row["train_accuracy"]), float(row["validation_accuracy"])
+    if not train - validation >= BY_HEART:
+        return None
+    return Recommendation(
+        "Add images, or vary them more",
+        f"{percent(train)} of the training images are right, but {percent(validation)} of the validation images: the "
+        "model knows its images by heart. More of them, or stronger augmentation, help more than a longer training.",
+    )
+
+
+def tell_pair_apart(facts: ReportFacts) -> Recommendation | None:
+    """One pair of classes, both ways, makes up much of the mistakes."""
+    test = facts.evaluation["test"]
+    if "confusion" not in test or len(test["per_class"]) < 3:
+        return None
+    confusion = np.array(test["confusion"])
+    wrong = np.triu(confusion + confusion.T, k=1)
+    total = int(wrong.sum())
+    i, j = np.unravel_index(int(wrong.argmax()), wrong.shape)
+    number = int(wrong[i, j])
+    if number < PAIR_IMAGES or number < PAIR_SHARE * total:
+        return None
+    names = list(test["per_class"])
+    return Recommendation(
+        f"Tell {names[i]} from {names[j]}",
+        f"They are behind {count(number)} of {plural(total, 'mistake')} ({percent(number / total)}). If you cannot "
+        "tell them apart in the pictures above either, join or redefine them; if you can, collect more of both.",
+    )
+
+
+def test_on_more(facts: ReportFacts) -> Recommendation | None:
+    """The interval of the score is wide."""
+    test = facts.evaluation["test"]
+    name = "accuracy" if "accuracy" in test else "micro_f1"
+    width = test[name]["high"] - test[name]["low"]
+    if width < WIDE_INTERVAL:
+        return None
+    times = (width / WIDE_INTERVAL) ** 2
+    return Recommendation(
+        f"Label about {count(math.ceil(test['num_images'] * (times - 1) / 10) * 10)} more test images",
+        f"With {count(test['num_images'])} the interval is {100 * width:.1f} points wide; it narrows with the root of "
+        f"their number, so that would bring it to about {100 * WIDE_INTERVAL:.0f}.",
+    )
+
+
+def take_a_backbone(facts: ReportFacts) -> Recommendation | None:
+    """A network of ours learned from scratch from few, large images."""
+    size, train = facts.config.image.size, len(facts.manifest.rows(TRAIN))
+    ours = facts.config.model.name in ("speed_cnn", "mish_cnn")
+    if not ours or not isinstance(size, int) or size < LARGE_IMAGES_PX or train >= SMALL_DATA:
+        return None
+    return Recommendation(
+        "Build on a pretrained backbone",
+        f"The network learned from {plural(train, 'image')} alone. With so few of {size} px, one that has seen a "
+        "million others is usually far better.",
+        f"linnaeus train {facts.config.data.source} --backbone resnet50 --allow-download",
+    )
+
+
+RULES: tuple[Callable[[ReportFacts], Recommendation | None], ...] = (
+    divide_anew,
+    relabel,
+    take_a_backbone,
+    collect_more,
+    weigh_rare_classes,
+    tell_pair_apart,
+    train_longer,
+    vary_more,
+    mend_files,
+    test_on_more,
+)

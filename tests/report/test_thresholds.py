@@ -1,0 +1,44 @@
+"""The counts behind the threshold slider, against counting anew."""
+
+import dataclasses
+import types
+
+import numpy as np
+import pyarrow as pa
+
+from linnaeus.predictions import Predictions
+from linnaeus.report.thresholds import STEPS, make_thresholds
+
+
+def facts_of(num: int = 200, labels: int = 4, split: int = 1):
+    generator = np.random.default_rng(0)
+    targets = generator.integers(0, 2, (num, labels)).astype(np.uint8)
+    logits = (generator.normal(size=(num, labels)) + targets).astype(np.float32)
+    ids = pa.array([str(k) for k in range(num)], pa.large_string())
+    names = tuple(f"l{k}" for k in range(labels))
+    predictions = Predictions(ids, logits, targets, names, np.full(num, split, np.int8), "")
+    per_class = {name: {"threshold": 0.3 + 0.1 * k} for k, name in enumerate(names)}
+    return types.SimpleNamespace(predictions=predictions, evaluation={"test": {"per_class": per_class}})
+
+
+def test_counts_at_every_threshold_are_those_of_counting_anew():
+    facts = facts_of()
+    predictions = facts.predictions
+    section = make_thresholds(facts)
+    for k, row in enumerate(section.rows):
+        for step in range(STEPS + 1):
+            given = predictions.probabilities[:, k] >= step / STEPS
+            assert row.hits[step] == (given & (predictions.targets[:, k] == 1)).sum()
+            assert row.misses[step] == (given & (predictions.targets[:, k] == 0)).sum()
+        given = predictions.probabilities[:, k] >= 0.3 + 0.1 * k
+        hits = (given & (predictions.targets[:, k] == 1)).sum()
+        assert row.precision == f"{100 * hits / given.sum():.1f}"
+        assert row.recall == f"{100 * hits / predictions.targets[:, k].sum():.1f}"
+
+
+def test_only_validation_images_are_counted():
+    assert make_thresholds(facts_of(split=2)) is None
+    both = facts_of()
+    test = dataclasses.replace(both.predictions, splits=np.array([1, 2] * 100, np.int8))
+    both.predictions = test
+    assert make_thresholds(both).rows[0].hits[0] == int(test.targets[::2, 0].sum())
