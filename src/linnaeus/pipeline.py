@@ -58,6 +58,7 @@ from linnaeus.predictions import NUM_VIEWS, Predictions, Views, concatenate_pred
 from linnaeus.progress import SILENT, Progress
 from linnaeus.report.facts import ReportFacts
 from linnaeus.report.page import write_report
+from linnaeus.report.paper import write_paper
 from linnaeus.report.thumbnails import thumbnail_of
 from linnaeus.rundir import RunDir
 from linnaeus.training.baselines import answer_baselines
@@ -400,6 +401,7 @@ def _judge(
         fitted=_pixels(job),
         explained=_explained(job, classifiers[0], test, thresholds),
     )
+    write_paper(figures=run.figures, tables=run.tables, facts=facts)
     write_report(run.report, facts)
 
 

@@ -20,7 +20,7 @@ from linnaeus.errors import OutputError, RunExistsError, RunNotFoundError
 
 _WRITTEN = """
 config settled plan manifest quarantine history predictions out_of_fold evaluation report model checkpoints
-tensorboard log writable label_issues folds
+tensorboard log writable figures tables label_issues folds
 """
 _STEMS = frozenset(_WRITTEN.split())
 """First words of the names of everything a run writes, temporary files included (`.config.yaml.123.part`)."""
@@ -96,6 +96,16 @@ class RunDir:
     def report(self) -> Path:
         """The page a person reads."""
         return self.path / "report.html"
+
+    @property
+    def figures(self) -> Path:
+        """The charts of the report as SVG files."""
+        return self.path / "figures"
+
+    @property
+    def tables(self) -> Path:
+        """The tables of the report as CSV and LaTeX."""
+        return self.path / "tables"
 
     @property
     def model(self) -> Path:
