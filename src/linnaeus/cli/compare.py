@@ -17,7 +17,8 @@ from linnaeus.rundir import write_whole
 if TYPE_CHECKING:
     from linnaeus.comparing import RunComparison
 
-MOST_PAIRS = 15
+MOST_PAIRS, MOST_SCORES = 15, 3
+"""On a terminal; page and tables have them all."""
 
 
 def compare(
@@ -65,16 +66,17 @@ def compare(
 
 def _show(found: RunComparison) -> None:
     console = Console(highlight=False)
-    table = Table("run", box=None, pad_edge=False, header_style="bold")
-    for name in found.score_names:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("run", overflow="fold")
+    for name in found.score_names[:MOST_SCORES]:
         table.add_column(name.replace("_", " "), justify="right")
     for name in ("time", "parameters", "size"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for each in found.contenders:
         cells = []
-        for name in found.score_names:
+        for name in found.score_names[:MOST_SCORES]:
             score = each.scores[name]
-            cells.append(f"{score['value']:.3f} [dim]{score['low']:.3f}-{score['high']:.3f}[/dim]")
+            cells.append(f"{score['value']:.3f}\n[dim]{score['low']:.3f}-{score['high']:.3f}[/dim]")
         seconds, parameters, size = (each.facts[name] for name in ("seconds", "num_parameters", "num_bytes"))
         cells += [
             "" if seconds is None else f"{seconds:,.0f} s",
@@ -89,7 +91,6 @@ def _show(found: RunComparison) -> None:
     if len(found.pairings) > MOST_PAIRS:
         console.print(f"... and {len(found.pairings) - MOST_PAIRS:,} more pairs. See all with --csv or --html.")
     num = len(found.contenders[0].predictions)
+    pairs = "1 pair" if len(found.pairings) == 1 else f"{len(found.pairings):,} pairs"
     level = f"{100 * found.confidence:g} %"
-    console.print(
-        f"{num:,} test images; {level} intervals; p values corrected for {len(found.pairings):,} pairs (Holm)."
-    )
+    console.print(f"{num:,} test images; {level} intervals; p values corrected for {pairs} (Holm).")
