@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score, hamming_loss
 
-from linnaeus.evaluation import multilabel
+from linnaeus.evaluation import multilabel, resample
 from linnaeus.evaluation.evaluate import evaluate_predictions
 from linnaeus.evaluation.multilabel import bootstrap, measure
 from linnaeus.metrics.multilabel import label_counts, mean_average_precision, micro_f1
@@ -73,7 +73,7 @@ def test_a_resample_is_scored_like_a_test_set_of_the_images_drawn() -> None:
 def test_chunks_of_resamples_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     predictions = draw(40, seed=3)
     whole = evaluate(predictions)
-    monkeypatch.setattr(multilabel, "_CELLS_AT_ONCE", 7 * 40)
+    monkeypatch.setattr(resample, "_CELLS_AT_ONCE", 7 * 40)
     assert evaluate(predictions) == whole
 
 

@@ -92,7 +92,19 @@ def divide_labels(
         due_rows = np.array([rest.sizes.sum() - size, size])
         rng = np.random.default_rng([seed, number])
         place[undealt[_deal(rest, np.stack([rest.label_totals() - due, due]), due_rows, least, rng) == 1]] = number
+    _train_on_every_label(units, place)
     return place[unit_of_row]
+
+
+def _train_on_every_label(units: _Units, place: _Ints) -> None:
+    """Give training (place 0) one unit of each label it has none of, whatever a smaller part then lacks: a label that
+    is never seen cannot be learned, and its test images would only count as mistakes.
+    """
+    for label in np.flatnonzero(np.bincount(units.label_of, minlength=units.num_labels)):
+        with_label = units.unit_of[units.label_of == label]
+        if not (place[with_label] == 0).any():
+            num_labels = units.starts[with_label + 1] - units.starts[with_label]
+            place[with_label[num_labels.argmin()]] = 0
 
 
 def multilabel_folds(targets: Labels, *, num_folds: int, seed: int, groups: _Ints | None = None) -> _Ints:

@@ -33,6 +33,7 @@ def load_table(path: Path) -> pa.Table:
             table = _load_json_lines(path)
         elif path.suffix.lower() == ".parquet":
             found = pq.read_table(path)
+            found.validate(full=True)  # a damaged file can hold strings that are no UTF-8
             columns = {name: _as_text(found[name]) for name in found.column_names}
             table = pa.table({name: column for name, column in columns.items() if column is not None})
         else:
