@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +22,7 @@ from linnaeus.cli.main import main
 from linnaeus.data.manifest import TEST, TRAIN, VALIDATION
 from linnaeus.data.sources import read_source
 from linnaeus.data.sources.options import SourceOptions
-from linnaeus.errors import ConfigError
+from linnaeus.errors import ConfigError, Interrupted
 from linnaeus.rundir import RunDir
 
 LABELS = ("bright", "left", "noisy")
@@ -188,3 +192,37 @@ def test_a_loss_for_one_label_is_refused_for_several(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="these have several"):
         linnaeus.train(data, out="run", settings={"loss": {"name": "cross_entropy"}})
     assert not Path("run").exists()
+
+
+class Stopping:
+    """Progress that asks the run to stop, once, in its second epoch."""
+
+    asked = False
+
+    def say(self, message: str) -> None: ...
+
+    def log_to(self, path: Path) -> None: ...
+
+    @contextmanager
+    def task(self, description: str, *, total: int, unit: str) -> Iterator[Stopping]:
+        self.description = description
+        yield self
+
+    def advance(self, count: int = 1, *, status: str = "") -> None:
+        if " 2/" in self.description and not self.asked:
+            self.asked = True
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_stopped_run_goes_on_to_the_same_model_and_thresholds(tmp_path: Path) -> None:
+    data = write_images(tmp_path / "data", num=90)
+    small = {"model": {"options": {"widths": [8, 8, 8]}}, "runtime": {"threads": 1}, "phases": [{"batch_size": 16}]}
+    with pytest.raises(Interrupted):
+        linnaeus.train(data, epochs=3, out="stopped", settings=small, progress=Stopping())
+    assert not RunDir(Path("stopped")).report.exists()
+    whole = linnaeus.train(data, epochs=3, out="whole", settings=small)
+    stopped = linnaeus.resume("stopped")
+    models = [RunDir(one.path).model for one in (whole, stopped)]
+    assert (models[0] / "model.safetensors").read_bytes() == (models[1] / "model.safetensors").read_bytes()
+    assert load_bundle(models[0]).thresholds == load_bundle(models[1]).thresholds
+    assert whole.evaluation["test"] == stopped.evaluation["test"]
