@@ -19,7 +19,7 @@ import torch
 from linnaeus.data.cache import open_cache
 from linnaeus.data.loader import FeatureStore, ImageStore
 from linnaeus.data.manifest import TRAIN, VALIDATION
-from linnaeus.pipeline import Run
+from linnaeus.finished_run import Run
 from linnaeus.progress import SILENT
 from linnaeus.review.selection import most_informative
 from linnaeus.training.head_path import solve_path

@@ -18,7 +18,8 @@ LAYERS = [
     {"predictions", "bundle"},
     {"training", "evaluation", "analysis", "deployment"},
     {"report", "planning", "review"},
-    {"pipeline", "ensembling", "comparing", "judging", "soups", "api", "__init__"},
+    {"pipeline", "beginning", "run_classifier", "final_test", "finished_run"}
+    | {"ensembling", "comparing", "judging", "soups", "api", "__init__"},
     {"cli", "__main__"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}

@@ -15,7 +15,8 @@ from linnaeus.cli.main import main
 from linnaeus.data.manifest import TEST, VALIDATION
 from linnaeus.deployment.predictor import Predictor
 from linnaeus.errors import ModelError
-from linnaeus.pipeline import Run, fit
+from linnaeus.finished_run import Run
+from linnaeus.pipeline import fit
 from linnaeus.predictions import Predictions
 from linnaeus.soups import average_weights
 

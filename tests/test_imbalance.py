@@ -13,6 +13,7 @@ from linnaeus import pipeline
 from linnaeus.data.manifest import TRAIN
 from linnaeus.deployment.predictor import Predictor
 from linnaeus.errors import ConfigError, ModelError
+from linnaeus.finished_run import Run
 
 COUNTS = {"zero": 60, "one": 30, "two": 15}
 
@@ -30,7 +31,7 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "photos"
 
 
-def fit(out: str, **settings: object) -> pipeline.Run:
+def fit(out: str, **settings: object) -> Run:
     page = {
         "data": {"source": "photos"},
         "image": {"size": 8},

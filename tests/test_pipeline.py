@@ -19,9 +19,9 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import accuracy_score, confusion_matrix
 
 import linnaeus
-from linnaeus import pipeline
 from linnaeus.cli.main import main
 from linnaeus.data.manifest import SPLITS, TEST, TRAIN, VALIDATION
+from linnaeus.finished_run import Run
 from linnaeus.rundir import RunDir
 
 TRUST = ["calibration", "operating_point", "curves", "prediction_sets", "familiarity", "abstention", "slices"]
@@ -66,7 +66,7 @@ def test_a_run_leaves_everything_and_the_data_as_it_was(tmp_path: Path, capsys: 
     assert str(run.report) in printed
     assert "linnaeus predict run" in printed
     assert "broken.png" in run.quarantine.read_text(encoding="utf-8")
-    manifest = pipeline.Run(run.path).manifest
+    manifest = Run(run.path).manifest
     assert [len(manifest.rows(k)) for k in (TRAIN, VALIDATION, TEST)] == [42, 9, 9]
     row = [i.as_py() for i in manifest.ids].index("zero/broken.png")
     assert manifest.splits[row] == -1, "an unreadable image stands in no split"
@@ -130,15 +130,15 @@ def test_shuffled_test_labels_change_nothing_but_the_test_scores(tmp_path: Path)
 def test_a_separate_test_set_is_the_only_test(tmp_path: Path) -> None:
     photos, extra = write_digits(tmp_path / "photos"), write_digits(tmp_path / "extra", each=7)
     assert main(["train", str(photos), "--test", str(extra), "--out", "run", *QUICK]) == 0
-    assert pipeline.Run(Path("run")).evaluation["test"]["num_images"] == 21
-    manifest = pipeline.Run(Path("run")).manifest
+    assert Run(Path("run")).evaluation["test"]["num_images"] == 21
+    manifest = Run(Path("run")).manifest
     assert len(manifest.rows(TRAIN)) + len(manifest.rows(VALIDATION)) == 60
 
 
 def test_a_time_limit_is_planned_for_and_kept(tmp_path: Path) -> None:
     photos = write_digits(tmp_path / "photos", each=60)
     assert main(["train", str(photos), "--out", "run", "--time-limit", "2s", *QUICK[2:], "--epochs", "5000"]) == 0
-    run = pipeline.Run(Path("run"))
+    run = Run(Path("run"))
     assert run.config.phases[0].epochs != 5000
     assert "images/s measured, 2 s allowed" in RunDir(run.path).plan.read_text()
     assert run.history["epoch"].max() <= math.ceil(run.config.phases[0].epochs)  # the last one may be a part
@@ -148,7 +148,7 @@ def test_settings_on_the_command_line_reach_the_saved_page(tmp_path: Path) -> No
     photos = write_digits(tmp_path / "photos")
     options = ["--seed", "3", "--image-size", "12", "--set", "phases.0.lr=0.1", "--set", "augment.flip=vertical"]
     assert main(["train", str(photos), "--out", "run", *QUICK, *options]) == 0
-    config = pipeline.Run(Path("run")).config
+    config = Run(Path("run")).config
     assert (config.seed, config.image.size, config.phases[0].lr, config.augment.flip) == (3, 12, 0.1, "vertical")
     assert main(["train", str(photos), "--out", "again", "--recipe", "run/config.yaml"]) == 0
     weights = [(RunDir(Path(name)).model / "model.safetensors").read_bytes() for name in ("run", "again")]
@@ -263,7 +263,7 @@ def test_force_replaces_a_run(tmp_path: Path) -> None:
     assert main(["train", str(photos), "--out", "run", *QUICK]) == 0
     assert main(["train", str(photos), "--out", "run", *QUICK]) == 2
     assert main(["train", str(photos), "--out", "run", "--seed", "5", "--force", *QUICK]) == 0
-    assert pipeline.Run(Path("run")).config.seed == 5
+    assert Run(Path("run")).config.seed == 5
 
 
 def test_resuming_what_is_no_run_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

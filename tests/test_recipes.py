@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from linnaeus import pipeline
 from linnaeus.cli.main import main
 from linnaeus.config import RunConfig, parse_config, read_recipe, recipe_names
+from linnaeus.finished_run import Run
 from linnaeus.models.backbones import timm_names
 
 FAST = ["--epochs", "1", "--set", "runtime.threads=1", "--set", "evaluate.bootstrap_samples=100"]
@@ -61,9 +61,9 @@ def random_weights(folder: Path, *names: str) -> Path:
     return folder
 
 
-def run_recipe(recipe: str, data: Path, *options: str) -> pipeline.Run:
+def run_recipe(recipe: str, data: Path, *options: str) -> Run:
     assert main(["train", str(data), "--recipe", recipe, "--out", "run", *FAST, *options]) == 0
-    return pipeline.Run(Path("run"))
+    return Run(Path("run"))
 
 
 def config_of(recipe: str) -> RunConfig:

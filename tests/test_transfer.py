@@ -16,6 +16,7 @@ from linnaeus import pipeline
 from linnaeus.cli.main import main
 from linnaeus.data.manifest import TRAIN, VALIDATION
 from linnaeus.deployment.predictor import Predictor
+from linnaeus.finished_run import Run
 
 DATA = os.environ.get("LINNAEUS_DATA")
 real = pytest.mark.skipif(DATA is None, reason="LINNAEUS_DATA does not name the folder with the real weights")
@@ -38,9 +39,9 @@ def elsewhere(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypa
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
 
 
-def run_of(*arguments: str) -> pipeline.Run:
+def run_of(*arguments: str) -> Run:
     assert main(["train", "digits", "--out", "run", *FAST, *arguments]) == 0
-    return pipeline.Run(Path("run"))
+    return Run(Path("run"))
 
 
 def test_a_folder_of_weights_is_enough(weights: Path) -> None:
@@ -196,4 +197,4 @@ def test_real_weights_classify_clothes_from_their_features(tmp_path: Path) -> No
                 (tmp_path / "few" / split / name / photo.name).symlink_to(photo)
     options = ["--backbone", "tf_efficientnet_lite0", "--weights", str(folder), "--recipe", head_only()]
     assert main(["train", "few", "--out", "run", "--image-size", "128", *options]) == 0
-    assert pipeline.Run(Path("run")).evaluation["test"]["accuracy"]["value"] > 0.6
+    assert Run(Path("run")).evaluation["test"]["accuracy"]["value"] > 0.6

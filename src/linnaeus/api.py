@@ -23,7 +23,7 @@ from linnaeus.data.manifest import SPLITS, UNASSIGNED, Manifest, manifest_from_c
 from linnaeus.data.sources import read_source
 from linnaeus.deployment.predictor import Predictor
 from linnaeus.errors import DataError, nearest_name
-from linnaeus.pipeline import Run
+from linnaeus.finished_run import Run
 from linnaeus.progress import SILENT, Progress
 
 __all__ = ["Manifest", "Predictor", "Run", "load", "predict", "read", "resume", "train"]

@@ -14,7 +14,7 @@ from linnaeus.analysis.copies import Copies, describe_copies, find_copies
 from linnaeus.cli.main import main
 from linnaeus.data.cache import CachedImages
 from linnaeus.data.manifest import TEST, TRAIN, UNASSIGNED, VALIDATION, manifest_from_columns
-from linnaeus.pipeline import Run
+from linnaeus.finished_run import Run
 from linnaeus.planning.intake import describe
 
 QUICK = ["--epochs", "1", "--image-size", "32", "--set", "runtime.threads=1", "--set", "model.options.widths=[8, 8, 8]"]

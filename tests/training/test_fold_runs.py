@@ -15,6 +15,7 @@ from linnaeus import pipeline
 from linnaeus.config import overlay
 from linnaeus.data.manifest import TEST, TRAIN, VALIDATION, Manifest
 from linnaeus.errors import ClassesError
+from linnaeus.finished_run import Run
 from linnaeus.predictions import Predictions
 from linnaeus.rundir import RunDir
 from linnaeus.training import fold_runs
@@ -39,7 +40,7 @@ def seen() -> list[Manifest]:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory, cache_for_all: Path, seen: list[Manifest]) -> pipeline.Run:
+def whole(tmp_path_factory: pytest.TempPathFactory, cache_for_all: Path, seen: list[Manifest]) -> Run:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LINNAEUS_CACHE", str(cache_for_all))
         train = fold_runs.train
@@ -52,7 +53,7 @@ def weights(path: Path) -> bytes:
 
 
 def test_every_image_is_left_out_once_and_the_test_images_of_all_folds_are_the_same(
-    whole: pipeline.Run, seen: list[Manifest]
+    whole: Run, seen: list[Manifest]
 ) -> None:
     rows = whole.manifest.rows_of(TRAIN, VALIDATION)
     left_out = np.concatenate([manifest.rows(VALIDATION) for manifest in seen])
@@ -62,7 +63,7 @@ def test_every_image_is_left_out_once_and_the_test_images_of_all_folds_are_the_s
         assert (manifest.rows(TEST) == whole.manifest.rows(TEST)).all()
 
 
-def test_one_bundle_holds_all_and_answers_with_their_mean(whole: pipeline.Run) -> None:
+def test_one_bundle_holds_all_and_answers_with_their_mean(whole: Run) -> None:
     assert len(whole.bundle.members) == 3
     test = whole.predictions.of_split(TEST)
     assert whole.evaluation["test"]["accuracy"]["value"] == pytest.approx((test.predicted == test.targets).mean())
@@ -75,7 +76,7 @@ def test_one_bundle_holds_all_and_answers_with_their_mean(whole: pipeline.Run) -
     assert whole.report.exists()
 
 
-def test_a_kill_in_the_middle_of_fold_3_costs_nothing_but_time(whole: pipeline.Run, tmp_path: Path) -> None:
+def test_a_kill_in_the_middle_of_fold_3_costs_nothing_but_time(whole: Run, tmp_path: Path) -> None:
     path = tmp_path / "killed"
     killed = subprocess.run(
         [sys.executable, str(HERE / "killed_run.py"), str(path), "batch:38", "folds"], capture_output=True, check=False

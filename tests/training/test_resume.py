@@ -18,6 +18,7 @@ from linnaeus import pipeline
 from linnaeus.config import overlay
 from linnaeus.data.loader import ImageStore
 from linnaeus.errors import CheckpointError, DataError, Interrupted, OutputError
+from linnaeus.finished_run import Run
 from linnaeus.rundir import RunDir
 from linnaeus.training import loop, run
 
@@ -55,9 +56,9 @@ def test_kill_9_at_any_moment_costs_nothing_but_time(moment: str, uninterrupted:
     pipeline.resume(path)
     assert weights(path) == weights(uninterrupted)
     deterministic = ["epoch", "lr", "train_loss", "train_accuracy", "validation_loss", "kept"]
-    ours, theirs = pipeline.Run(path).history, pipeline.Run(uninterrupted).history
+    ours, theirs = Run(path).history, Run(uninterrupted).history
     assert ours[deterministic].equals(theirs[deterministic])
-    assert pipeline.Run(path).evaluation["test"] == pipeline.Run(uninterrupted).evaluation["test"]
+    assert Run(path).evaluation["test"] == Run(uninterrupted).evaluation["test"]
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +89,7 @@ def test_kill_9_in_any_phase_costs_nothing_but_time(
     pipeline.resume(path)
     assert weights(path) == weights(uninterrupted_phases)
     deterministic = ["epoch", "phase", "lr", "train_loss", "validation_loss", "kept"]
-    ours, theirs = pipeline.Run(path).history, pipeline.Run(uninterrupted_phases).history
+    ours, theirs = Run(path).history, Run(uninterrupted_phases).history
     assert ours[deterministic].equals(theirs[deterministic])
     assert ours["phase"].tolist() == ["head"] * 3 + ["top"] + ["all"] * 2
 
@@ -158,7 +159,7 @@ def test_plateaus_balancing_and_rmsprop_resume_exactly(tmp_path: Path, monkeypat
         {"name": "two", "optimizer": "sgd", "lr": 0.5, "epochs": 4, **shared},
     ]
     whole = pipeline.fit(settings, out=tmp_path / "whole")
-    rates = pipeline.Run(whole.path).history["lr"]
+    rates = Run(whole.path).history["lr"]
     assert rates[0] == 0.03 and rates[1] == 0.5, "the second phase begins anew"
     assert rates.iloc[-1] < 0.1
     for number, batches in enumerate((2, 8, 17, 23)):
@@ -169,7 +170,7 @@ def test_plateaus_balancing_and_rmsprop_resume_exactly(tmp_path: Path, monkeypat
                 pipeline.fit(settings, out=path)
         pipeline.resume(path)
         assert weights(path) == weights(whole.path)
-        assert pipeline.Run(path).history["lr"].equals(rates)
+        assert Run(path).history["lr"].equals(rates)
 
 
 @pytest.fixture

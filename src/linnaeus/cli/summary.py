@@ -12,7 +12,7 @@ from rich.table import Table
 from linnaeus.rundir import RunDir
 
 if TYPE_CHECKING:
-    from linnaeus.pipeline import Run
+    from linnaeus.finished_run import Run
 
 _SCORES = {
     "accuracy": "accuracy",
