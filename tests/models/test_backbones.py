@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -12,7 +13,7 @@ from linnaeus.bundle import Bundle, load_bundle, save_bundle
 from linnaeus.data.image_spec import ImageSpec
 from linnaeus.errors import ModelError
 from linnaeus.models import build_classifier, count_parameters
-from linnaeus.models.backbones import backbone_spec, depth_groups
+from linnaeus.models.backbones import StageFeatures, backbone_spec, depth_groups
 from linnaeus.models.heads import build_head
 
 SMALL = "resnet10t"
@@ -34,6 +35,8 @@ def build(name: str, **settings):  # type: ignore[no-untyped-def]
         ("densenet121", 6.953856),
         ("densenet201", 18.092928),
         ("inception_resnet_v2", 54.306464),
+        ("tf_efficientnetv2_b0", 5.858704),
+        ("tf_efficientnetv2_l", 117.234272),
         ("vgg16", 134.260544),
         ("vgg19", 139.570240),
     ],
@@ -51,22 +54,23 @@ def test_x3_and_x4_have_the_published_number_of_trainable_parameters() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "size"),
+    ("name", "size", "options"),
     [
-        ("efficientnet_b0", 32),
-        ("tf_efficientnetv2_b0", 32),
-        ("resnet18", 32),
-        ("resnext50_32x4d", 32),
-        ("densenet121", 32),
-        ("inception_resnet_v2", 80),
-        ("mobilenetv2_100", 32),
-        ("vit_tiny_patch16_224", 32),
-        ("convnext_atto", 32),
+        ("efficientnet_b0", 32, {}),
+        ("tf_efficientnetv2_b0", 32, {}),
+        ("resnet18", 32, {}),
+        ("resnext50_32x4d", 32, {}),
+        ("densenet121", 32, {}),
+        ("inception_resnet_v2", 80, {}),
+        ("vgg16", 32, {"mlp_ratio": 1 / 64}),  # its first dense layer of 4,096 alone takes seconds to draw
+        ("mobilenetv2_100", 32, {}),
+        ("vit_tiny_patch16_224", 32, {}),
+        ("convnext_atto", 32, {}),
     ],
 )
-def test_every_family_goes_forward_and_backward(name: str, size: int) -> None:
+def test_every_family_goes_forward_and_backward(name: str, size: int, options: dict[str, float]) -> None:
     torch.manual_seed(0)
-    classifier = build(name, image_size=size)
+    classifier = build(name, image_size=size, options=options)
     logits = classifier(torch.randn(2, 3, size, size))
     assert logits.shape == (2, 4)
     torch.nn.functional.cross_entropy(logits, torch.tensor([0, 3])).backward()
@@ -104,6 +108,43 @@ def test_features_of_stages_end_with_the_networks_own(name: str) -> None:
     features = staged.features(images)
     assert features.shape[1] > own.shape[1]
     assert torch.allclose(features[:, -own.shape[1] :], own, atol=1e-4)
+
+
+class TwoStages(torch.nn.Module):
+    """A network whose maps are known: one of 2 x 2 pixels in two channels, one of a single pixel."""
+
+    def forward_intermediates(self, images: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        wide = torch.tensor([[[[1.0, 3.0], [5.0, 7.0]], [[2.0, 2.0], [2.0, 2.0]]]])
+        scale = images[:, :1, :1, :1]
+        return images, [scale * wide, scale.expand(-1, 3, -1, -1)]
+
+    def forward_head(self, last: torch.Tensor) -> torch.Tensor:
+        return torch.tensor([[3.0, -4.0]]).expand(len(last), -1)
+
+
+def test_each_stage_is_pooled_to_the_mean_and_deviation_of_its_maps_at_unit_scale() -> None:
+    images = torch.ones(1, 3, 4, 4, requires_grad=True)
+    features = StageFeatures(TwoStages())(images)
+    # means 4 and 2 have root mean square sqrt(10); deviations sqrt(5) and 0 have sqrt(2.5); 3 and -4 have sqrt(12.5)
+    expected = [4 / 10**0.5, 2 / 10**0.5, 2**0.5, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 3 / 12.5**0.5, -4 / 12.5**0.5]
+    assert features[0].tolist() == pytest.approx(expected, abs=1e-5)
+    features.sum().backward()  # a map without any deviation has no slope that is not a number
+    assert images.grad is not None and torch.isfinite(images.grad).all()
+
+
+def test_features_of_stages_are_those_of_the_networks_maps() -> None:
+    torch.manual_seed(0)
+    staged = build(SMALL, features="stages").eval()
+    images = torch.randn(2, 3, 64, 64)
+    pooled = []
+    for stage in staged.backbone.body.forward_intermediates(images, intermediates_only=True):
+        flat = stage.detach().double().flatten(2).numpy()
+        for values in (flat.mean(axis=2), flat.std(axis=2)):
+            square = (values**2).mean(axis=1, keepdims=True)
+            pooled.append(values / np.sqrt(square + np.finfo(np.float32).eps))  # as torch's rms_norm has it
+    found = staged.features(images).detach().numpy()
+    assert found.shape[1] == sum(part.shape[1] for part in pooled) + 512
+    np.testing.assert_allclose(found[:, :-512], np.concatenate(pooled, axis=1), atol=1e-4)
 
 
 @pytest.mark.parametrize("name", [SMALL, "tf_efficientnet_lite0"])

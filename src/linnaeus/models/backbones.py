@@ -211,10 +211,11 @@ class FlattenedMaps(nn.Module):
 
 
 class StageFeatures(nn.Module):
-    """Averages of the feature maps of every stage, side by side with the network's own features.
+    """Mean and standard deviation over space of the feature maps of every stage, beside the network's own features.
 
-    Head2Toe (arXiv 2201.03529) without its selection: the penalty of the head takes that part. Each stage is brought to
-    unit root mean square, so that none drowns the others.
+    Head2Toe (arXiv 2201.03529) without its selection: the penalty of the head takes that part. The deviation says how
+    uneven a map is, which the mean cannot: docs/transfer.md has what it brings. Means, deviations and the network's own
+    are each brought to unit root mean square, so that none drowns the others.
     """
 
     def __init__(self, body: nn.Module) -> None:
@@ -222,10 +223,13 @@ class StageFeatures(nn.Module):
         self.body = body
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """float [B, 3, H, W] -> [B, D]."""
+        """float [B, 3, H, W] -> [B, D]: of each stage means, then deviations (0 of a single pixel), its own last."""
         last, maps = self.body.forward_intermediates(images)  # type: ignore[operator]
         own: torch.Tensor = self.body.forward_head(last)  # type: ignore[operator]
-        pooled = [stage.float().mean(dim=(2, 3)) for stage in maps]
+        pooled = []
+        for stage in maps:
+            std, mean = torch.std_mean(stage.float(), dim=(2, 3), correction=0)
+            pooled += [mean, std]
         return torch.cat([F.rms_norm(part.float(), part.shape[1:]) for part in (*pooled, own)], dim=1)
 
 
