@@ -275,7 +275,8 @@ class PhaseConfig(Section):
     """With `train: head`, augmented views of each training image to compute features of; with 1 the image itself."""
     optimizer: Literal["adam", "adamw", "rmsprop", "sgd", "muon", "lbfgs"] = "adamw"
     """`muon` moves convolutions by Muon and everything else by SGD with Nesterov momentum; `lbfgs`, for linear heads
-    with `train: head`, solves for the best head under each of a path of penalties, of which validation takes one."""
+    with `train: head`, solves for the best head under each of a path of penalties, of which validation takes one.
+    It minimises cross-entropy, binary for several labels; other losses, `loss.l1` and `loss.l2` are for the others."""
     lr: float = Field(1e-3, gt=0.0)
     """Peak learning rate (for `muon`: of the convolutions)."""
     head_lr: float | None = Field(None, gt=0.0)

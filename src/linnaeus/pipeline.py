@@ -36,6 +36,7 @@ from linnaeus.planning import intake
 from linnaeus.planning.balance import plan_balance
 from linnaeus.planning.decision import Decision
 from linnaeus.planning.fingerprint import take_fingerprint
+from linnaeus.planning.head_loss import check_head_loss, plan_head_loss
 from linnaeus.planning.labels import plan_folds, plan_labels
 from linnaeus.planning.plan import choose_recipe, plan_image, plan_training
 from linnaeus.planning.transfer import choose_backbone, choose_features, is_backbone
@@ -142,6 +143,7 @@ def begin(
         decisions += reasons
     config, reasons = plan_labels(config, configure(None), task=found.task)
     decisions += reasons
+    check_head_loss(config)
     config, reasons = plan_image(config, fingerprint)
     decisions += [*reasons, Decision("device", runtime.device.type, runtime.reason)]
     run = rundir.create(path, force=force)
@@ -181,6 +183,7 @@ def begin(
         if config.time_limit_seconds is not None:
             config, decision = fit_time_limit(config, _job(config, found, cache, spec, runtime), classifier)
             decisions.append(decision)
+        decisions += plan_head_loss(config)
         digest = None if loaded is None else loaded.sha256
         write_beginning(run, config, found, spec, cache, decisions, leaked, weights_sha256=digest)
     except BaseException:

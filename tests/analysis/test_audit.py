@@ -149,6 +149,18 @@ def test_a_property_that_predicts_the_label_is_a_shortcut(tmp_path: Path, make_p
     assert all(0.85 < shortcut["accuracy"] < 1 and shortcut["baseline"] == 0.5 for shortcut in shortcuts)
 
 
+def test_the_size_of_an_object_is_worth_a_look_and_no_mistake(tmp_path: Path, make_picture) -> None:
+    paths = [tmp_path / f"{k:02}.{'png' if k % 2 else 'bmp'}" for k in range(60)]
+    for k, path in enumerate(paths):
+        make_picture(k, (64, 64)).save(path)
+    whole = manifest_of(tmp_path, paths, ["small", "large"] * 30)
+    boxes = np.array([[0, 0, 20 + 20 * (k % 2) + k % 3, 20] for k in range(60)], np.int32)
+    manifest = dataclasses.replace(whole, boxes=boxes)
+    findings = audit(manifest, examine(manifest, threads=1))["findings"]
+    levels = {finding["sentence"].split(" alone")[0]: finding["level"] for finding in findings}
+    assert levels["The width"] == "look" and levels["The file format"] == "serious"
+
+
 def test_a_shortcut_to_one_of_several_labels_names_it(tmp_path: Path, make_picture) -> None:
     targets = np.random.default_rng(5).integers(0, 2, (60, 3)).astype(np.uint8)
     paths = []

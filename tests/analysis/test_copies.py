@@ -68,9 +68,12 @@ def test_a_leak_and_contradicting_labels_are_said_in_few_lines() -> None:
     copies = Copies([np.array([0, 3]), np.array([1, 2]), np.array([4, 5])], 6)
     assert copies.leaked(manifest).tolist() == [3]
     lines = describe_copies(copies, manifest)
-    assert lines[0].startswith("Leak: 1 test images (50.0%)")
+    assert lines[0].startswith("Leak: 1 test image (50.0%) has a copy")
     assert lines[1].startswith("Copies: 4 images in 2 groups")
     assert "1.png (a) and 2.png (b)" in lines[2]
+    lines = describe_copies(Copies([np.array([1, 2])], 6), manifest)
+    assert lines[0].startswith("Copies: 2 images in 1 group; ")
+    assert lines[1].startswith("Labels: 1 group of copies contradicts itself, such as 1.png (a) and 2.png (b)")
     assert len(lines) <= 10
     assert describe_copies(Copies([], 6), manifest) == []
 

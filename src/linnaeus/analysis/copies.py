@@ -99,27 +99,35 @@ def describe_copies(copies: Copies, manifest: Manifest) -> list[str]:
     used = [group[np.isin(manifest.splits[group], (TRAIN, VALIDATION, TEST))] for group in copies.groups]
     groups = [group for group in used if len(group) > 1]
     if leaked:
+        has = "has" if leaked == 1 else "have"
         lines.append(
-            f"Leak: {leaked:,} test images ({leaked / tested:.1%}) have a copy in training or validation; "
+            f"Leak: {_count(leaked, 'test image')} ({leaked / tested:.1%}) {has} a copy in training or validation; "
             "evaluation.json scores the others on their own too (test_without_duplicates)"
         )
     if groups:
         num = sum(map(len, groups))
-        lines.append(f"Copies: {num:,} images in {len(groups):,} groups; no group is divided by a split made here")
+        lines.append(
+            f"Copies: {num:,} images in {_count(len(groups), 'group')}; no group is divided by a split made here"
+        )
     contradictions = [pair for group in groups if (pair := _contradiction(manifest, group))]
     if contradictions:
         named = [f"{manifest.ids[row].as_py()} ({', '.join(labels_of(manifest, row))})" for row in contradictions[0]]
+        verb = "contradicts itself" if len(contradictions) == 1 else "contradict themselves"
         lines.append(
-            f"Labels: {len(contradictions):,} groups of copies contradict themselves, such as {named[0]} and {named[1]}"
+            f"Labels: {_count(len(contradictions), 'group')} of copies {verb}, such as {named[0]} and {named[1]}"
         )
     if manifest.boxes is None and len(manifest) <= MOST_HEADS:
         wrong = wrongly_named(manifest.uris.to_pylist())
         for row, (_, found) in list(wrong.items())[:1]:
             example = f"{manifest.ids[row].as_py()} ({found})"
             lines.append(
-                f"Extensions: {len(wrong):,} files are of another format than their names say, such as {example}"
+                f"Extensions: {_count(len(wrong), 'file')} of another format than the name says, such as {example}"
             )
     return [*lines, "More, with pictures: linnaeus inspect"] if lines else []
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _contradiction(manifest: Manifest, group: _Rows) -> tuple[int, int] | None:

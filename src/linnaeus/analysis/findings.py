@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any, Literal
 
 IMBALANCED = 3.0
+_OF_OBJECTS = ("width", "height", "aspect ratio")
+"""Properties that say something of the object itself where a sample is a box around one."""
 Level = Literal["serious", "look", "fine"]
 
 
@@ -86,14 +88,20 @@ def _files(audit: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def _shortcuts(audit: dict[str, Any]) -> list[dict[str, str]]:
+    """Serious, except for size and shape of a box: those of an object are knowledge, and only worth a look."""
     found = []
     for shortcut in audit["shortcuts"][:3]:
         whom = "the class" if shortcut["label"] is None else f"'{shortcut['label']}'"
         sentence = (
             f"The {shortcut['property']} alone predicts {whom} for {shortcut['accuracy']:.0%} of the images "
-            f"(always answering the commonest: {shortcut['baseline']:.0%}). A model may learn that and not the picture."
+            f"(always answering the commonest: {shortcut['baseline']:.0%}). "
         )
-        found.append(_finding("serious", "A shortcut", sentence, "shortcuts"))
+        if audit["num_scenes"] is not None and shortcut["property"] in _OF_OBJECTS:
+            sentence += "Boxes are as large as their objects, which is no mistake if it holds for new images too."
+            found.append(_finding("look", "Size tells the class", sentence, "shortcuts"))
+        else:
+            sentence += "A model may learn that and not the picture."
+            found.append(_finding("serious", "A shortcut", sentence, "shortcuts"))
     return found
 
 

@@ -72,6 +72,7 @@ def render_audit_page(facts: AuditFacts) -> str:
         "groups": make_groups(audit, facts.thumbnails),
         "looks": make_looks(audit, facts.thumbnails),
         "shortcuts": make_shortcuts(audit),
+        "of_boxes": audit["num_scenes"] is not None,
         "trace": facts.trace,
     }
     return render_page(environment, "audit.html", {**frame_parts(environment), **values})
