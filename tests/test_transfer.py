@@ -91,6 +91,19 @@ def test_what_the_features_answer_without_training_stands_beside_the_model(weigh
     assert "Against no training at all" in run.report.read_text()
 
 
+def test_the_offer_of_mirror_views_is_what_they_then_give(weights: Path) -> None:
+    arguments = ("--backbone", "resnet10t", "--weights", str(weights), "--recipe", head_only())
+    arguments += ("--set", "data.out_of_fold=0")
+    assert "offers" not in run_of(*arguments).evaluation, "training shows no mirror images"
+    flipping = (*arguments, "--force", "--set", "augment.flip=horizontal")
+    run = run_of(*flipping)
+    offer = run.evaluation["offers"]["mirror_views"]
+    assert offer["now"] == run.evaluation["validation"]["accuracy"]["value"]
+    then = run_of(*flipping, "--set", "evaluate.views=mirror")
+    assert offer["then"] == pytest.approx(then.evaluation["validation"]["accuracy"]["value"], abs=0.01)
+    assert "offers" not in then.evaluation
+
+
 def test_labels_are_checked_by_default_and_the_model_is_the_same_without(
     weights: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -31,12 +31,14 @@ from linnaeus.evaluation.baselines import evaluate_baselines
 from linnaeus.evaluation.class_curves import class_curves
 from linnaeus.evaluation.evaluate import evaluate_predictions
 from linnaeus.evaluation.familiarity import draw_bank
+from linnaeus.evaluation.offers import offer_mirror_views
 from linnaeus.evaluation.score_table import table_of
 from linnaeus.evaluation.selection import mean_logits
 from linnaeus.evaluation.settle import Settled, describe_settled, settle
 from linnaeus.evaluation.trust import Trust, describe_trust, learn_trust
 from linnaeus.models import Classifier, count_parameters
 from linnaeus.planning import intake
+from linnaeus.planning.transfer import is_backbone
 from linnaeus.predictions import Predictions, Views, concatenate_predictions, groups_of, predict, rows_of
 from linnaeus.report.facts import ReportFacts
 from linnaeus.report.page import write_report
@@ -50,6 +52,9 @@ from linnaeus.training.loop import Job
 from linnaeus.training.phases import on_features
 from linnaeus.training.run import config_fingerprint
 from linnaeus.training.runtime import describe_environment
+
+MOST_OFFERED = 5_000
+"""On more validation images the pass that an offer takes would cost more than it is worth."""
 
 
 def judge(
@@ -87,6 +92,8 @@ def judge(
         found, validation=raw.of_split(VALIDATION), test=raw.of_split(TEST), confidence=config.evaluate.confidence
     )
     described |= _baselines(job, predictions, settled, thresholds=thresholds)
+    if not position.best.get("out_of_fold"):  # else the shipped model has seen the validation images
+        described |= _offers(classifiers[0], job, raw.of_split(VALIDATION), found)
     of_test = held_out.of_split(TEST).features
     assert of_test is not None and isinstance(job.store, ImageStore)
     described |= describe_trust(
@@ -136,9 +143,14 @@ def _predict_held_out(classifiers: Sequence[Classifier], job: Job) -> Prediction
     return replace(found[0], logits=logits)
 
 
-def _predict_rows(classifier: Classifier, job: Job, rows: npt.NDArray[np.int64], *, views: Views) -> Predictions:
+def _predict_rows(
+    classifier: Classifier, job: Job, rows: npt.NDArray[np.int64], *, views: Views, mirrored: bool = False
+) -> Predictions:
+    """`mirrored`: the network sees the mirror image instead of each image."""
     assert job.config.evaluate.batch_size != "auto" and isinstance(job.store, ImageStore)
     batches = job.store.batches(rows, batch_size=job.config.evaluate.batch_size)
+    if mirrored:
+        batches = (replace(batch, images=batch.images.flip(-1)) for batch in batches)
     with job.runtime.fabric.autocast():
         return predict(classifier, batches, job.manifest, spec=job.spec, views=views, keep_features=True)
 
@@ -204,6 +216,27 @@ def _baselines(
     )
     found["nearest_neighbours"]["num_neighbours"] = num_neighbours
     return {"baselines": found}
+
+
+def _offers(classifier: Classifier, job: Job, validation: Predictions, settled: Settled) -> dict[str, Any]:
+    """Whether mirror views would help a model that does without them for speed: one more pass over validation images,
+    where training mirrored too and there are not too many; else nothing.
+    """
+    config = job.config
+    speaks = is_backbone(config.model) and job.views == "one" and config.augment.flip in ("horizontal", "both")
+    if not speaks or not 0 < len(validation) <= MOST_OFFERED:
+        return {}
+    mirrored = _predict_rows(classifier, job, rows_of(validation, job.manifest), views="one", mirrored=True)
+    logits: npt.NDArray[np.float32] = (validation.logits + mirrored.logits) / np.float32(2)
+    both = replace(validation, logits=logits)
+    found = offer_mirror_views(
+        settled.applied(validation),
+        settled.applied(both),
+        thresholds=settled.thresholds,
+        bootstrap_samples=config.evaluate.bootstrap_samples,
+        seed=config.seed,
+    )
+    return {"offers": {"mirror_views": found}}
 
 
 def _find_label_issues(run: RunDir) -> pd.DataFrame | None:

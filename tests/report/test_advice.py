@@ -105,6 +105,16 @@ def test_a_model_that_knows_its_images_by_heart_is_told_from_one_that_does_not(g
     assert advice.vary_more(good) is None
 
 
+def test_mirror_views_are_advised_where_validation_says_they_help(good):
+    offer = {"score": "accuracy", "now": 0.88, "then": 0.91, "low": 0.01, "high": 0.05, "p_value": 0.01, "helps": True}
+    facts = dataclasses.replace(good, evaluation={**good.evaluation, "offers": {"mirror_views": offer}})
+    assert "from 88.0 % to 91.0 %" in text_of(advice.mirror_views(facts))
+    assert "--set evaluate.views=mirror" in text_of(advice.mirror_views(facts))
+    offer["helps"] = False
+    assert advice.mirror_views(facts) is None
+    assert advice.mirror_views(good) is None
+
+
 def test_unreadable_files_are_counted(good):
     assert "Mend 1 unreadable file |" in text_of(advice.mend_files(dataclasses.replace(good, problems=[("a", "b")])))
     assert advice.mend_files(good) is None
