@@ -14,7 +14,7 @@ from linnaeus.bundle import load_bundle
 from linnaeus.cli.main import main
 from linnaeus.data.manifest import TEST, VALIDATION
 from linnaeus.deployment.predictor import Predictor
-from linnaeus.errors import ModelError
+from linnaeus.errors import ModelError, RunError
 from linnaeus.finished_run import Run
 from linnaeus.pipeline import fit
 from linnaeus.predictions import Predictions
@@ -140,6 +140,15 @@ def test_a_soup_is_one_network_of_averaged_weights_tried_on_validation(runs: Pat
     assert found["validation"]["accuracy"]["value"] >= alone - 1e-9, "a soup never falls below its best ingredient"
     validation = Predictions.load(Path("both/predictions.parquet")).of_split(VALIDATION)
     assert len(validation) == found["validation"]["num_images"]
+
+
+def test_an_ensemble_says_that_its_configurations_are_those_of_its_members(runs: Path) -> None:
+    assert ensemble(runs, "a", "wide") == 0
+    run = Run(Path("both"))
+    taken = [path for path, share in run.evaluation["ensemble"]["weights"].items() if share]
+    with pytest.raises(RunError, match="is an ensemble") as raised:
+        _ = run.config
+    assert all(path in str(raised.value) for path in taken)
 
 
 def test_averaged_weights_are_their_mean_and_counters_stay() -> None:

@@ -16,6 +16,7 @@ from linnaeus.analysis.label_issues import read_label_issues
 from linnaeus.bundle import Bundle, load_bundle
 from linnaeus.config import RunConfig, parse_config, read_page
 from linnaeus.data.manifest import Manifest
+from linnaeus.errors import RunError
 from linnaeus.predictions import Predictions
 from linnaeus.rundir import RunDir
 
@@ -28,8 +29,13 @@ class Run:
 
     @property
     def config(self) -> RunConfig:
-        """The settled configuration."""
+        """The settled configuration. Raises RunError for the folder of an ensemble, whose members have one each."""
         path = RunDir(self.path).config
+        if not path.exists() and "ensemble" in self.evaluation:
+            members = ", ".join(name for name, share in self.evaluation["ensemble"]["weights"].items() if share)
+            raise RunError(
+                f"{self.path} is an ensemble and has no configuration of its own. Ask its members: {members}"
+            )
         return parse_config(read_page(path), where=str(path))
 
     @property
@@ -70,5 +76,5 @@ class Run:
 
     @property
     def report(self) -> Path:
-        """The page to open in a browser."""
+        """The page to open in a browser; an ensemble has none, only its `evaluation`."""
         return RunDir(self.path).report
