@@ -109,7 +109,7 @@ def _read(path: Path, file: pq.ParquetFile, place: Path) -> ForeignPredictions:
         facts = file.read(columns=[TARGET, *others])
         targets = _targets(path, facts[TARGET].to_pylist(), classes)
         dtype = np.float64 if num_rows * len(classes) <= _EXACT_CELLS else np.float32
-        _keep(path, file, columns, place, dtype=dtype, single=targets.ndim == 1)
+        kept_sums = _keep(path, file, columns, place, dtype=dtype, single=targets.ndim == 1)
     except pa.ArrowException as error:
         raise DataError(f"{path} cannot be read: {error}") from error
     shape = (num_rows, len(classes))
@@ -120,12 +120,7 @@ def _read(path: Path, file: pq.ParquetFile, place: Path) -> ForeignPredictions:
         found = kept[start:stop].astype(np.float64)
         return np.asarray(found / found.sum(axis=1, keepdims=True) if targets.ndim == 1 else found, np.float64)
 
-    sums = None
-    if targets.ndim == 1:
-        step = max(1, CELLS_AT_ONCE // len(classes))
-        kept = np.memmap(place, dtype, mode="r", shape=shape, order="F")
-        sums = np.concatenate([kept[k : k + step].astype(np.float64).sum(axis=1) for k in range(0, num_rows, step)])
-        del kept
+    sums = kept_sums if targets.ndim == 1 else None
 
     def column(k: int) -> FloatArray:
         kept = np.memmap(place, dtype, mode="r", shape=shape, order="F")
@@ -161,9 +156,10 @@ def _targets(path: Path, values: list[Any], classes: tuple[str, ...]) -> npt.NDA
     return targets
 
 
-def _keep(path: Path, file: pq.ParquetFile, columns: list[str], place: Path, *, dtype: Any, single: bool) -> None:
-    """Copy the probabilities to `place`, column after column, and check every one of them."""
+def _keep(path: Path, file: pq.ParquetFile, columns: list[str], place: Path, *, dtype: Any, single: bool) -> FloatArray:
+    """Copy the probabilities to `place`, column after column, and check every one of them; float64 [N], their sums."""
     shape, start = (file.metadata.num_rows, len(columns)), 0
+    kept_sums = np.empty(shape[0])
     for batch in file.iter_batches(batch_size=max(1, CELLS_AT_ONCE // len(columns)), columns=columns):
         block = np.stack([batch.column(k).to_numpy(zero_copy_only=False) for k in range(len(columns))], axis=1)
         block = block.astype(np.float64)
@@ -182,4 +178,6 @@ def _keep(path: Path, file: pq.ParquetFile, columns: list[str], place: Path, *, 
         kept[start : start + len(block)] = block
         kept.flush()
         del kept
+        kept_sums[start : start + len(block)] = block.astype(dtype).astype(np.float64).sum(axis=1)
         start += len(block)
+    return kept_sums

@@ -1,11 +1,13 @@
-"""Figures and tables of a run for a paper: SVG files that stand alone, and tables as CSV and LaTeX.
+"""Figures and tables of a run for a paper: SVG files that stand alone, the same as PNG, and tables as CSV and LaTeX.
 
 Beside the page, from the same charts and numbers. Rendering only.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,40 +16,94 @@ from markupsafe import Markup
 
 from linnaeus.report.curves import make_curves_section
 from linnaeus.report.facts import ReportFacts
+from linnaeus.report.grid_chart import bar_chart, grid_chart
+from linnaeus.report.labels_together import make_together
 from linnaeus.report.limits import sureness_of
-from linnaeus.rundir import write_text
+from linnaeus.report.ranking import ranking_of
+from linnaeus.report.tables import make_matrix
+from linnaeus.rundir import write_text, write_whole
 
-_STYLE = """
-text { font: 12px sans-serif; fill: #333 } .end { text-anchor: end } .middle { text-anchor: middle }
-.grid { stroke: #ddd } .phase, .kept { stroke: #999; stroke-dasharray: 2 3 } .hover { fill: none }
-.line { fill: none; stroke-width: 2 } .line.train { stroke: #777; stroke-dasharray: 5 4 }
-.line.validation { stroke: #1b6b52 } .point.train { fill: #777 } .point.validation { fill: #1b6b52 }
-.ring { fill: none; stroke: #1b6b52; stroke-width: 2 }
+MOST_BARS = 60
+_ZOOM = 3
+"""Pixels of a PNG per unit of the SVG: 440 units in a column of 8.5 cm are about 400 dots per inch."""
+_INK, _GREEN, _RED = "#333", "#1b6b52", "#b4552d"
+_STYLE = f"""
+text {{ font-family: sans-serif; font-size: 12px; fill: {_INK} }} .end {{ text-anchor: end }}
+.middle {{ text-anchor: middle }} .light {{ fill: #fff }} .own {{ fill: {_GREEN} }} .other {{ fill: {_RED} }}
+.grid {{ stroke: #ddd }} .phase, .kept {{ stroke: #999; stroke-dasharray: 2 3 }} .hover {{ fill: none }}
+.line {{ fill: none; stroke-width: 2 }} .train.line {{ stroke: #777; stroke-dasharray: 5 4 }}
+.validation.line {{ stroke: {_GREEN} }} .third.line {{ stroke: {_RED}; stroke-dasharray: 2 3 }}
+.rest.line {{ stroke: #bbb; stroke-width: 1 }} .train.point {{ fill: #777 }} .validation.point {{ fill: {_GREEN} }}
+.ring {{ fill: none; stroke: {_GREEN}; stroke-width: 2 }}
 """
 
 
 def write_paper(*, figures: Path, tables: Path, facts: ReportFacts) -> None:
-    """Write FIGURES/NAME.svg, TABLES/NAME.csv and TABLES/NAME.tex, each whole or not at all.
+    """Write FIGURES/NAME.svg and .png, TABLES/NAME.csv and .tex, each whole or not at all.
 
     Raises OutputError if they cannot be written.
     """
-    sureness = sureness_of(facts.evaluation)
-    charts = [*make_curves_section(facts).charts, *([] if sureness is None else sureness.charts)]
-    for title, chart in charts:
-        write_text(figures / f"{_file_name(title)}.svg", standalone_svg(chart))
+    for title, chart in paper_figures(facts):
+        svg, name = standalone_svg(chart), _file_name(title)
+        write_text(figures / f"{name}.svg", svg)
+        write_whole(figures / f"{name}.png", partial(_write_png, svg))
     for name, table in paper_tables(facts.evaluation).items():
         write_text(tables / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
         write_text(tables / f"{name}.tex", table.to_latex(index=False, escape=True, float_format="%.3f"))
 
 
+def paper_figures(facts: ReportFacts) -> list[tuple[str, Markup]]:
+    """(title, chart) of everything that the page draws."""
+    evaluation, test = facts.evaluation, facts.evaluation["test"]
+    sureness, ranking = sureness_of(evaluation), ranking_of(evaluation)
+    charts = list(make_curves_section(facts).charts)
+    for section in (sureness, ranking):
+        charts += [] if section is None else section.charts
+    scores = [(name, row["f1"]) for name, row in test["per_class"].items()]
+    if len(scores) > MOST_BARS:
+        scores = sorted(scores, key=lambda row: row[1])[:MOST_BARS]
+    title = "F1 of each class" if len(scores) == len(test["per_class"]) else f"F1 of the {len(scores)} worst classes"
+    charts.append(("F1 by class", bar_chart(scores, key="chart-f1", title=title, axis_name="F1")))
+    matrix = make_matrix(test) if "confusion" in test else None
+    if matrix is not None:
+        names = [name for _, name in matrix.headings]
+        cells = [[(cell.number, cell.shade, cell.right) for cell in row] for row in matrix.rows]
+        title = "Images of each class by the class that they were taken for"
+        chart = grid_chart(
+            names, cells, key="chart-confusion", title=title, row_name="true class", column_name="predicted class"
+        )
+        charts.append(("Confusion", chart))
+    if facts.manifest.task == "multi":
+        together = make_together(facts)
+        names = [name for _, name in together.headings]
+        counts = [[(c["number"], 1.0 if c["diagonal"] else c["shade"], True) for c in row] for row in together.rows]
+        title = "Images that have both labels"
+        chart = grid_chart(names, counts, key="chart-together", title=title, row_name="label", column_name="label too")
+        charts.append(("Labels together", chart))
+    return charts
+
+
 def standalone_svg(chart: Markup) -> str:
     """A chart of the page as a file of its own, with colours instead of the page's variables."""
     head, rest = str(chart).split(">", 1)
-    return f'<?xml version="1.0" encoding="UTF-8"?>\n{head} xmlns="http://www.w3.org/2000/svg"><style>{_STYLE}</style>{rest}\n'
+    width, height = re.findall(r'viewBox="0 0 (\S+) (\S+)"', head)[0]
+    head = f'{head} xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}"'
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{head}><style>{_STYLE}</style>{rest}\n'
+
+
+def render_png(svg: str) -> bytes:
+    """A PNG file on white, three pixels per unit; its letters are those of the system's fonts."""
+    import resvg_py  # takes a moment, and only a finished run needs it
+
+    return bytes(resvg_py.svg_to_bytes(svg_string=svg, background="white", zoom=_ZOOM))
+
+
+def _write_png(svg: str, path: Path) -> None:
+    path.write_bytes(render_png(svg))
 
 
 def paper_tables(evaluation: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
-    """Test scores with their intervals, those of each class, and the confusion matrix where there is one."""
+    """Test scores with their intervals, those of each class, slices, and the confusion matrix where there is one."""
     test = evaluation["test"]
     scores = [
         {"score": name.replace("_", " "), **score}
@@ -63,6 +119,9 @@ def paper_tables(evaluation: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
         confusion = pd.DataFrame(test["confusion"], columns=names)
         confusion.insert(0, "true class", names, allow_duplicates=True)
         tables["confusion"] = confusion
+    slices = evaluation.get("slices", {}).get("slices", [])
+    if slices:
+        tables["slices"] = pd.DataFrame([{**row, **row["score"]} for row in slices]).drop(columns="score")
     return tables
 
 

@@ -27,6 +27,7 @@ from linnaeus.report.labels_tables import make_label_mistakes, make_label_table
 from linnaeus.report.labels_together import make_together
 from linnaeus.report.limits import make_slices, make_sureness, make_wishes
 from linnaeus.report.making import make_plan, make_run
+from linnaeus.report.ranking import make_ranking
 from linnaeus.report.tables import make_class_table, make_confusion
 from linnaeus.report.thresholds import make_thresholds
 
@@ -82,6 +83,7 @@ STORY = (
             Section("classes", "Classes", make_class_table),
             Section("confusion", "Confusion", make_confusion),
             Section("label_scores", "Labels", make_label_table, task="multi"),
+            Section("ranking", "Curves", make_ranking, task=None),
             Section("label_mistakes", "Mistakes", make_label_mistakes, task="multi"),
             Section("slices", "Slices", make_slices, task=None),
             Section("thresholds", "Thresholds", make_thresholds, task="multi"),

@@ -14,13 +14,17 @@ from linnaeus.report.wording import percent
 
 @dataclass(frozen=True)
 class Trace:
-    """A line: its name, a CSS class, points (x, y), 0-1 each, and what is said of each point on hovering."""
+    """A line: its name, a CSS class, points (x, y), 0-1 each, and what is said of each point on hovering.
+
+    `about` is said of the whole line; without a name nothing is written at its end.
+    """
 
     name: str
     style: str
     points: Sequence[tuple[float, float]]
     words: Sequence[str] = ()
     dots: bool = False
+    about: str = ""
 
 
 def share_chart(
@@ -59,12 +63,14 @@ def share_chart(
         if not points:
             continue
         text = " ".join(f"{x(a):.1f},{y(b):.1f}" for a, b in points)
-        parts.append(Markup('<polyline class="line {}" points="{}"/>').format(trace.style, text))
+        about = Markup("<title>{}</title>").format(trace.about) if trace.about else ""
+        parts.append(Markup('<polyline class="line {}" points="{}">{}</polyline>').format(trace.style, text, about))
         dot = Markup('<circle class="point {}" cx="{:.1f}" cy="{:.1f}" r="{}"><title>{}</title></circle>')
         for (a, b), words in zip(points, trace.words or [""] * len(points), strict=False):
             if trace.dots:
                 parts.append(dot.format(trace.style, x(a), y(b), 3.5, words))
-        ends.append((y(points[-1][1]) + 4, trace))
+        if trace.name:
+            ends.append((y(points[-1][1]) + 4, trace))
     ends.sort(key=lambda end: end[0])
     height = -math.inf
     for at, trace in ends:
