@@ -33,6 +33,7 @@ text {{ font-family: sans-serif; font-size: 12px; fill: {_INK} }} .end {{ text-a
 .grid {{ stroke: #ddd }} .phase, .kept {{ stroke: #999; stroke-dasharray: 2 3 }} .hover {{ fill: none }}
 .line {{ fill: none; stroke-width: 2 }} .train.line {{ stroke: #777; stroke-dasharray: 5 4 }}
 .validation.line {{ stroke: {_GREEN} }} .third.line {{ stroke: {_RED}; stroke-dasharray: 2 3 }}
+.validation.name {{ fill: {_GREEN} }} .third.name {{ fill: {_RED} }} .train.name {{ fill: #777 }}
 .rest.line {{ stroke: #bbb; stroke-width: 1 }} .train.point {{ fill: #777 }} .validation.point {{ fill: {_GREEN} }}
 .ring {{ fill: none; stroke: {_GREEN}; stroke-width: 2 }}
 """
