@@ -94,13 +94,13 @@ def judge(
     described |= _baselines(job, predictions, settled, thresholds=thresholds)
     if not position.best.get("out_of_fold"):  # else the shipped model has seen the validation images
         described |= _offers(classifiers[0], job, raw.of_split(VALIDATION), found)
-    of_test = held_out.of_split(TEST).features
+    of_test, tested = held_out.of_split(TEST).features, rows_of(test, job.manifest)
     assert of_test is not None and isinstance(job.store, ImageStore)
     described |= describe_trust(
         trust,
         table_of(test),
         features=of_test,
-        columns=measure_appearance(job.store, job.manifest, rows_of(test, job.manifest)),
+        columns={**measure_appearance(job.store, job.manifest, tested), **job.manifest.known_of(tested)},
         thresholds=thresholds,
         confidence=config.evaluate.confidence,
     )

@@ -26,7 +26,7 @@ from linnaeus.evaluation.score_table import ScoreTable, table_of
 from linnaeus.evaluation.slices import find_slices
 from linnaeus.evaluation.trust import judge_images
 from linnaeus.metrics.classification import IntArray
-from linnaeus.predictions import Predictions, groups_of
+from linnaeus.predictions import Predictions, groups_of, rows_of
 
 
 def evaluate_file(path: Path, *, config: EvaluateConfig, threshold: float, seed: int = 0) -> dict[str, Any]:
@@ -52,11 +52,12 @@ def evaluate_run(path: Path, *, config: EvaluateConfig, seed: int = 0) -> dict[s
         raise RunError(f"The run {path} is not finished. Go on with it first: linnaeus resume {path}")
     thresholds = json.loads((run.model / FACTS).read_text(encoding="utf-8"))["thresholds"]
     test = Predictions.load(run.predictions).of_split(TEST)
-    groups = groups_of(test, Manifest.load(run.manifest))
+    manifest = Manifest.load(run.manifest)
+    groups = groups_of(test, manifest)
     return evaluate(
         table_of(test),
         groups=groups if len(np.unique(groups)) < len(groups) else None,
-        columns={},
+        columns=manifest.known_of(rows_of(test, manifest)),
         thresholds=None if thresholds is None else tuple(thresholds),
         config=config,
         seed=seed,

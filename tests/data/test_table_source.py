@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from linnaeus.data.manifest import TEST, TRAIN, UNASSIGNED, VALIDATION, Manifest
+from linnaeus.data.manifest import TEST, TRAIN, UNASSIGNED, VALIDATION, Manifest, concatenate
 from linnaeus.data.sources import read_source, recognise
 from linnaeus.data.sources.options import SourceOptions
 from linnaeus.data.sources.table import read_table
@@ -302,3 +302,41 @@ def test_a_weight_below_0_is_told_with_its_row(tmp_path: Path) -> None:
 def test_a_column_called_weight_that_holds_no_numbers_is_none(tmp_path: Path) -> None:
     data = dataset(tmp_path, "path,label,weight\n1.jpg,a,12 kg\n2.jpg,b,3 kg\n", "1.jpg", "2.jpg")
     assert read_table(data).weights is None
+
+
+def test_other_columns_are_kept_where_they_make_slices(tmp_path: Path) -> None:
+    names = [f"{k}.jpg" for k in range(60)]
+    head = "path,label,camera,year,caption,same,mixed\n"
+    rows = [
+        f"{n},{'ab'[k % 2]},{['Leica', '', 'N/A'][k % 3]},{k if k else ''},words {k},x,{k or 'none'}"
+        for k, n in enumerate(names)
+    ]
+    manifest = read_table(dataset(tmp_path / "d", head + "\n".join(rows[::-1]), *names))
+    assert list(manifest.columns) == ["camera", "year"]
+    order = [int(name.removesuffix(".jpg")) for name in manifest.ids.to_pylist()]
+    taken = manifest.take(np.array([5, 0, 7]))
+    taken.save(tmp_path / "manifest.parquet")
+    for found, rows_there in (
+        (manifest, order),
+        (Manifest.load(tmp_path / "manifest.parquet"), [order[5], order[0], order[7]]),
+    ):
+        known = found.known_of(np.arange(len(found)))
+        assert known["camera"].tolist() == [["Leica", None, "N/A"][k % 3] for k in rows_there]
+        np.testing.assert_array_equal(known["year"], [k or np.nan for k in rows_there])
+
+
+def test_columns_of_two_manifests_stand_below_each_other(tmp_path: Path) -> None:
+    halves = []
+    for name, extra, cells in (
+        ("one", "camera,year", ("Leica,1", "Canon,2")),
+        ("two", "year,camera,iso", ("3,Leica,7", "4,,8")),
+    ):
+        files = [f"{name}{k}.jpg" for k in range(2)]
+        text = f"path,label,{extra}\n" + "\n".join(f"{f},{'ab'[k]},{cells[k]}" for k, f in enumerate(files))
+        halves.append(read_table(dataset(tmp_path / name, text, *files)))
+    both = concatenate(*halves)
+    known = both.known_of(np.arange(4))
+    np.testing.assert_array_equal(known["year"], [1, 2, 3, 4])
+    np.testing.assert_array_equal(known["iso"], [np.nan, np.nan, 7, 8])
+    # a single camera in the second table is no column there
+    assert known["camera"].tolist() == ["Leica", "Canon", None, None]

@@ -29,6 +29,7 @@ SPLITS = ("train", "validation", "test")
 TRAIN, VALIDATION, TEST, UNASSIGNED = 0, 1, 2, -1
 
 Task = Literal["single", "multi"]
+_COLUMN = "column:"
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class Manifest:
         groups: int64 [N]; samples of one group never stand in two splits. None where every sample is its own.
         weights: float32 [N], finite and not negative: how much each sample counts in the loss of training, beside the
             others. None where all count the same. Scores never look at them.
+        columns: what else the table said of each sample, by the column's name: float64 [N] (null where unknown) or
+            strings as a dictionary array [N]. Training never looks at them; the test is sliced by them.
         classes: K names. Everything matches by name.
         task: one label per image, or several.
         skipped: why files were passed over, with their number, such as {"no image": 3, "hidden": 1}.
@@ -59,6 +62,7 @@ class Manifest:
     boxes: npt.NDArray[np.int32] | None = None
     groups: npt.NDArray[np.int64] | None = None
     weights: npt.NDArray[np.float32] | None = None
+    columns: Mapping[str, pa.Array] = field(default_factory=dict)
     skipped: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -67,6 +71,7 @@ class Manifest:
         for name in ("uris", "targets", "splits", "boxes", "groups", "weights"):
             column = getattr(self, name)
             assert column is None or len(column) == num_rows, f"{name} has {len(column)} rows, ids has {num_rows}"
+        assert all(len(column) == num_rows for column in self.columns.values()), "a column has other rows than ids"
         if len(set(self.classes)) != len(self.classes):
             raise ClassesError(f"Class names must be unique: {', '.join(self.classes)}")
 
@@ -104,7 +109,18 @@ class Manifest:
             boxes=None if self.boxes is None else self.boxes[rows],
             groups=None if self.groups is None else self.groups[rows],
             weights=None if self.weights is None else self.weights[rows],
+            columns={name: column.take(pa.array(rows)) for name, column in self.columns.items()},
         )
+
+    def known_of(self, rows: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[Any]]:
+        """`columns` of these rows as arrays: float64 with NaN, or objects that are strings or None."""
+        told = {name: column.take(pa.array(rows)) for name, column in self.columns.items()}
+        return {
+            name: column.to_numpy(zero_copy_only=False)
+            if pa.types.is_floating(column.type)
+            else np.array(column.to_pylist(), object)
+            for name, column in told.items()
+        }
 
     def with_splits(self, splits: npt.NDArray[np.int8]) -> Manifest:
         """The same rows, divided otherwise."""
@@ -169,6 +185,7 @@ class Manifest:
             columns["group"] = pa.array(self.groups)
         if self.weights is not None:
             columns["weight"] = pa.array(self.weights)
+        columns |= {f"{_COLUMN}{name}": column for name, column in self.columns.items()}
         facts = {"format": 1, "task": self.task, "classes": self.classes, "skipped": dict(self.skipped)}
         facts["notes"] = self.notes
         table = pa.table(columns).replace_schema_metadata({"linnaeus": json.dumps(facts, ensure_ascii=False)})
@@ -219,9 +236,19 @@ def _from_table(table: pa.Table, facts: dict[str, Any]) -> Manifest:
         boxes=column("box", 4),
         groups=column("group"),
         weights=weights,
+        columns={
+            name.removeprefix(_COLUMN): table[name].combine_chunks()
+            for name in table.column_names
+            if name.startswith(_COLUMN)
+        },
         skipped=facts["skipped"],
         notes=tuple(facts.get("notes", ())),
     )
+
+
+def _plain(column: pa.Array) -> pa.Array:
+    """The same values, not as a dictionary."""
+    return column.dictionary_decode() if isinstance(column, pa.DictionaryArray) else column
 
 
 def concatenate(first: Manifest, second: Manifest) -> Manifest:
@@ -235,10 +262,20 @@ def concatenate(first: Manifest, second: Manifest) -> Manifest:
         assert (one is None) == (other is None), f"{name} is given for one half only"
         return None if one is None else np.concatenate([one, other])
 
+    known = {**second.columns, **first.columns}
+    for name in set(first.columns) & set(second.columns):
+        if _plain(first.columns[name]).type != _plain(second.columns[name]).type:
+            del known[name]  # numbers in one half, words in the other: not one column
     weights = None
     if first.weights is not None or second.weights is not None:
         halves = (np.ones(len(half), np.float32) if half.weights is None else half.weights for half in (first, second))
         weights = np.concatenate(list(halves))
+    columns = {
+        name: pa.concat_arrays(
+            [_plain(half.columns.get(name, pa.nulls(len(half), _plain(known[name]).type))) for half in (first, second)]
+        )
+        for name in known
+    }
     targets, splits = both("targets"), both("splits")
     assert targets is not None and splits is not None
     skipped = Counter(first.skipped) + Counter(second.skipped)
@@ -252,6 +289,7 @@ def concatenate(first: Manifest, second: Manifest) -> Manifest:
         boxes=both("boxes"),
         groups=both("groups"),
         weights=weights,
+        columns=columns,
         skipped=dict(skipped),
         notes=first.notes + tuple(note for note in second.notes if note not in first.notes),
     )

@@ -26,6 +26,7 @@ from linnaeus.data.sources.file_index import FileIndex
 from linnaeus.data.sources.folder import SPLIT_NAMES, has_class_folders
 from linnaeus.data.sources.options import NO_OPTIONS, SourceOptions
 from linnaeus.data.sources.table_columns import Columns, guess_columns
+from linnaeus.data.sources.table_extra import collect_extra
 from linnaeus.data.sources.table_file import TABLE_EXTENSIONS, load_table
 from linnaeus.data.sources.table_rows import Log, Numbers, Rows, Words, read_rows
 from linnaeus.errors import ClassesError, DataError, NoImagesError
@@ -119,6 +120,7 @@ def _to_manifest(parts: list[Rows], columns: Columns, words: Words, log: Log, op
         task="single" if single else "multi",
         groups=_groups(groups) if columns.group else None,
         weights=weights if columns.weight else None,
+        columns=collect_extra([part.extra for part in parts], kept),
         skipped=dict(log.counts),
         notes=(*log.notes, *log.sentences()),
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -71,6 +71,11 @@ class Columns:
     weight: str | None = None
     box: tuple[str, ...] | None = None
     sized: bool = False
+
+    def extra(self, names: Sequence[str]) -> list[str]:
+        """The columns that are none of these."""
+        taken = {self.image, *self.labels, self.split, self.group, self.weight, *(self.box or ())}
+        return [name for name in names if name not in taken]
 
     def describe(self) -> str:
         """The guess in words."""

@@ -78,7 +78,7 @@ class Rows:
     """The rows of a table that have a file and labels: their numbers, from 1, and what `Words` has for each cell.
 
     `boxes` is float64 [n, 4], NaN where there are no four numbers; None without columns of boxes. `named` are the files
-    that any row names, with labels or without.
+    that any row names, with labels or without. `extra` is the text of all columns that mean nothing to training.
     """
 
     table: Path
@@ -90,6 +90,7 @@ class Rows:
     weights: npt.NDArray[np.float32]
     boxes: npt.NDArray[np.float64] | None
     named: Numbers
+    extra: dict[str, pa.Array]
 
     def here(self, row: int) -> str:
         """How a person finds the row."""
@@ -157,6 +158,7 @@ def read_rows(table: pa.Table, path: Path, columns: Columns, words: Words, split
         weights=weights.astype(np.float32),
         boxes=boxes,
         named=np.unique(files[files >= 0]),
+        extra={name: table[name].combine_chunks().take(pa.array(rows)) for name in columns.extra(table.column_names)},
     )
 
 
