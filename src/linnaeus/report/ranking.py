@@ -14,7 +14,7 @@ from linnaeus.report.wording import figure, plural, shorten
 from linnaeus.report.xy_chart import Trace, share_chart
 
 NUM_STRONG = 3
-LONGEST_NAME = 11
+LONGEST_NAME = 9
 _STYLES = ("validation", "train", "third")
 
 
