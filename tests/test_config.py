@@ -92,3 +92,10 @@ def test_unknown_and_broken_recipes_are_errors(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("a: [1\n")
     with pytest.raises(RecipeError, match="not YAML"):
         read_recipe(str(tmp_path / "bad.yaml"))
+
+
+def test_a_precision_of_32_may_be_a_number_as_yaml_reads_it() -> None:
+    settings = settings_from(["runtime.precision=32"])
+    assert parse_config(settings).runtime.precision == "32"
+    with pytest.raises(ConfigError, match=r"runtime\.precision"):
+        parse_config({"runtime": {"precision": 16}})

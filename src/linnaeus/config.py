@@ -410,6 +410,12 @@ class RuntimeConfig(Section):
     tensorboard: bool = False
     """Also write TensorBoard event files (needs the extra `linnaeus[tensorboard]`)."""
 
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _as_text(cls, value: object) -> object:
+        """`--set runtime.precision=32` comes as a number, since YAML reads it as one."""
+        return str(value) if value == 32 else value
+
 
 class RunConfig(Section):
     """One run, whole."""
