@@ -65,6 +65,14 @@ def test_what_cannot_be_is_refused(page: dict, task: str, words: str) -> None:
         plan(page, page, task=task)
 
 
+def test_smoothing_that_a_loss_does_not_know_is_never_silently_dropped() -> None:
+    config, decisions = plan({"loss": {"name": "asymmetric", "label_smoothing": 0.1}})
+    assert config.loss.label_smoothing == 0.0 and decisions["label smoothing"] == "none"
+    page = {"loss": {"name": "asymmetric", "label_smoothing": 0.1}}
+    with pytest.raises(ConfigError, match=r"label_smoothing has no meaning for loss\.name=asymmetric"):
+        plan(page, asked=page)
+
+
 def test_a_backbone_for_several_labels_has_a_recipe_of_its_own() -> None:
     page = {"model": {"name": "resnet18"}}
     several = Fingerprint(num_train=500, num_classes=3, width=200, height=200, task="multi")

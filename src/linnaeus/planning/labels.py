@@ -55,6 +55,13 @@ def plan_labels(config: RunConfig, asked: RunConfig, *, task: Task) -> tuple[Run
             why = f"half of the recipe's {loss.label_smoothing:g} would be the least probability of every label"
             decisions.append(Decision("label smoothing", "none", why))
         updates["loss"] = loss.model_copy(update=changed)
+    elif loss.label_smoothing and loss.name != "bce":
+        if "label_smoothing" in asked.loss.model_fields_set:
+            raise ConfigError(
+                f"loss.label_smoothing has no meaning for loss.name={loss.name}. Take bce, or leave it out."
+            )
+        updates["loss"] = loss.model_copy(update={"label_smoothing": 0.0})
+        decisions.append(Decision("label smoothing", "none", f"{loss.name} knows none"))
     updates["phases"] = [_with_scores_of_labels(phase) for phase in config.phases]
     if updates["phases"] != config.phases:
         why = "accuracy counts one class per image; this needs no threshold and counts rare labels like common ones"
