@@ -381,8 +381,6 @@ class EvaluateConfig(Section):
     """Resamples behind intervals that have no closed form."""
     explained_errors: int = Field(12, ge=0)
     """The report shows what the network looked at in so many of its most confident mistakes; 0 for none."""
-    neighbours_among: int = Field(1000, ge=0)
-    """... and the training images most like each, sought among at most so many; 0 for none."""
     batch_size: Annotated[int, Field(ge=1)] | Auto = "auto"
     """Images per forward pass without gradients; `auto`: fewer where they are larger, which bounds the memory."""
 

@@ -48,6 +48,7 @@ from linnaeus.run_classifier import build_untrained, fill_pretrained
 from linnaeus.rundir import RunDir
 from linnaeus.training.baselines import answer_baselines
 from linnaeus.training.checkpoint import Position
+from linnaeus.training.head_phase import feature_store
 from linnaeus.training.loop import Job
 from linnaeus.training.phases import on_features
 from linnaeus.training.run import config_fingerprint
@@ -71,7 +72,12 @@ def judge(
     raw = predictions
     not_seen = _unseen(run, raw, out_of_fold=bool(position.best.get("out_of_fold")))
     found = settle(not_seen, config.evaluate)
-    trust = _learn_trust(classifiers[0], job, found.applied(not_seen), held_out)
+    known_rows, known = _known(classifiers[0], job, position)
+    validation_features = held_out.of_split(VALIDATION).features
+    assert validation_features is not None
+    trust = learn_trust(
+        found.applied(not_seen), bank=known, validation=validation_features, config=config.evaluate, seed=config.seed
+    )
     if len(classifiers) > 1:  # each has features of its own, and has seen most of the validation images
         trust = replace(trust, familiarity=None)
     for line in found.chosen.describe():
@@ -126,7 +132,7 @@ def judge(
         kept_epoch=position.best.get("epoch", -1 if len(classifiers) > 1 else None),  # each fold kept its own
         label_issues=label_issues,
         fitted=_pixels(job),
-        explained=_explained(job, classifiers[0], test, thresholds),
+        explained=_explained(job, classifiers[0], test, thresholds, of_test, known_rows, known),
     )
     write_paper(figures=run.figures, tables=run.tables, facts=facts)
     write_report(run.report, facts)
@@ -162,14 +168,20 @@ def _unseen(run: RunDir, predictions: Predictions, *, out_of_fold: bool) -> Pred
     return Predictions.load(run.out_of_fold) if out_of_fold else predictions.of_split(VALIDATION)
 
 
-def _learn_trust(classifier: Classifier, job: Job, unseen: Predictions, held_out: Predictions) -> Trust:
-    """Prediction sets by images that training has not seen, and what is familiar by a sample of training images."""
+def _known(
+    classifier: Classifier, job: Job, position: Position
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.floating]]:
+    """Rows int64 [R] and features float [R, D] of a sample of training images: what is familiar, and the neighbours of
+    mistakes. Where the kept weights are a head on a frozen backbone, they were computed for its training.
+    """
     rows = job.manifest.rows(TRAIN)
     rows = rows[draw_bank(job.manifest.targets[rows], seed=job.config.seed)]
-    known = _predict_rows(classifier, job, rows, views="one").features
-    validation = held_out.of_split(VALIDATION).features
-    assert known is not None and validation is not None
-    return learn_trust(unseen, bank=known, validation=validation, config=job.config.evaluate, seed=job.config.seed)
+    frozen = position.best.get("backbone")
+    if frozen and all(phase.feature_views == 1 for phase in job.config.phases if on_features(job.config, phase)):
+        return rows, np.asarray(feature_store(classifier, job, views=1).features[0, rows])
+    features = _predict_rows(classifier, job, rows, views="one").features
+    assert features is not None
+    return rows, features
 
 
 def _score(
@@ -263,9 +275,15 @@ def _pixels(job: Job) -> Callable[[int], npt.NDArray[np.uint8]]:
 
 
 def _explained(
-    job: Job, classifier: Classifier, test: Predictions, thresholds: tuple[float, ...] | None
+    job: Job,
+    classifier: Classifier,
+    test: Predictions,
+    thresholds: tuple[float, ...] | None,
+    features: npt.NDArray[np.floating],
+    known_rows: npt.NDArray[np.int64],
+    known: npt.NDArray[np.floating],
 ) -> list[ExplainedError]:
-    assert isinstance(job.store, ImageStore) and job.config.evaluate.batch_size != "auto"
+    assert isinstance(job.store, ImageStore)
     return explain_errors(
         classifier,
         job.store,
@@ -274,9 +292,9 @@ def _explained(
         spec=job.spec,
         thresholds=thresholds,
         at_most=job.config.evaluate.explained_errors,
-        among=job.config.evaluate.neighbours_among,
-        batch_size=job.config.evaluate.batch_size,
-        seed=job.config.seed,
+        features=features,
+        known_rows=known_rows,
+        known=known,
     )
 
 

@@ -50,18 +50,12 @@ class Store:
 
     def __init__(self, pixels: np.ndarray) -> None:
         self.pixels = torch.from_numpy(pixels).permute(0, 3, 1, 2)
-        self.readable = np.ones(len(pixels), np.bool_)
 
     def sample(self, rows):
         return self.pixels[torch.from_numpy(np.asarray(rows))]
 
-    def batches(self, rows, *, batch_size):
-        for start in range(0, len(rows), batch_size):
-            chosen = rows[start : start + batch_size]
-            yield type("Batch", (), {"images": self.sample(chosen), "rows": torch.from_numpy(chosen)})
 
-
-def test_an_error_is_explained_by_heat_and_by_the_most_similar_readable_training_images():
+def test_an_error_is_explained_by_heat_and_by_the_most_similar_training_images():
     colours = np.array([[255, 0, 0], [200, 60, 0], [0, 255, 0], [0, 0, 255], [250, 10, 0], [240, 0, 0]], np.uint8)
     pixels = np.zeros((6, 8, 8, 3), np.uint8)
     pixels[:, :4] = colours[:, None, None]
@@ -78,8 +72,8 @@ def test_an_error_is_explained_by_heat_and_by_the_most_similar_readable_training
         classifier.head.weight.copy_(torch.tensor([[5.0, 0, 0], [0, 5.0, 5.0]]))
         classifier.head.bias.zero_()
     store, spec = Store(pixels), ImageSpec(8, 8)
-    store.readable[5] = False
     logits = classifier(spec.normalize(store.sample([4]))).detach().numpy()
+    features = classifier.features(spec.normalize(store.sample(range(6)))).detach().numpy()
     (found,) = explain_errors(
         classifier,
         store,
@@ -88,9 +82,9 @@ def test_an_error_is_explained_by_heat_and_by_the_most_similar_readable_training
         spec=spec,
         thresholds=None,
         at_most=5,
-        among=100,
-        batch_size=2,
-        seed=0,
+        features=features[[4]],
+        known_rows=np.array([0, 1, 2]),
+        known=features[:3],
     )
     assert (found.row, found.mistake.label, found.place) == (4, 0, "upper")
     assert found.heat[:4].min() == 1

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pyarrow.compute as pc
-import torch
 
 from linnaeus.analysis.explain import METHOD_WORDS, Heat, heat_maps, place_of
 from linnaeus.data.image_spec import ImageSpec
 from linnaeus.data.loader import ImageStore
-from linnaeus.data.manifest import TRAIN, Manifest
+from linnaeus.data.manifest import Manifest
 from linnaeus.errors import ModelError
 from linnaeus.models import Classifier
 from linnaeus.predictions import Predictions
@@ -108,9 +107,9 @@ def explain_errors(
     spec: ImageSpec,
     thresholds: Sequence[float] | None,
     at_most: int,
-    among: int,
-    batch_size: int,
-    seed: int,
+    features: npt.NDArray[np.floating],
+    known_rows: npt.NDArray[np.int64],
+    known: npt.NDArray[np.floating],
 ) -> list[ExplainedError]:
     """Explain the most telling mistakes in `predictions`, which are of rows of `manifest`.
 
@@ -119,9 +118,9 @@ def explain_errors(
         spec: how pixels become the network's input.
         thresholds: K probabilities from which a label is given, where images have several.
         at_most: mistakes.
-        among: training images, drawn at random, among which the most similar ones are sought; 0 for none.
-        batch_size: images per forward pass.
-        seed: of that draw.
+        features: float [N, D] of the predictions' images.
+        known_rows, known: rows int64 [R] of training images and their features float [R, D], among which the most
+            similar ones are sought.
     """
     mistakes = choose_mistakes(predictions, thresholds=thresholds, at_most=at_most)
     if not mistakes:
@@ -131,14 +130,7 @@ def explain_errors(
     rows = found.to_numpy(zero_copy_only=False).astype(np.int64)
     labels = np.array([mistake.label for mistake in mistakes], np.int64)
     heat, method = _heat(classifier, store, rows, labels, spec)
-    train = manifest.rows(TRAIN)
-    train = train[store.readable[train]]
-    drawn = np.sort(np.random.default_rng(seed).permutation(train)[:among])
-    neighbours = _nearest(
-        _features(classifier, store, rows, spec, batch_size=batch_size),
-        _features(classifier, store, drawn, spec, batch_size=batch_size) if len(drawn) else None,
-        drawn,
-    )
+    neighbours = _nearest(_unit(features[positions]), _unit(known), known_rows)
     return [
         ExplainedError(
             row=int(row),
@@ -171,26 +163,15 @@ def _heat(
     return np.concatenate(maps), method
 
 
-@torch.inference_mode()
-def _features(
-    classifier: Classifier, store: ImageStore, rows: npt.NDArray[np.int64], spec: ImageSpec, *, batch_size: int
-) -> npt.NDArray[np.float32]:
-    """float32 [len(rows), D] of unit length."""
-    was_training = classifier.training
-    classifier.eval()
-    parts = []
-    for batch in store.batches(rows, batch_size=batch_size):
-        images = spec.normalize(batch.images).contiguous(memory_format=torch.channels_last)
-        parts.append(torch.nn.functional.normalize(classifier.features(images).flatten(1).float(), dim=1).cpu().numpy())
-    classifier.train(was_training)
-    return np.concatenate(parts)
+def _unit(features: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+    """float32 [N, D] of unit length."""
+    values = features.astype(np.float32)
+    return np.asarray(values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12), np.float32)
 
 
 def _nearest(
-    features: npt.NDArray[np.float32], others: npt.NDArray[np.float32] | None, rows: npt.NDArray[np.int64]
+    features: npt.NDArray[np.float32], others: npt.NDArray[np.float32], rows: npt.NDArray[np.int64]
 ) -> list[list[tuple[int, float]]]:
-    if others is None:
-        return [[] for _ in features]
     similar = features @ others.T
     best = np.argsort(-similar, axis=1, kind="stable")[:, :NUM_NEIGHBOURS]
     return [[(int(rows[j]), float(similar[k, j])) for j in order] for k, order in enumerate(best)]
