@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import torch
 
 from linnaeus import rundir
 from linnaeus.analysis.errors import ExplainedError, explain_errors
@@ -97,11 +98,12 @@ def judge(
     described = describe_settled(
         found, validation=raw.of_split(VALIDATION), test=raw.of_split(TEST), confidence=config.evaluate.confidence
     )
-    described |= _baselines(job, predictions, settled, thresholds=thresholds)
+    of_test = held_out.of_split(TEST).features
+    assert of_test is not None and isinstance(job.store, ImageStore)
+    described |= _baselines(job, predictions, settled, classifiers[0], of_test, thresholds=thresholds)
     if not position.best.get("out_of_fold"):  # else the shipped model has seen the validation images
         described |= _offers(classifiers[0], job, raw.of_split(VALIDATION), found)
-    of_test, tested = held_out.of_split(TEST).features, rows_of(test, job.manifest)
-    assert of_test is not None and isinstance(job.store, ImageStore)
+    tested = rows_of(test, job.manifest)
     described |= describe_trust(
         trust,
         table_of(test),
@@ -201,9 +203,18 @@ def _score(
 
 
 def _baselines(
-    job: Job, predictions: Predictions, settled: dict[str, Any], *, thresholds: tuple[float, ...] | None
+    job: Job,
+    predictions: Predictions,
+    settled: dict[str, Any],
+    kept: Classifier,
+    of_test: npt.NDArray[np.floating],
+    *,
+    thresholds: tuple[float, ...] | None,
 ) -> dict[str, Any]:
-    """What the backbone's features answer without training, where the first phase had them computed; else nothing."""
+    """What the backbone's features answer without training, where the first phase had them computed; else nothing.
+
+    `of_test`: features of the test images by the kept classifier, which serve where its backbone was never moved.
+    """
     config = job.config
     if not on_features(config, config.phases[0]):
         return {}
@@ -216,7 +227,8 @@ def _baselines(
         if loaded is None or loaded.sha256 != settled["weights_sha256"]:
             job.progress.say("The pretrained weights are no longer where they were: baselines are left out.")
             return {}
-    answers, num_neighbours = answer_baselines(frozen.to(job.runtime.device), job)
+    frozen.to(job.runtime.device)
+    answers, num_neighbours = answer_baselines(frozen, job, of_test=of_test if _same(frozen, kept) else None)
     found = evaluate_baselines(
         answers,
         predictions,
@@ -228,6 +240,12 @@ def _baselines(
     )
     found["nearest_neighbours"]["num_neighbours"] = num_neighbours
     return {"baselines": found}
+
+
+def _same(frozen: Classifier, kept: Classifier) -> bool:
+    """Whether both have one backbone, weight by weight."""
+    weights = kept.backbone.state_dict()
+    return all(torch.equal(value, weights[name]) for name, value in frozen.backbone.state_dict().items())
 
 
 def _offers(classifier: Classifier, job: Job, validation: Predictions, settled: Settled) -> dict[str, Any]:

@@ -124,12 +124,16 @@ def _logits(votes: Floats, k: int, *, multi: bool) -> Floats:
     return np.asarray(np.log(share / (1 - share)) if multi else np.log(share), np.float32)
 
 
-def answer_baselines(classifier: Classifier, job: Job) -> tuple[dict[str, Predictions], int]:
+def answer_baselines(
+    classifier: Classifier, job: Job, *, of_test: npt.NDArray[np.floating] | None
+) -> tuple[dict[str, Predictions], int]:
     """Answers on the validation and test images by the features of a backbone that nothing was trained on.
 
     Args:
         classifier: its backbone as it was before the first phase; the head is not asked.
         job: on images. Features of training and validation images are reopened from the cache where they are there.
+        of_test: float [T, D], features of the test images by this very backbone, where they are at hand; None to
+            compute them.
 
     Returns predictions by "nearest_centroid" (not for several labels per image) and "nearest_neighbours", and the
     number of neighbours, which validation chose.
@@ -138,18 +142,19 @@ def answer_baselines(classifier: Classifier, job: Job) -> tuple[dict[str, Predic
     train, validation, test = (manifest.rows(split) for split in (TRAIN, VALIDATION, TEST))
     known = feature_store(classifier, job, views=job.config.phases[0].feature_views).features[0]
     assert isinstance(job.store, ImageStore) and job.config.evaluate.batch_size != "auto"
-    unseen = compute_features(
-        classifier,
-        job.store,
-        test,
-        spec=job.spec,
-        autocast=job.runtime.fabric.autocast,
-        batch_size=job.config.evaluate.batch_size,
-        progress=job.progress,
-    )
+    if of_test is None:
+        of_test = compute_features(
+            classifier,
+            job.store,
+            test,
+            spec=job.spec,
+            autocast=job.runtime.fabric.autocast,
+            batch_size=job.config.evaluate.batch_size,
+            progress=job.progress,
+        )
     mean = np.asarray(known[train].mean(axis=0, dtype=np.float64), np.float32)
     features = unit_features(known[train], mean=mean)
-    queries = unit_features(np.concatenate([known[validation], unseen]), mean=mean)
+    queries = unit_features(np.concatenate([known[validation], of_test]), mean=mean)
     rows, targets = np.concatenate([validation, test]), manifest.targets[train]
     num_classes = manifest.num_classes
     answers = {}
