@@ -112,11 +112,7 @@ def combine(paths: Sequence[Path], *, out: Path, force: bool) -> EnsembleResult:
     clock = time.perf_counter()
     members = read_members(paths)
     held_out = [member.predictions.of_split(VALIDATION) for member in members]
-    targets = held_out[0].targets
-    probabilities = [predictions.probabilities for predictions in held_out]
-    counts = select_greedily(probabilities, targets)
-    qualities = [quality(each, targets) for each in probabilities]
-    best = members[max(range(len(members)), key=qualities.__getitem__)]
+    counts = select_greedily([predictions.probabilities for predictions in held_out], held_out[0].targets)
     taken = [(member, count) for member, count in zip(members, counts, strict=True) if count]
     predictions = replace(
         members[0].predictions,
@@ -139,7 +135,6 @@ def combine(paths: Sequence[Path], *, out: Path, force: bool) -> EnsembleResult:
         weights=[count / sum(counts) for count in counts],
         predictions=predictions,
         bundle=bundle,
-        best=best,
         out=out,
         force=force,
         how=f"probabilities of {len(taken)} of {len(members)} runs averaged, chosen greedily on validation images",
@@ -157,9 +152,6 @@ def combine_weights(paths: Sequence[Path], *, out: Path, force: bool, progress: 
     members = read_members(paths)
     taken, weights, predictions = cook(members, progress=progress)
     predictions = align(members[0].predictions, predictions)
-    held_out = [member.predictions.of_split(VALIDATION) for member in members]
-    qualities = [quality(each.probabilities, each.targets) for each in held_out]
-    best = members[max(range(len(members)), key=qualities.__getitem__)]
     classifier = members[0].bundle.classifier
     classifier.load_state_dict(weights)
     thresholds = _thresholds(predictions)
@@ -175,12 +167,18 @@ def combine_weights(paths: Sequence[Path], *, out: Path, force: bool, progress: 
         weights=[k / sum(taken) for k in taken],
         predictions=predictions,
         bundle=bundle,
-        best=best,
         out=out,
         force=force,
         how=f"weights of {sum(taken)} of {len(members)} runs averaged, chosen greedily on validation images",
         seconds=time.perf_counter() - clock,
     )
+
+
+def _best_single(members: Sequence[Member]) -> Member:
+    """The run that is best on the validation images."""
+    held_out = [member.predictions.of_split(VALIDATION) for member in members]
+    qualities = [quality(each.probabilities, each.targets) for each in held_out]
+    return members[max(range(len(members)), key=qualities.__getitem__)]
 
 
 def _thresholds(predictions: Predictions) -> tuple[float, ...] | None:
@@ -199,7 +197,6 @@ def _write(
     weights: Sequence[float],
     predictions: Predictions,
     bundle: Bundle,
-    best: Member,
     out: Path,
     force: bool,
     how: str,
@@ -207,6 +204,7 @@ def _write(
 ) -> EnsembleResult:
     """Score, compare with the best single run, and write the folder; nothing is left behind if that fails."""
     settings: dict[str, Any] = {"confidence": CONFIDENCE, "seed": 0}
+    best = _best_single(members)
     thresholds = bundle.thresholds
     own = 0.5 if best.bundle.thresholds is None else _in_order(best.bundle, predictions.classes)
     comparison = compare_predictions(
