@@ -26,7 +26,8 @@ import torch
 
 from linnaeus import pipeline
 from linnaeus.analysis.label_issues import MISSING, SUPERFLUOUS, find_label_issues
-from linnaeus.config import overlay, parse_config
+from linnaeus.config import parse_config
+from linnaeus.config_page import overlay
 from linnaeus.data.cache import open_cache
 from linnaeus.data.loader import FeatureStore, ImageStore
 from linnaeus.data.manifest import TRAIN, VALIDATION, Manifest

@@ -12,7 +12,7 @@ import linnaeus
 
 SOURCE = Path(linnaeus.__file__).parent
 LAYERS = [
-    {"errors", "progress", "config", "rundir", "version", "recipes", "machine"},
+    {"errors", "progress", "config", "config_page", "rundir", "version", "recipes", "machine"},
     {"data", "metrics"},
     {"augment", "models", "losses", "model_card"},
     {"predictions", "bundle"},

@@ -7,15 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from linnaeus.config import (
-    RunConfig,
-    overlay,
-    parse_config,
-    read_recipe,
-    recipe_names,
-    settings_from,
-    to_yaml,
-)
+from linnaeus.config import RunConfig, parse_config
+from linnaeus.config_page import overlay, read_recipe, recipe_names, settings_from, to_yaml
 from linnaeus.errors import ConfigError, RecipeError
 
 

@@ -13,7 +13,8 @@ from cyclopts import CycloptsError
 
 import linnaeus
 from linnaeus.cli.main import build_app
-from linnaeus.config import overlay, parse_config, read_recipe, recipe_names, settings_from
+from linnaeus.config import parse_config
+from linnaeus.config_page import overlay, read_recipe, recipe_names, settings_from
 from linnaeus.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]

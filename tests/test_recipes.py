@@ -12,7 +12,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from linnaeus.cli.main import main
-from linnaeus.config import RunConfig, parse_config, read_recipe, recipe_names
+from linnaeus.config import RunConfig, parse_config
+from linnaeus.config_page import read_recipe, recipe_names
 from linnaeus.finished_run import Run
 from linnaeus.models.backbones import timm_names
 

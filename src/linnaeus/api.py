@@ -18,7 +18,7 @@ import pandas as pd
 
 from linnaeus import pipeline
 from linnaeus.bundle import bundle_folder, load_bundle
-from linnaeus.config import overlay
+from linnaeus.config_page import overlay
 from linnaeus.data.manifest import SPLITS, UNASSIGNED, Manifest, manifest_from_columns
 from linnaeus.data.sources import read_source
 from linnaeus.deployment.predictor import Predictor

@@ -10,7 +10,8 @@ import json
 from dataclasses import asdict
 
 from linnaeus import rundir
-from linnaeus.config import RunConfig, to_yaml
+from linnaeus.config import RunConfig
+from linnaeus.config_page import to_yaml
 from linnaeus.data.cache import CachedImages
 from linnaeus.data.image_spec import ImageSpec, spec_from_config
 from linnaeus.data.manifest import TRAIN, VALIDATION, Manifest

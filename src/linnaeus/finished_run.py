@@ -14,7 +14,8 @@ import pandas as pd
 
 from linnaeus.analysis.label_issues import read_label_issues
 from linnaeus.bundle import Bundle, load_bundle
-from linnaeus.config import RunConfig, parse_config, read_page
+from linnaeus.config import RunConfig, parse_config
+from linnaeus.config_page import read_page
 from linnaeus.data.manifest import Manifest
 from linnaeus.errors import RunError
 from linnaeus.predictions import Predictions

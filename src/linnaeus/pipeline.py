@@ -19,7 +19,8 @@ import torch
 from linnaeus import rundir
 from linnaeus.analysis.copies import describe_copies, find_copies
 from linnaeus.beginning import fit_time_limit, image_spec, note_seconds, write_beginning
-from linnaeus.config import RunConfig, overlay, parse_config, read_page, read_recipe
+from linnaeus.config import RunConfig, parse_config
+from linnaeus.config_page import overlay, read_page, read_recipe
 from linnaeus.data.cache import CachedImages, open_cache
 from linnaeus.data.image_spec import ImageSpec, spec_from_config
 from linnaeus.data.loader import ImageStore

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch.optim.swa_utils import update_bn
 
-from linnaeus.config import RunConfig, parse_config, read_page
+from linnaeus.config import RunConfig, parse_config
+from linnaeus.config_page import read_page
 from linnaeus.data.cache import open_cache
 from linnaeus.data.loader import ImageStore
 from linnaeus.data.manifest import TEST, TRAIN, VALIDATION, Manifest

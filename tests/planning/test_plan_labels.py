@@ -6,7 +6,8 @@ import dataclasses
 
 import pytest
 
-from linnaeus.config import RunConfig, parse_config, read_recipe
+from linnaeus.config import RunConfig, parse_config
+from linnaeus.config_page import read_recipe
 from linnaeus.errors import ConfigError
 from linnaeus.planning.fingerprint import Fingerprint
 from linnaeus.planning.labels import plan_labels

@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from linnaeus.bundle import Bundle, save_bundle
-from linnaeus.config import parse_config, to_yaml
+from linnaeus.config import parse_config
+from linnaeus.config_page import to_yaml
 from linnaeus.data.image_spec import ImageSpec
 from linnaeus.data.manifest import TEST, TRAIN, VALIDATION, Manifest
 from linnaeus.models import build_classifier

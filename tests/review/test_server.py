@@ -14,7 +14,8 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from small_run import CLASSES, write_images
 
-from linnaeus.config import parse_config, read_page, to_yaml
+from linnaeus.config import parse_config
+from linnaeus.config_page import read_page, to_yaml
 from linnaeus.data.manifest import TEST, TRAIN, VALIDATION, Manifest
 from linnaeus.errors import ConfigError, RunNotFoundError
 from linnaeus.review.features import open_folder, prepare_folder, prepare_run

@@ -12,7 +12,7 @@ import pytest
 from killed_run import FOLDS
 
 from linnaeus import pipeline
-from linnaeus.config import overlay
+from linnaeus.config_page import overlay
 from linnaeus.data.manifest import TEST, TRAIN, VALIDATION, Manifest
 from linnaeus.errors import ClassesError
 from linnaeus.finished_run import Run

@@ -15,7 +15,7 @@ from killed_run import SETTINGS, transfer
 from safetensors.torch import save_file
 
 from linnaeus import pipeline
-from linnaeus.config import overlay
+from linnaeus.config_page import overlay
 from linnaeus.data.loader import ImageStore
 from linnaeus.errors import CheckpointError, DataError, Interrupted, OutputError
 from linnaeus.finished_run import Run

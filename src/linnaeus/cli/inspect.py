@@ -10,7 +10,8 @@ from cyclopts import Parameter
 
 from linnaeus.cli.bars import Bars
 from linnaeus.cli.train import parse_pixels, parse_shape, split_names
-from linnaeus.config import RunConfig, overlay, parse_config, read_recipe, settings_from
+from linnaeus.config import RunConfig, parse_config
+from linnaeus.config_page import overlay, read_recipe, settings_from
 from linnaeus.errors import DataNotFoundError, OutputError, nearest_name
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import resources
 from typing import Literal
 
-from linnaeus.config import read_recipe, recipe_names
+from linnaeus.config_page import read_recipe, recipe_names
 from linnaeus.errors import RecipeError
 
 

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from linnaeus.cli.bars import Bars
 from linnaeus.cli.summary import print_summary
-from linnaeus.config import overlay, settings_from
+from linnaeus.config_page import overlay, settings_from
 from linnaeus.errors import ConfigError
 from linnaeus.progress import SILENT
 

@@ -23,7 +23,8 @@ import pyarrow.compute as pc
 from linnaeus.analysis.duplicate_groups import labels_of
 from linnaeus.analysis.label_issues import find_label_issues, read_label_issues
 from linnaeus.bundle import Bundle, load_bundle
-from linnaeus.config import RunConfig, parse_config, read_page
+from linnaeus.config import RunConfig, parse_config
+from linnaeus.config_page import read_page
 from linnaeus.data.corrections import ACCEPT, EXCLUDE, LABEL, RELABEL, SKIP
 from linnaeus.data.manifest import SPLITS, UNASSIGNED, VALIDATION, Manifest
 from linnaeus.errors import ConfigError, LinnaeusError, RunNotFoundError

@@ -16,7 +16,8 @@ import pandas as pd
 import torch
 from safetensors.torch import load_file
 
-from linnaeus.config import PhaseConfig, RunConfig, StopConfig, to_yaml
+from linnaeus.config import PhaseConfig, RunConfig, StopConfig
+from linnaeus.config_page import to_yaml
 from linnaeus.data.manifest import TRAIN, VALIDATION
 from linnaeus.errors import ConfigError
 from linnaeus.losses.penalty import Penalty, choose_penalties
