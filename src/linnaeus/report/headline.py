@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,15 +87,15 @@ def make_headline(facts: ReportFacts) -> Headline:
         interval=percent_range(score["low"], score["high"]),
         num_images=count(test["num_images"]),
         num_classes=count(facts.manifest.num_classes),
-        best=None if alike else _extreme(recalls, best),
-        worst=None if alike else _extreme(recalls, worst),
+        best=None if alike else extreme(recalls, best),
+        worst=None if alike else extreme(recalls, worst),
         baseline=Baseline(*_most_frequent(facts)),
     )
 
 
 def make_checks(facts: ReportFacts) -> Checks:
     """What to know before relying on the score, and the scores beside accuracy."""
-    tiles, floor = make_tiles(facts.evaluation["test"])
+    tiles, floor = make_tiles(facts.evaluation["test"], _TILES)
     return Checks(_notices(facts), tiles, floor)
 
 
@@ -111,20 +112,21 @@ def level(facts: ReportFacts) -> str:
     return percent(facts.config.evaluate.confidence).replace(".0", "")
 
 
-def make_tiles(test: dict[str, Any]) -> tuple[list[Tile], str]:
-    """The four scores, and where their common scale begins (`0 %`, `50 %` ...)."""
-    least = min(test[key]["low"] for key, _, _ in _TILES)
+def make_tiles(test: Mapping[str, Any], scores: Sequence[tuple[str, str, str]]) -> tuple[list[Tile], str]:
+    """A tile for each of the scores (key, name, meaning), and where their common scale begins (`0 %`, `50 %` ...)."""
+    least = min(test[key]["low"] for key, _, _ in scores)
     floor = max(f for f in (0.0, 0.5, 0.8, 0.9, 0.98) if f <= least)
     tiles = []
-    for key, name, meaning in _TILES:
+    for key, name, meaning in scores:
         value, low, high = (test[key][part] for part in ("value", "low", "high"))
         bar = interval_bar(value, low, high, floor=floor)
         tiles.append(Tile(name, meaning, percent(value), percent_range(low, high), bar))
     return tiles, f"{100 * floor:.0f}"
 
 
-def _extreme(recalls: dict[str, float], value: float) -> Extreme:
-    names = [name for name, recall in recalls.items() if recall == value]
+def extreme(scores: Mapping[str, float], value: float) -> Extreme:
+    """The classes or labels whose score is this one."""
+    names = [name for name, score in scores.items() if score == value]
     return Extreme(listing(names, at_most=2), "is" if len(names) == 1 else "are", percent(value))
 
 
@@ -163,16 +165,7 @@ def _notices(facts: ReportFacts) -> list[tuple[str, str]]:
                 "test images, which is not below the interval.",
             )
         )
-    few = [f"{name} ({number})" for name, number in supports.items() if 0 < number < SMALL_CLASS]
-    if few:
-        sentence = (
-            f"{listing(few, at_most=5)} {'has' if len(few) == 1 else 'have'} fewer than {SMALL_CLASS}; "
-            f"{'its own scores are' if len(few) == 1 else 'their own scores are'} rough."
-        )
-        notices.append(("Classes with few test images.", sentence))
-    none = [name for name, number in supports.items() if not number]
-    if none:
-        notices.append(("Classes without test images.", f"Nothing is known about {listing(none, at_most=5)}."))
+    notices += support_notices(supports, what="Classes")
     gap = accuracy["value"] - test["balanced_accuracy"]["value"]
     if gap >= LARGE_GAP:
         sentence = (
@@ -180,4 +173,20 @@ def _notices(facts: ReportFacts) -> list[tuple[str, str]]:
             f"({figure(test['balanced_accuracy']['value'])} against {percent(accuracy['value'])})."
         )
         notices.append(("Rare classes fare worse.", sentence))
+    return notices
+
+
+def support_notices(supports: Mapping[str, int], *, what: str) -> list[tuple[str, str]]:
+    """What to know of classes or labels (`what`, for the first word) with few test images, or none."""
+    notices = []
+    few = [f"{name} ({number})" for name, number in supports.items() if 0 < number < SMALL_CLASS]
+    if few:
+        sentence = (
+            f"{listing(few, at_most=5)} {'has' if len(few) == 1 else 'have'} fewer than {SMALL_CLASS}; "
+            f"{'its own scores are' if len(few) == 1 else 'their own scores are'} rough."
+        )
+        notices.append((f"{what} with few test images.", sentence))
+    none = [name for name, number in supports.items() if not number]
+    if none:
+        notices.append((f"{what} without test images.", f"Nothing is known about {listing(none, at_most=5)}."))
     return notices

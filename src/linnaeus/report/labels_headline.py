@@ -6,10 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from linnaeus.report.charts import interval_bar
 from linnaeus.report.facts import ReportFacts
-from linnaeus.report.headline import LARGE_GAP, SMALL_CLASS, SMALL_TEST, Checks, Extreme, Tile
-from linnaeus.report.wording import count, figure, listing, percent, percent_range, plural
+from linnaeus.report.headline import (
+    LARGE_GAP,
+    SMALL_CLASS,
+    SMALL_TEST,
+    Checks,
+    Extreme,
+    extreme,
+    make_tiles,
+    support_notices,
+)
+from linnaeus.report.wording import count, figure, percent, percent_range, plural
 
 _TILES = (
     ("micro_f1", "Micro F1", "precision and recall of all labels together"),
@@ -66,8 +74,8 @@ def make_labels_headline(facts: ReportFacts) -> LabelsHeadline:
         ranking=percent(test["mean_average_precision"]["value"]),
         label_accuracy=percent(test["label_accuracy"]["value"]),
         exact_match=percent(test["exact_match"]["value"]),
-        best=None if best == worst else _extreme(f1, best),
-        worst=None if best == worst else _extreme(f1, worst),
+        best=None if best == worst else extreme(f1, best),
+        worst=None if best == worst else extreme(f1, worst),
         baseline=(name, percent(baseline)),
         without=percent(_accuracy_without_labels(test)),
     )
@@ -76,19 +84,8 @@ def make_labels_headline(facts: ReportFacts) -> LabelsHeadline:
 def make_labels_checks(facts: ReportFacts) -> Checks:
     """What to know before relying on the scores, and all of them."""
     test = facts.evaluation["test"]
-    least = min(test[key]["low"] for key, _, _ in _TILES)
-    floor = max(f for f in (0.0, 0.5, 0.8, 0.9, 0.98) if f <= least)
-    tiles = []
-    for key, name, meaning in _TILES:
-        value, low, high = (test[key][part] for part in ("value", "low", "high"))
-        bar = interval_bar(value, low, high, floor=floor)
-        tiles.append(Tile(name, meaning, percent(value), percent_range(low, high), bar))
-    return Checks(_notices(test), tiles, f"{100 * floor:.0f}")
-
-
-def _extreme(f1: Mapping[str, float], value: float) -> Extreme:
-    names = [name for name, score in f1.items() if score == value]
-    return Extreme(listing(names, at_most=2), "is" if len(names) == 1 else "are", percent(value))
+    tiles, floor = make_tiles(test, _TILES)
+    return Checks(_notices(test), tiles, floor)
 
 
 def _always(test: Mapping[str, Any]) -> tuple[str, float]:
@@ -122,16 +119,7 @@ def _notices(test: Mapping[str, Any]) -> list[tuple[str, str]]:
             "not below the interval."
         )
         notices.append(("Not clearly better than guessing.", sentence))
-    few = [f"{name} ({number})" for name, number in supports.items() if 0 < number < SMALL_CLASS]
-    if few:
-        sentence = (
-            f"{listing(few, at_most=5)} {'has' if len(few) == 1 else 'have'} fewer than {SMALL_CLASS}; "
-            f"{'its own scores are' if len(few) == 1 else 'their own scores are'} rough."
-        )
-        notices.append(("Labels with few test images.", sentence))
-    none = [name for name, number in supports.items() if not number]
-    if none:
-        notices.append(("Labels without test images.", f"Nothing is known about {listing(none, at_most=5)}."))
+    notices += support_notices(supports, what="Labels")
     gap = score["value"] - test["macro_f1"]["value"]
     if gap >= LARGE_GAP:
         sentence = (
