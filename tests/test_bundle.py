@@ -16,8 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from linnaeus import bundle as bundle_module
-from linnaeus.bundle import Bundle, bundle_folder, load_bundle, save_bundle
+from linnaeus.bundle import Bundle
+from linnaeus.bundle import files as bundle_files
+from linnaeus.bundle.files import bundle_folder, load_bundle, save_bundle
 from linnaeus.data.image_spec import ImageSpec
 from linnaeus.errors import BundleError, DeviceError, OutputError
 from linnaeus.metrics.conformal import SetRule
@@ -59,7 +60,7 @@ def copy(saved: Path, tmp_path: Path) -> Path:
 
 def reseal(path: Path) -> None:
     """Make the checksums right again, as someone would who changed a file on purpose."""
-    lines = [f"{bundle_module._sha256(path / name)}  {name}\n" for name in FILES if name != "SHA256SUMS"]
+    lines = [f"{bundle_files._sha256(path / name)}  {name}\n" for name in FILES if name != "SHA256SUMS"]
     (path / "SHA256SUMS").write_text("".join(lines))
 
 
@@ -138,9 +139,9 @@ def test_every_single_bit_of_the_list_of_checksums_counts(copy: Path) -> None:
             flipped = content[:position] + bytes([content[position] ^ (1 << bit)]) + content[position + 1 :]
             (copy / "SHA256SUMS").write_bytes(flipped)
             with pytest.raises(BundleError):
-                bundle_module._verify(copy)
+                bundle_files._verify(copy)
     (copy / "SHA256SUMS").write_bytes(content)
-    bundle_module._verify(copy)
+    bundle_files._verify(copy)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -255,7 +256,7 @@ def test_a_save_that_fails_leaves_the_old_bundle_whole(
     def full_disk(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(bundle_module, failing, full_disk)
+    monkeypatch.setattr(bundle_files, failing, full_disk)
     with pytest.raises(OutputError, match="the disk is full"):
         save_bundle(make_bundle(seed=1), path)
     assert {name: (path / name).read_bytes() for name in FILES} == before

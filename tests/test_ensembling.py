@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from linnaeus.bundle import load_bundle
+from linnaeus.bundle.files import load_bundle
 from linnaeus.cli.main import main
 from linnaeus.data.manifest import TEST, VALIDATION
 from linnaeus.deployment.predictor import Predictor

@@ -17,7 +17,7 @@ from PIL import Image
 from sklearn.metrics import average_precision_score, f1_score
 
 import linnaeus
-from linnaeus.bundle import load_bundle
+from linnaeus.bundle.files import load_bundle
 from linnaeus.cli.main import main
 from linnaeus.data.manifest import TEST, TRAIN, VALIDATION
 from linnaeus.data.sources import read_source

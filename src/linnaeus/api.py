@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from linnaeus import pipeline
-from linnaeus.bundle import bundle_folder, load_bundle
+from linnaeus.bundle.files import bundle_folder, load_bundle
 from linnaeus.config_page import overlay
 from linnaeus.data.manifest import SPLITS, UNASSIGNED, Manifest, manifest_from_columns
 from linnaeus.data.sources import read_source

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from linnaeus import rundir
-from linnaeus.bundle import FACTS
+from linnaeus.bundle.files import FACTS
 from linnaeus.data.manifest import TEST
 from linnaeus.errors import ConfigError, RunError
 from linnaeus.evaluation.side_by_side import Contender, Pairing, compare_all

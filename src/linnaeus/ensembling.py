@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from linnaeus import rundir
-from linnaeus.bundle import Bundle, ensemble_bundle, load_bundle, save_bundle
+from linnaeus.bundle import Bundle, ensemble_bundle
+from linnaeus.bundle.files import load_bundle, save_bundle
 from linnaeus.config import EvaluateConfig
 from linnaeus.data.manifest import SPLITS, TEST, VALIDATION
 from linnaeus.errors import ConfigError, DataError, RunError

@@ -22,7 +22,8 @@ import torch
 from linnaeus import rundir
 from linnaeus.analysis.errors import ExplainedError, explain_errors
 from linnaeus.analysis.label_issues import find_label_issues
-from linnaeus.bundle import Bundle, ensemble_bundle, save_bundle
+from linnaeus.bundle import Bundle, ensemble_bundle
+from linnaeus.bundle.files import save_bundle
 from linnaeus.config import RunConfig
 from linnaeus.data.appearance import measure_appearance
 from linnaeus.data.loader import ImageStore

@@ -13,7 +13,8 @@ from typing import Any
 import pandas as pd
 
 from linnaeus.analysis.label_issues import read_label_issues
-from linnaeus.bundle import Bundle, load_bundle
+from linnaeus.bundle import Bundle
+from linnaeus.bundle.files import load_bundle
 from linnaeus.config import RunConfig, parse_config
 from linnaeus.config_page import read_page
 from linnaeus.data.manifest import Manifest

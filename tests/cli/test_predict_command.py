@@ -11,7 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from linnaeus.bundle import Bundle, save_bundle
+from linnaeus.bundle import Bundle
+from linnaeus.bundle.files import save_bundle
 from linnaeus.cli.main import main
 from linnaeus.cli.predict import write_table
 from linnaeus.data.image_spec import ImageSpec

@@ -11,7 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from linnaeus.bundle import Bundle, load_bundle, save_bundle
+from linnaeus.bundle import Bundle
+from linnaeus.bundle.files import load_bundle, save_bundle
 from linnaeus.data.decode import read_image
 from linnaeus.data.image_spec import ImageSpec
 from linnaeus.deployment.predictor import Predictor

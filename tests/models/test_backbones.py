@@ -9,7 +9,8 @@ import pytest
 import timm
 import torch
 
-from linnaeus.bundle import Bundle, load_bundle, save_bundle
+from linnaeus.bundle import Bundle
+from linnaeus.bundle.files import load_bundle, save_bundle
 from linnaeus.data.image_spec import ImageSpec
 from linnaeus.errors import ModelError
 from linnaeus.models import build_classifier, count_parameters

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from linnaeus.bundle import Bundle, load_bundle, save_bundle
+from linnaeus.bundle import Bundle
+from linnaeus.bundle.files import load_bundle, save_bundle
 from linnaeus.data.image_spec import ImageSpec
 from linnaeus.errors import ModelError
 from linnaeus.models import build_classifier, count_parameters

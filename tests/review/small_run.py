@@ -9,7 +9,8 @@ import pyarrow as pa
 import torch
 from PIL import Image
 
-from linnaeus.bundle import Bundle, save_bundle
+from linnaeus.bundle import Bundle
+from linnaeus.bundle.files import save_bundle
 from linnaeus.config import parse_config
 from linnaeus.config_page import to_yaml
 from linnaeus.data.image_spec import ImageSpec

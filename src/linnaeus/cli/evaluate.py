@@ -50,7 +50,7 @@ def evaluate(
         raise ConfigError(f"--confidence is a level such as 0.95, not {confidence:g}.")
     if not 0 < threshold < 1:
         raise ConfigError(f"--threshold is a probability such as 0.5, not {threshold:g}.")
-    from linnaeus.judging import evaluate_file, evaluate_run  # takes seconds: torch
+    from linnaeus.evaluating import evaluate_file, evaluate_run  # takes seconds: torch
     from linnaeus.report.evaluation_page import write_evaluation_page
 
     config = EvaluateConfig(confidence=confidence)

@@ -63,7 +63,7 @@ def explain(
         Where the network runs.
     """
     from linnaeus.analysis.explain import METHOD_WORDS, explain_labels, place_of  # takes seconds: torch
-    from linnaeus.bundle import bundle_folder, load_bundle
+    from linnaeus.bundle.files import bundle_folder, load_bundle
     from linnaeus.data.decode import read_image
     from linnaeus.deployment.predictor import expand_paths
     from linnaeus.machine import choose_device

@@ -67,7 +67,7 @@ def predict(
     if out is not None:
         _check_out(out)
 
-    from linnaeus.bundle import bundle_folder, load_bundle  # takes seconds: torch
+    from linnaeus.bundle.files import bundle_folder, load_bundle  # takes seconds: torch
     from linnaeus.deployment.predictor import Predictor
 
     predictor = Predictor(load_bundle(bundle_folder(model_or_run)), device=device, batch_size=batch_size)

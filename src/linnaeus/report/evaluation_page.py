@@ -20,7 +20,7 @@ def write_evaluation_page(path: Path, evaluation: Mapping[str, Any], *, title: s
     """Write the page, whole or not at all. Raises OutputError if it cannot be written.
 
     Args:
-        evaluation: as `linnaeus.judging.evaluate` makes it.
+        evaluation: as `linnaeus.evaluating.evaluate` makes it.
         title: a file or run.
         level: of the intervals, such as 0.95.
     """

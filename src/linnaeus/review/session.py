@@ -22,7 +22,8 @@ import pyarrow.compute as pc
 
 from linnaeus.analysis.duplicate_groups import labels_of
 from linnaeus.analysis.label_issues import find_label_issues, read_label_issues
-from linnaeus.bundle import Bundle, load_bundle
+from linnaeus.bundle import Bundle
+from linnaeus.bundle.files import load_bundle
 from linnaeus.config import RunConfig, parse_config
 from linnaeus.config_page import read_page
 from linnaeus.data.corrections import ACCEPT, EXCLUDE, LABEL, RELABEL, SKIP

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from linnaeus import rundir
-from linnaeus.bundle import FACTS
+from linnaeus.bundle.files import FACTS
 from linnaeus.config import EvaluateConfig
 from linnaeus.data.manifest import TEST, Manifest
 from linnaeus.errors import RunError

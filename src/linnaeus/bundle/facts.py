@@ -1,0 +1,139 @@
+"""What bundle.json says: everything of a bundle but its weights, checked by pydantic when it is read.
+
+Knows nothing of the other files of the folder, and builds no network.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, PositiveFloat, ValidationError
+
+from linnaeus.bundle import Bundle, Views
+from linnaeus.config import Option
+from linnaeus.data.image_spec import ImageSpec
+from linnaeus.errors import BundleError
+from linnaeus.metrics.conformal import SetRule
+from linnaeus.metrics.operating_point import OperatingPoint
+from linnaeus.models import Classifier, count_parameters
+from linnaeus.version import __version__
+
+FORMAT = 2
+_PLAIN_FORMAT = 1
+"""Of a single classifier that answers with its likeliest class and has one temperature; only an ensemble, an operating
+point, or a temperature per label needs a reader of format 2."""
+COPY_AGAIN = "Copy the model folder again from where it came from."
+
+
+class _ModelFacts(BaseModel):
+    name: str
+    options: dict[str, Option]
+    head: dict[str, Option] = {}
+    features: Literal["last", "maps", "stages"] = "last"
+
+
+class MemberFacts(BaseModel):
+    """What it holds of one member of an ensemble."""
+
+    model: _ModelFacts
+    classes: tuple[str, ...]
+    image_spec: ImageSpec
+    views: Views
+    temperature: PositiveFloat | tuple[PositiveFloat, ...]
+    weight: PositiveFloat
+
+
+class _FamiliarityFacts(BaseModel):
+    threshold: float
+    share: float
+
+
+class Facts(BaseModel):
+    """What bundle.json holds: everything but the weights."""
+
+    format: int = _PLAIN_FORMAT
+    linnaeus: str = __version__
+    model: _ModelFacts
+    num_parameters: int
+    classes: tuple[str, ...]
+    image_spec: ImageSpec
+    views: Views
+    temperature: PositiveFloat | tuple[PositiveFloat, ...]
+    thresholds: tuple[float, ...] | None
+    operating_point: OperatingPoint | None = None
+    sets: SetRule | None = None
+    familiarity: _FamiliarityFacts | None = None
+    provenance: dict[str, Any]
+    members: tuple[MemberFacts, ...] | None = None
+
+
+class _FormatOnly(BaseModel):
+    format: int
+    linnaeus: str
+
+
+def describe_bundle(bundle: Bundle) -> dict[str, Any]:
+    """What bundle.json says of it, as JSON values."""
+    classifier = bundle.classifier
+    facts: dict[str, Any] = Facts(
+        format=_PLAIN_FORMAT if _is_plain(bundle) else FORMAT,
+        model=_model_facts(classifier),
+        num_parameters=count_parameters(classifier)[0],
+        classes=bundle.classes,
+        image_spec=bundle.image_spec,
+        views=bundle.views,
+        temperature=bundle.temperature,
+        thresholds=bundle.thresholds,
+        operating_point=bundle.operating_point,
+        sets=bundle.sets,
+        familiarity=None
+        if bundle.familiarity is None
+        else _FamiliarityFacts(threshold=bundle.familiarity.threshold, share=bundle.familiarity.share),
+        provenance=dict(bundle.provenance),
+        members=tuple(_member_facts(member) for member in bundle.members) or None,
+    ).model_dump(mode="json", exclude_none=False)
+    if not bundle.members:
+        del facts["members"]
+    return facts
+
+
+def _is_plain(bundle: Bundle) -> bool:
+    return not bundle.members and bundle.operating_point is None and not isinstance(bundle.temperature, tuple)
+
+
+def _model_facts(classifier: Classifier) -> _ModelFacts:
+    return _ModelFacts(
+        name=classifier.name,
+        options=classifier.options,
+        head=classifier.head_options,
+        features=classifier.feature_kind,
+    )
+
+
+def _member_facts(member: Bundle) -> MemberFacts:
+    return MemberFacts(
+        model=_model_facts(member.classifier),
+        classes=member.classes,
+        image_spec=member.image_spec,
+        views=member.views,
+        temperature=member.temperature,
+        weight=member.weight,
+    )
+
+
+def read_facts(path: Path) -> Facts:
+    """Those in the file `path`. Raises BundleError if they describe no model, or a newer Linnaeus wrote them."""
+    text = path.read_bytes()
+    try:
+        header = _FormatOnly.model_validate_json(text)
+        if header.format > FORMAT:
+            raise BundleError(
+                f"{path} is of format {header.format}, written by Linnaeus {header.linnaeus}; Linnaeus {__version__} "
+                f"reads formats up to {FORMAT}. Update it: pip install --upgrade linnaeus"
+            )
+        return Facts.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BundleError(f"{path} does not describe a model: {where}: {first['msg']}. {COPY_AGAIN}") from error
