@@ -155,6 +155,20 @@ def test_settings_on_the_command_line_reach_the_saved_page(tmp_path: Path) -> No
     assert weights[0] == weights[1], "the saved page is a recipe that gives the same model"
 
 
+def test_settings_told_to_be_without_effect_leave_the_weights_as_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_digits(tmp_path / "data")
+    idle = ["--set", "loss.gamma=9", "--set", "augment.fill=zeros", "--set", "phases.0.drop=0.5"]
+    assert main(["train", str(data), "--out", "a", *QUICK]) == 0
+    capsys.readouterr()
+    assert main(["train", str(data), "--out", "b", *QUICK, *idle]) == 0
+    told = capsys.readouterr()
+    for name in ("loss.gamma", "augment.fill", "phases.0.drop"):
+        assert f"{name}: without effect" in told.out + told.err
+    assert Path("a/model/model.safetensors").read_bytes() == Path("b/model/model.safetensors").read_bytes()
+
+
 def test_runs_without_a_name_take_the_next_free_one(tmp_path: Path) -> None:
     photos = write_digits(tmp_path / "photos")
     assert main(["train", str(photos), *QUICK]) == 0

@@ -38,6 +38,7 @@ from linnaeus.planning.balance import plan_balance
 from linnaeus.planning.decision import Decision
 from linnaeus.planning.fingerprint import take_fingerprint
 from linnaeus.planning.head_loss import check_head_loss, plan_head_loss
+from linnaeus.planning.idle_settings import idle_settings
 from linnaeus.planning.labels import plan_folds, plan_labels
 from linnaeus.planning.plan import choose_recipe, plan_image, plan_training
 from linnaeus.planning.transfer import choose_backbone, choose_features, is_backbone
@@ -171,6 +172,7 @@ def begin(
         decisions += reasons
         config, reasons = plan_folds(config, found)
         decisions += [*reasons, *plan_balance(config, found, shown=class_counts(config, found))]
+        decisions += idle_settings(configure(None), config, task=found.task)
         check_heads(config, found)
         check_wishes(config.evaluate, found.classes, task=found.task)
         found.loss_weights()  # weights that leave nothing to learn from are noticed before anything is written
