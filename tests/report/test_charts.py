@@ -8,7 +8,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from linnaeus.report.charts import HEIGHT, LEFT, RIGHT, TOP, WIDTH, Line, Marks, interval_bar, line_chart, nice_ticks
+from linnaeus.report.charts import (
+    BOTTOM,
+    HEIGHT,
+    LEFT,
+    NAME_HEIGHT,
+    RIGHT,
+    TOP,
+    WIDTH,
+    Line,
+    Marks,
+    interval_bar,
+    line_chart,
+    nice_ticks,
+)
+from linnaeus.report.xy_chart import Trace, share_chart
 
 NOTHING = Marks(None, [])
 
@@ -101,3 +115,13 @@ def test_an_interval_is_drawn_on_its_track_from_floor_to_one():
     svg = str(interval_bar(0.75, 0.5, 1.0, floor=0.5))
     assert 'class="band" x="2.0%" y="3" width="96.0%"' in svg
     assert 'class="dot" cx="50.0%"' in svg
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=4))
+def test_names_at_the_ends_of_shares_are_apart_and_not_among_the_words_of_the_axis(ends):
+    traces = [Trace(f"line {k}", "train", [(0.0, 0.5), (1.0, end)]) for k, end in enumerate(ends)]
+    svg = str(share_chart(traces, key="k", title="T", x_name="x"))
+    heights = [float(y) for y in re.findall(r'class="name train" x="[\d.]+" y="([\d.]+)"', svg)]
+    assert len(heights) == len(ends)
+    assert max(heights) <= HEIGHT - BOTTOM + 0.05
+    assert all(b - a > NAME_HEIGHT - 0.2 for a, b in itertools.pairwise(heights))

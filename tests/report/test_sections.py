@@ -119,7 +119,7 @@ def test_the_gallery_shows_the_most_confident_mistakes_first_and_the_right_thumb
     assert ids == [p.id for p in galleries.right + galleries.wrong]
     assert all(p.true != p.predicted for p in galleries.wrong)
     assert all(p.true == p.predicted for p in galleries.right)
-    assert (galleries.num_right, galleries.num_wrong) == (len(test) - len(wrong), len(wrong))
+    assert (galleries.num_right, galleries.num_wrong) == (f"{len(test) - len(wrong)}", f"{len(wrong)}")
 
 
 def test_unreadable_training_images_are_not_in_the_strip(make_facts):

@@ -59,3 +59,11 @@ def test_plurals_and_thousands():
     assert wording.plural(1, "image") == f"1{wording.NBSP}image"
     assert wording.plural(12_000, "image") == f"12,000{wording.NBSP}images"
     assert wording.plural(2, "class", "classes") == f"2{wording.NBSP}classes"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("micro_f1", "Micro F1"), ("roc_auc", "ROC area"), ("brier", "Brier score"), ("log_loss", "Log loss")],
+)
+def test_scores_have_the_names_that_a_person_writes(name, words):
+    assert wording.capital(wording.score_words(name)) == words

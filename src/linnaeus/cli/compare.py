@@ -12,6 +12,7 @@ from rich.table import Table
 
 from linnaeus.config import EvaluateConfig
 from linnaeus.errors import ConfigError
+from linnaeus.report.wording import score_words
 from linnaeus.rundir import write_whole
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def _show(found: RunComparison) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("run", overflow="fold")
     for name in found.score_names[:MOST_SCORES]:
-        table.add_column(name.replace("_", " "), justify="right")
+        table.add_column(score_words(name), justify="right")
     for name in ("time", "parameters", "size"):
         table.add_column(name, justify="right", no_wrap=True)
     for each in found.contenders:

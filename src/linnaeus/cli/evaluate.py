@@ -11,6 +11,7 @@ from rich.table import Table
 
 from linnaeus.config import EvaluateConfig
 from linnaeus.errors import ConfigError, OutputError
+from linnaeus.report.wording import score_words
 from linnaeus.rundir import write_json
 
 
@@ -79,7 +80,7 @@ def _show(found: dict[str, Any], *, confidence: float) -> None:
     table = Table("score", "value", f"{100 * confidence:g} % interval", box=None, pad_edge=False, header_style="bold")
     for name, score in found["test"].items():
         if isinstance(score, dict) and set(score) == {"value", "low", "high"}:
-            table.add_row(name.replace("_", " "), f"{score['value']:.4f}", f"{score['low']:.4f} - {score['high']:.4f}")
+            table.add_row(score_words(name), f"{score['value']:.4f}", f"{score['low']:.4f} - {score['high']:.4f}")
     console.print(table)
     console.print(f"{found['test']['num_images']:,} images.")
     worse = [row for row in found["slices"]["slices"] if row["worse"]]

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from linnaeus.report.wording import score_words
 from linnaeus.rundir import RunDir
 
 if TYPE_CHECKING:
@@ -72,10 +73,9 @@ def _print_offers(evaluation: Mapping[str, Any], console: Console) -> None:
     """What would be better still, and its price."""
     offer = evaluation.get("offers", {}).get("mirror_views")
     if offer is not None and offer["helps"]:
-        score = {"accuracy": "accuracy", "micro_f1": "micro F1"}[offer["score"]]
         console.print(
-            f"Mirror views would raise validation {score} from {offer['now']:.1%} to {offer['then']:.1%} and double "
-            "the time of every prediction: --set evaluate.views=mirror",
+            f"Mirror views would raise validation {score_words(offer['score'])} from {offer['now']:.1%} to "
+            f"{offer['then']:.1%} and double the time of every prediction: --set evaluate.views=mirror",
             soft_wrap=True,
         )
 

@@ -14,7 +14,7 @@ import numpy as np
 from linnaeus.config_page import recipe_names
 from linnaeus.data.manifest import TRAIN
 from linnaeus.report.facts import ReportFacts
-from linnaeus.report.wording import count, listing, percent, plural
+from linnaeus.report.wording import count, listing, percent, plural, score_words
 
 FEW_TRAINING_IMAGES = 20
 """A class with fewer is named whatever its score."""
@@ -59,11 +59,10 @@ def divide_anew(facts: ReportFacts) -> Recommendation | None:
         return None
     copies = test["num_images"] - rest["num_images"]
     name = "accuracy" if "accuracy" in test else "micro_f1"
-    words = {"accuracy": "accuracy", "micro_f1": "micro F1"}[name]
     return Recommendation(
         f"Take {plural(copies, 'copy', 'copies')} out of the test set",
         f"{percent(copies / test['num_images'])} of the test images are copies or near copies of images the model "
-        f"learned from or was chosen by; without them {words} is {percent(rest[name]['value'])}, "
+        f"learned from or was chosen by; without them {score_words(name)} is {percent(rest[name]['value'])}, "
         f"not {percent(test[name]['value'])}.",
         f"linnaeus inspect {facts.config.data.source}",
     )
@@ -238,11 +237,10 @@ def mirror_views(facts: ReportFacts) -> Recommendation | None:
     offer = facts.evaluation.get("offers", {}).get("mirror_views")
     if offer is None or not offer["helps"]:
         return None
-    words = {"accuracy": "accuracy", "micro_f1": "micro F1"}[offer["score"]]
     return Recommendation(
         "Average each image with its mirror image",
-        f"On the validation images that raises {words} from {percent(offer['now'])} to {percent(offer['then'])}, more "
-        "than chance would. Every prediction then takes twice as long.",
+        f"On the validation images that raises {score_words(offer['score'])} from {percent(offer['now'])} to "
+        f"{percent(offer['then'])}, more than chance would. Every prediction then takes twice as long.",
         f"linnaeus train {facts.config.data.source} --backbone {facts.config.model.name} --set evaluate.views=mirror",
     )
 

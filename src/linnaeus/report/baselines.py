@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from linnaeus.report.facts import ReportFacts
-from linnaeus.report.wording import figure, listing, percent_range, plural
+from linnaeus.report.wording import capital, figure, listing, percent_range, plural, score_words
 
-_SCORES = {"accuracy": "accuracy", "micro_f1": "micro F1"}
+_SCORES = ("accuracy", "micro_f1")
 """The first of these that a set of scores has is shown."""
 
 
@@ -37,20 +37,22 @@ def make_baselines_section(facts: ReportFacts) -> BaselinesSection | None:
         return None
     score = next(key for key in _SCORES if key in test)
     names = {
-        key: f"votes of the {plural(entry['num_neighbours'], 'nearest training image')}"
-        if key == "nearest_neighbours"
-        else "nearest class mean"
+        key: _voters(entry["num_neighbours"]) if key == "nearest_neighbours" else "nearest class mean"
         for key, entry in baselines.items()
     }
-    rows = [(names[key].capitalize(), entry["test"][score]) for key, entry in baselines.items()]
+    rows = [(capital(names[key]), entry["test"][score]) for key, entry in baselines.items()]
     rows.append(("This model", test[score]))
     return BaselinesSection(
-        score=_SCORES[score],
+        score=score_words(score),
         rows=[
             Rival(name, figure(s["value"]), percent_range(s["low"], s["high"]), float(s["value"])) for name, s in rows
         ],
         verdict=_verdict({names[key]: entry["model_minus_baseline"] for key, entry in baselines.items()}),
     )
+
+
+def _voters(number: int) -> str:
+    return "nearest training image" if number == 1 else f"votes of the {plural(number, 'nearest training image')}"
 
 
 def _verdict(differences: dict[str, dict[str, float]]) -> str:

@@ -11,7 +11,7 @@ import pandas as pd
 from linnaeus.evaluation.side_by_side import Pairing
 from linnaeus.report.embedded import render_page
 from linnaeus.report.page import frame_parts, make_environment
-from linnaeus.report.wording import duration, figure
+from linnaeus.report.wording import capital, duration, figure, score_words
 from linnaeus.rundir import write_text
 
 LOSSES = ("log_loss", "calibration_error")
@@ -42,7 +42,7 @@ def write_compare_page(
     real = [pairing for pairing in pairings if pairing.real]
     values = {
         "rows": rows,
-        "score_names": [name.replace("_", " ") for name in score_names],
+        "score_names": [capital(score_words(name)) for name in score_names],
         "pairings": pairings,
         "num_real": len(real),
         "level": f"{100 * level:g} %",

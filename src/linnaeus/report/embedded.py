@@ -40,6 +40,7 @@ def render_page(environment: Environment, template: str, /, values: dict[str, ob
     pictures = EmbeddedPictures()
     environment.globals["embed"] = pictures.name
     page = environment.get_template(template).render(**values)
-    before, _, after = page.partition(PLACE)
+    before, place, after = page.partition(PLACE)
+    assert place, f"{template} has no place for its pictures"
     whole = f"{before}{pictures.rules()}{after}"
     return whole.encode("utf-8", "backslashreplace").decode("utf-8")

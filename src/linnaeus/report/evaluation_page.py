@@ -9,7 +9,7 @@ from typing import Any
 from linnaeus.report.embedded import render_page
 from linnaeus.report.limits import slices_of, sureness_of
 from linnaeus.report.page import frame_parts, make_environment
-from linnaeus.report.wording import count, figure
+from linnaeus.report.wording import capital, count, figure, score_words
 from linnaeus.rundir import write_text
 
 MOST_CLASSES = 1000
@@ -31,7 +31,7 @@ def write_evaluation_page(path: Path, evaluation: Mapping[str, Any], *, title: s
         if isinstance(score, Mapping) and set(score) == {"value", "low", "high"}:
             write = (lambda v: f"{v:.4f}") if name in _UNBOUNDED else figure
             rows.append(
-                (name.replace("_", " "), write(score["value"]), f"{write(score['low'])}–{write(score['high'])}")
+                (capital(score_words(name)), write(score["value"]), f"{write(score['low'])}–{write(score['high'])}")
             )
     columns = ("precision", "recall", "f1", "roc_auc", "average_precision")
     classes = [
@@ -44,7 +44,7 @@ def write_evaluation_page(path: Path, evaluation: Mapping[str, Any], *, title: s
         "level": f"{100 * level:g} %",
         "scores": rows,
         "classes": classes,
-        "columns": [c.replace("_", " ") for c in columns],
+        "columns": [capital(score_words(column)) for column in columns],
         "sureness": sureness_of(evaluation),
         "slices": slices_of(evaluation),
     }

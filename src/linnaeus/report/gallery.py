@@ -21,7 +21,7 @@ from linnaeus.data.manifest import TEST, TRAIN, Manifest
 from linnaeus.errors import UnreadableImageError
 from linnaeus.predictions import Predictions
 from linnaeus.report.facts import ReportFacts
-from linnaeus.report.wording import percent
+from linnaeus.report.wording import count, percent
 
 MOST_SAMPLES, MOST_RIGHT, MOST_WRONG = 20, 16, 24
 LARGEST_SIDE_PX = 160
@@ -48,8 +48,8 @@ class Galleries:
 
     right: list[Picture]
     wrong: list[Picture]
-    num_right: int
-    num_wrong: int
+    num_right: str
+    num_wrong: str
 
 
 def make_samples(facts: ReportFacts) -> list[Picture]:
@@ -75,8 +75,8 @@ def make_galleries(facts: ReportFacts) -> Galleries:
     return Galleries(
         right=_answers(facts, test.take(drawn)),
         wrong=_answers(facts, most_confident(test.take(wrong), at_most=MOST_WRONG)),
-        num_right=len(right),
-        num_wrong=len(wrong),
+        num_right=count(len(right)),
+        num_wrong=count(len(wrong)),
     )
 
 

@@ -60,7 +60,7 @@ def frame_parts(environment: Environment) -> dict[str, Any]:
     favicon = environment.get_template("favicon.svg").render()
     return {
         "version": __version__,
-        "pictures": Markup(PLACE),
+        "picture_rules": Markup(PLACE),
         "script": Markup(script),
         "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         "favicon": base64.b64encode(favicon.encode()).decode(),

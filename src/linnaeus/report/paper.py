@@ -21,6 +21,7 @@ from linnaeus.report.labels_together import make_together
 from linnaeus.report.limits import sureness_of
 from linnaeus.report.ranking import ranking_of
 from linnaeus.report.tables import make_matrix
+from linnaeus.report.wording import score_words
 from linnaeus.rundir import write_text, write_whole
 
 MOST_BARS = 60
@@ -107,7 +108,7 @@ def paper_tables(evaluation: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
     """Test scores with their intervals, those of each class, slices, and the confusion matrix where there is one."""
     test = evaluation["test"]
     scores = [
-        {"score": name.replace("_", " "), **score}
+        {"score": score_words(name), **score}
         for name, score in test.items()
         if isinstance(score, Mapping) and set(score) == {"value", "low", "high"}
     ]

@@ -41,6 +41,17 @@ def plural(number: int, singular: str, several: str | None = None) -> str:
     return f"{count(number)}{NBSP}{singular if number == 1 else several or singular + 's'}"
 
 
+def score_words(name: str) -> str:
+    """`micro F1` of `micro_f1`: the name that a score has in files, as a person writes it."""
+    written = {"f1": "F1", "roc": "ROC", "auc": "area", "brier": "Brier score"}
+    return " ".join(written.get(word, word) for word in name.split("_"))
+
+
+def capital(text: str) -> str:
+    """With a capital first, and the rest as it is."""
+    return text[:1].upper() + text[1:]
+
+
 def duration(seconds: float) -> str:
     """`0.4 s`, `12 s`, `4 min 12 s`, `1 h 3 min`."""
     if seconds < 10:

@@ -72,14 +72,22 @@ def share_chart(
         if trace.name:
             ends.append((y(points[-1][1]) + 4, trace))
     ends.sort(key=lambda end: end[0])
-    height = -math.inf
-    for at, trace in ends:
-        height = max(at, height + NAME_HEIGHT)
-        name = Markup('<text class="name {}" x="{:.1f}" y="{:.1f}">{}</text>')
-        parts.append(name.format(trace.style, WIDTH - RIGHT + 8, height, trace.name))
+    name = Markup('<text class="name {}" x="{:.1f}" y="{:.1f}">{}</text>')
+    for at, (_, trace) in zip(_apart([at for at, _ in ends], lowest=y(floor)), ends, strict=True):
+        parts.append(name.format(trace.style, WIDTH - RIGHT + 8, at, trace.name))
     return Markup(
         '<svg class="chart" viewBox="0 0 {} {}" role="img" aria-labelledby="{}"><title id="{}">{}</title>{}</svg>'
     ).format(WIDTH, HEIGHT, key, key, title, Markup("").join(parts))
+
+
+def _apart(heights: Sequence[float], *, lowest: float) -> list[float]:
+    """Heights of names, from the top: each clear of the one above, and none down among the words of the axis."""
+    moved: list[float] = []
+    for at in heights:
+        moved.append(max(at, moved[-1] + NAME_HEIGHT) if moved else at)
+    for k in range(len(moved) - 1, -1, -1):
+        moved[k] = min(moved[k], lowest if k == len(moved) - 1 else moved[k + 1] - NAME_HEIGHT)
+    return moved
 
 
 def share_words(a: float, b: float) -> str:
