@@ -86,7 +86,9 @@ def test_the_abstention_curve_is_that_worked_out_by_hand():
         (0.5, 1.0, 0.75),
     ]
     assert found["area"] == pytest.approx(1 - np.mean([1, 1, 2 / 3, 3 / 4]))
-    assert found["goals"][0] == {"accuracy": 0.9, "answered": 0.5, "threshold": 0.8}
+    assert found["goals"] == [], "two images that are right may be luck"
+    many = abstention_curve(np.repeat(confidence, 10), np.repeat(right, 10), level=0.95)
+    assert many["goals"][0] == {"accuracy": 0.9, "answered": 0.5, "threshold": 0.8}
 
 
 def test_the_abstention_curve_has_a_bounded_number_of_points():

@@ -55,6 +55,26 @@ def test_suspicious_labels_are_counted(good):
     assert advice.relabel(dataclasses.replace(good, label_issues=issues.iloc[:0])) is None
 
 
+def test_of_more_suspicious_labels_than_can_be_wrong_only_the_first_are_recommended(good):
+    doubted = pd.DataFrame({"given": "ant", "suggested": "bee", "id": [f"{k}" for k in range(101)]})
+    found = text_of(advice.relabel(dataclasses.replace(good, label_issues=doubted)))
+    assert "Look through the 100 most suspicious labels | 101 look wrong, in 16.8 % of the images." in found
+    assert "Relabel these 89" in text_of(advice.relabel(dataclasses.replace(good, label_issues=doubted.iloc[:89])))
+
+
+def test_images_of_a_kind_that_fares_worse_are_asked_for(good):
+    row = {"column": "brightness", "value": "16 to 77", "num_images": 27, "score": {"value": 0.412}, "rest": 0.5}
+    for worse in (True, False):
+        found = {"slices": [{**row, "worse": worse}], "num_tested": 4}
+        words = advice.help_slice(dataclasses.replace(good, evaluation={**good.evaluation, "slices": found}))
+        assert (words is not None) == worse
+        if words is not None:
+            assert "Collect more images with brightness 16 to 77" in text_of(words)
+            assert "The 27 test images of that kind" in text_of(words)
+            assert "41.2 % right, against 50.0 % for the rest" in text_of(words)
+    assert advice.help_slice(good) is None
+
+
 def test_classes_with_few_training_images_are_named_with_their_number(make_facts, good):
     facts = make_facts(("ant", "bee", "cow"), per_class=21)  # 7 of each in training
     for name, recall in (("ant", 0.5), ("bee", 1.0), ("cow", 0.6)):

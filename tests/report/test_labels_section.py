@@ -27,6 +27,20 @@ def test_only_the_most_suspicious_are_shown(make_facts):
     assert (len(section.suspects), section.shown) == (MOST_SHOWN, f"{MOST_SHOWN} of 40")
 
 
+def test_one_kind_of_doubt_does_not_crowd_out_the_others(make_facts):
+    rows = [("ant", "bee")] * 20 + [("cow", "ant")] * 2
+    shown = make_label_issues(make_facts(label_issues=issues(rows))).suspects
+    assert [suspect.given for suspect in shown] == ["ant"] * (MOST_SHOWN - 2) + ["cow"] * 2
+    assert [suspect.id for suspect in shown[:3]] == ["0.png", "1.png", "2.png"]
+
+
+def test_where_too_many_labels_look_wrong_the_list_is_not_believed(make_facts):
+    few, many = ([("ant", "bee")] * number for number in (7, 8))  # of 48 training and validation images
+    assert not make_label_issues(make_facts(label_issues=issues(few))).large
+    assert make_label_issues(make_facts(label_issues=issues(many))).large
+    assert "Hardly so many are wrong" in render_report(make_facts(label_issues=issues(many)))
+
+
 def test_there_is_no_section_without_suspects(make_facts):
     assert make_label_issues(make_facts()) is None
     assert make_label_issues(make_facts(label_issues=issues([]))) is None

@@ -87,6 +87,18 @@ def test_curves_run_from_left_to_right_and_the_worst_classes_are_named(make_fact
         assert {text.text for text in root.findall("text") if text.get("class").startswith("name")} == set(worst)
 
 
+def test_classes_with_few_test_images_are_not_the_ones_drawn_strong(make_facts):
+    facts = with_curves(make_facts(("ant", "bee", "cow", "dog"), per_class=60))
+    scores = facts.evaluation["test"]["per_class"]
+    scores["cow"].update(support=1, average_precision=0.0)
+    ranking = ranking_of(facts.evaluation)
+    assert ranking is not None and "of those with 20 test images and more are drawn strong" in ranking.words
+    named = [
+        text.text for text in ET.fromstring(ranking.charts[0][1]).findall("text") if text.get("class")[:4] == "name"
+    ]
+    assert sorted(named) == ["ant", "bee", "dog"]
+
+
 def test_without_curves_nothing_is_said_of_ranking(make_facts):
     assert ranking_of(make_facts().evaluation) is None
 

@@ -16,6 +16,8 @@ from linnaeus.metrics.classification import FloatArray
 
 MOST_POINTS = 100
 GOALS = (0.9, 0.95, 0.98, 0.99, 0.995)
+LEAST_ANSWERED = 20
+"""Goals that only fewer images than these reach are luck, and not told."""
 
 
 def abstention_curve(confidence: FloatArray, right: npt.NDArray[np.bool_], *, level: float) -> dict[str, Any]:
@@ -29,7 +31,7 @@ def abstention_curve(confidence: FloatArray, right: npt.NDArray[np.bool_], *, le
     Returns "points", each with the `threshold` (answers of at least this probability are given), the `answered` share,
     the `accuracy` among them with `low` and `high`; "area", the mean error rate over all shares (area under the
     risk-coverage curve, lower is better); "goals", the largest share answered at which the accuracy is 0.9, 0.95, ...,
-    for those goals above the accuracy of all.
+    for those goals above the accuracy of all, and where those are LEAST_ANSWERED images.
     """
     num_images = len(confidence)
     order = np.argsort(-confidence, kind="stable")
@@ -52,7 +54,7 @@ def abstention_curve(confidence: FloatArray, right: npt.NDArray[np.bool_], *, le
         )
     goals = []
     for goal in GOALS:
-        reached = ends[accuracy[ends] >= goal]
+        reached = ends[(accuracy[ends] >= goal) & (numbers[ends] >= LEAST_ANSWERED)]
         if accuracy[-1] < goal and len(reached):
             goals.append(
                 {

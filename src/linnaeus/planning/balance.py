@@ -45,7 +45,7 @@ def plan_balance(config: RunConfig, manifest: Manifest, *, shown: npt.NDArray[np
     ratio = float(counts.max() / max(1, counts.min()))
     if not decisions and ratio >= UNEVEN:
         look = "balanced accuracy" if manifest.task == "single" else "the macro scores"
-        why = f"the commonest has {ratio:.0f} times the images of the rarest: look at {look}"
+        why = f"the commonest has {ratio:,.0f} times the images of the rarest: look at {look}"
         decisions.append(Decision("imbalance", "every image counts the same", why))
     return decisions
 

@@ -14,6 +14,7 @@ import numpy as np
 from linnaeus.config_page import recipe_names
 from linnaeus.data.manifest import TRAIN
 from linnaeus.report.facts import ReportFacts
+from linnaeus.report.label_issues import LARGE_SHARE, share_in_doubt
 from linnaeus.report.wording import count, listing, percent, plural, score_words
 
 FEW_TRAINING_IMAGES = 20
@@ -28,6 +29,8 @@ BY_HEART = 0.15
 WIDE_INTERVAL = 0.05
 PAIR_SHARE, PAIR_IMAGES = 0.2, 10
 """A pair of classes behind this share of the mistakes, and this many."""
+REVIEWED_AT_ONCE = 100
+"""So many labels a person looks through in a sitting."""
 SMALL_DATA, LARGE_IMAGES_PX = 20_000, 64
 """Fewer training images of at least this size are better served by a pretrained backbone."""
 _MOST_CLASSES = 3
@@ -73,6 +76,13 @@ def relabel(facts: ReportFacts) -> Recommendation | None:
     issues = facts.label_issues
     if issues is None or not len(issues):
         return None
+    if share_in_doubt(facts) > LARGE_SHARE and len(issues) > REVIEWED_AT_ONCE:
+        return Recommendation(
+            f"Look through the {REVIEWED_AT_ONCE} most suspicious labels",
+            f"{count(len(issues))} look wrong, in {percent(share_in_doubt(facts))} of the images. The model is often "
+            "unsure, and doubts right labels too: only the top of the list is worth your time.",
+            "linnaeus review RUN",
+        )
     kinds = issues.groupby(["given", "suggested"]).size().sort_values(ascending=False, kind="stable")
     (given, suggested), number = kinds.index[0], int(kinds.iloc[0])
     often = (
@@ -140,11 +150,28 @@ def collect_more(facts: ReportFacts) -> Recommendation | None:
         f"{name}: {plural(number, 'training image')}" + ("" if recall is None else f", {percent(recall)} found")
         for number, name, recall in wanted[:_MOST_CLASSES]
     ]
-    more = f"; and {count(len(wanted) - _MOST_CLASSES)} more classes" if len(wanted) > _MOST_CLASSES else ""
+    one, many = ("label", "labels") if facts.manifest.task == "multi" else ("class", "classes")
+    rest = len(wanted) - _MOST_CLASSES
+    more = f"; and {count(rest)} more {one if rest == 1 else many}" if rest > 0 else ""
     names = [name for _, name, _ in wanted]
     return Recommendation(
         f"Collect more of {listing(names, at_most=_MOST_CLASSES)}",
-        f"{'; '.join(lines)}{more}. The median class has {count(round(median))}.",
+        f"{'; '.join(lines)}{more}. The median {one} has {count(round(median))}.",
+    )
+
+
+def help_slice(facts: ReportFacts) -> Recommendation | None:
+    """Images of one kind fare worse, by more than chance."""
+    found = facts.evaluation.get("slices")
+    worse = [row for row in found["slices"] if row["worse"]] if found else []
+    if not worse:
+        return None
+    row = worse[0]
+    score = "right" if "accuracy" in facts.evaluation["test"] else "F1 per image"
+    return Recommendation(
+        f"Collect more images with {row['column']} {row['value']}",
+        f"The {plural(row['num_images'], 'test image')} of that kind fare worse than chance would have it: "
+        f"{percent(row['score']['value'])} {score}, against {percent(row['rest'])} for the rest.",
     )
 
 
@@ -250,6 +277,7 @@ RULES: tuple[Callable[[ReportFacts], Recommendation | None], ...] = (
     relabel,
     take_a_backbone,
     collect_more,
+    help_slice,
     weigh_rare_classes,
     tell_pair_apart,
     train_longer,

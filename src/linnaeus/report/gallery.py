@@ -8,7 +8,8 @@ from __future__ import annotations
 import base64
 import io
 import itertools
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,6 +96,19 @@ def one_class_after_another(
     rounds = max((len(rows) for rows in shuffled), default=0)
     turns = (int(rows[turn]) for turn in range(rounds) for rows in shuffled if turn < len(rows))
     return np.fromiter(itertools.islice(turns, at_most), np.int64)
+
+
+def first_of_each_kind(kinds: Sequence[Hashable], *, at_most: int, of_a_kind: int) -> list[int]:
+    """The first positions of a ranked list, in order; a kind is there more than `of_a_kind` times only where the others
+    do not fill the list.
+    """
+    seen: Counter[Hashable] = Counter()
+    chosen: list[int] = []
+    others: list[int] = []
+    for position, kind in enumerate(kinds):
+        (chosen if seen[kind] < of_a_kind else others).append(position)
+        seen[kind] += 1
+    return sorted([*chosen, *others][:at_most])
 
 
 def leading_label(targets: npt.NDArray[np.uint8] | npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

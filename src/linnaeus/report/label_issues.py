@@ -14,10 +14,12 @@ import pyarrow.compute as pc
 from linnaeus.data.manifest import TRAIN, VALIDATION
 from linnaeus.errors import UnreadableImageError
 from linnaeus.report.facts import ReportFacts
-from linnaeus.report.gallery import data_uri
+from linnaeus.report.gallery import data_uri, first_of_each_kind
 from linnaeus.report.wording import count, listing, percent, plural
 
-MOST_SHOWN = 16
+MOST_SHOWN, MOST_OF_A_KIND = 16, 3
+LARGE_SHARE = 0.15
+"""Of the images: where more look wrong, most of that is the model's own doing, and only the top of the list of use."""
 _NUM_PAIRS = 3
 
 
@@ -41,6 +43,8 @@ class LabelIssues:
         number: of labels that look wrong, in words.
         share: of the images looked at that they are in.
         pairs: what is most often given for what, in words; None without any.
+        large: whether that share is more than data usually has wrong.
+        several: whether labels are missing or superfluous, rather than one in the place of another.
         shown: how many suspects of how many, in words.
         suspects: the most suspicious ones.
     """
@@ -48,6 +52,8 @@ class LabelIssues:
     number: str
     share: str
     pairs: str | None
+    large: bool
+    several: bool
     shown: str
     suspects: list[Suspect]
 
@@ -57,17 +63,27 @@ def make_label_issues(facts: ReportFacts) -> LabelIssues | None:
     issues, manifest = facts.label_issues, facts.manifest
     if issues is None or not len(issues):
         return None
-    shown = issues.head(MOST_SHOWN)
+    kinds = list(zip(issues["given"].tolist(), issues["suggested"].tolist(), strict=True))
+    shown = issues.iloc[first_of_each_kind(kinds, at_most=MOST_SHOWN, of_a_kind=MOST_OF_A_KIND)]
     rows = pc.index_in(pa.array(shown["id"].tolist(), pa.large_string()), value_set=manifest.ids).to_pylist()
     suspects = [_suspect(item, row, facts.thumbnails) for item, row in zip(shown.to_dict("records"), rows, strict=True)]
-    checked = len(manifest.rows_of(TRAIN, VALIDATION))
+    share = share_in_doubt(facts)
     return LabelIssues(
         number=plural(len(issues), "label"),
-        share=percent(issues["id"].nunique() / max(1, checked)),
+        share=percent(share),
         pairs=_most_frequent(issues),
+        large=share > LARGE_SHARE,
+        several=manifest.task == "multi",
         shown=f"{len(shown)} of {count(len(issues))}" if len(issues) > len(shown) else "All of them",
         suspects=suspects,
     )
+
+
+def share_in_doubt(facts: ReportFacts) -> float:
+    """Of the training and validation images, the share with a label that looks wrong; 0 where none was looked for."""
+    if facts.label_issues is None:
+        return 0.0
+    return facts.label_issues["id"].nunique() / max(1, len(facts.manifest.rows_of(TRAIN, VALIDATION)))
 
 
 def _suspect(item: dict[Any, Any], row: int | None, thumbnails: Callable[[int], bytes]) -> Suspect:

@@ -13,12 +13,14 @@ from linnaeus.data.manifest import TEST
 from linnaeus.errors import UnreadableImageError
 from linnaeus.predictions import Predictions
 from linnaeus.report.facts import ReportFacts
-from linnaeus.report.gallery import data_uri, leading_label, one_class_after_another
+from linnaeus.report.gallery import data_uri, first_of_each_kind, leading_label, one_class_after_another
 from linnaeus.report.headline import SMALL_CLASS
 from linnaeus.report.labels_tables import given_on
 from linnaeus.report.wording import count, percent
 
 MOST_WORST, MOST_SURE, MOST_RIGHT = 18, 12, 12
+MOST_OF_A_LABEL = 3
+"""Of the surest mistakes: else one common label would fill the gallery."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,8 @@ def _by_surest(sureness: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.int64]
     """Rows by their surest mistake, and the label of each, from float64 [N, K] that is negative where there is none."""
     label, most = sureness.argmax(axis=1), sureness.max(axis=1)
     order = np.argsort(-most, kind="stable")
-    order = order[most[order] >= 0][:MOST_SURE]
+    order = order[most[order] >= 0]
+    order = order[first_of_each_kind(label[order].tolist(), at_most=MOST_SURE, of_a_kind=MOST_OF_A_LABEL)]
     return order.astype(np.int64), label[order].astype(np.int64)
 
 

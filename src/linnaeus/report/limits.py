@@ -11,6 +11,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from linnaeus.evaluation.abstention import LEAST_ANSWERED
 from linnaeus.report.facts import ReportFacts
 from linnaeus.report.wording import count, figure, percent, percent_range, plural
 from linnaeus.report.xy_chart import Trace, share_chart
@@ -69,7 +70,7 @@ def sureness_of(evaluation: Mapping[str, Any]) -> Sureness | None:
     """`make_sureness` from what evaluation.json holds."""
     if "calibration" not in evaluation or "test" not in evaluation["calibration"]:
         return None
-    test = evaluation["calibration"]["test"]
+    test, several = evaluation["calibration"]["test"], "micro_f1" in evaluation["test"]
     before, after = test.get("before"), test["after"]
     traces = [
         Trace(
@@ -103,9 +104,14 @@ def sureness_of(evaluation: Mapping[str, Any]) -> Sureness | None:
     abstention = evaluation.get("abstention")
     if abstention and abstention["points"]:
         points = abstention["points"]
+        least = LEAST_ANSWERED / evaluation["test"]["num_images"]  # the share right of fewer is luck
+        points = [p for p in points if p["answered"] >= least] or points[-1:]
         floor = max(f for f in (0.0, 0.5, 0.8, 0.9) if f <= min(p["accuracy"] for p in points))
-        curve = Trace("right", "validation", [(p["answered"], p["accuracy"]) for p in points], dots=len(points) < 4)
-        title = "Share of right answers when only the surest are given"
+        name = "all right" if several else "right"
+        curve = Trace(name, "validation", [(p["answered"], p["accuracy"]) for p in points], dots=len(points) < 4)
+        title = (
+            f"Share of {'images with every label right' if several else 'right answers'} when only the surest are given"
+        )
         charts.append(
             (
                 "Fewer answers, fewer errors",
@@ -115,9 +121,9 @@ def sureness_of(evaluation: Mapping[str, Any]) -> Sureness | None:
     return Sureness(
         _calibration_words(evaluation),
         charts,
-        [] if abstention is None else _abstention_words(abstention),
+        [] if abstention is None else _abstention_words(abstention, several=several),
         _set_words(evaluation.get("prediction_sets")),
-        _familiarity_words(evaluation.get("familiarity")),
+        _familiarity_words(evaluation.get("familiarity"), several=several),
     )
 
 
@@ -148,10 +154,11 @@ def _calibration_words(evaluation: Mapping[str, Any]) -> list[str]:
     return words
 
 
-def _abstention_words(abstention: Mapping[str, Any]) -> list[str]:
+def _abstention_words(abstention: Mapping[str, Any], *, several: bool) -> list[str]:
+    outcome = "have every label right" if several else "be right"
     return [
         f"Answering only the surest {percent(goal['answered'])} of the images (probability {goal['threshold']:.2f} and "
-        f"more) would be right for {percent(goal['accuracy'])} of them."
+        f"more) would {outcome} for {percent(goal['accuracy'])} of them."
         for goal in abstention["goals"][:3]
     ]
 
@@ -170,7 +177,7 @@ def _set_words(sets: Mapping[str, Any] | None) -> str | None:
     )
 
 
-def _familiarity_words(known: Mapping[str, Any] | None) -> str | None:
+def _familiarity_words(known: Mapping[str, Any] | None, *, several: bool) -> str | None:
     if known is None:
         return None
     share, inside, outside = known["unfamiliar"], known["accuracy_of_familiar"], known["accuracy_of_unfamiliar"]
@@ -180,9 +187,9 @@ def _familiarity_words(known: Mapping[str, Any] | None) -> str | None:
         f"({percent_range(share['low'], share['high'])})."
     )
     if inside and outside:
+        outcome = "have every label right" if several else "were answered rightly"
         words += (
-            f" Of these, {percent(outside['value'])} were answered rightly "
-            f"({percent_range(outside['low'], outside['high'])}), "
+            f" Of these, {percent(outside['value'])} {outcome} ({percent_range(outside['low'], outside['high'])}), "
             f"of the others {percent(inside['value'])}."
         )
     return words

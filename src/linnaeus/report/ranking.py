@@ -10,6 +10,7 @@ import numpy as np
 from markupsafe import Markup
 
 from linnaeus.report.facts import ReportFacts
+from linnaeus.report.headline import SMALL_CLASS
 from linnaeus.report.wording import figure, plural, shorten
 from linnaeus.report.xy_chart import Trace, share_chart
 
@@ -36,7 +37,8 @@ def ranking_of(evaluation: Mapping[str, Any]) -> Ranking | None:
     curves, scores = evaluation.get("curves"), evaluation["test"]["per_class"]
     if not curves:
         return None
-    order = sorted(curves, key=lambda name: scores[name]["average_precision"])
+    few = {name for name in curves if scores[name]["support"] < SMALL_CLASS}
+    order = sorted(curves, key=lambda name: (name in few, scores[name]["average_precision"]))
     strong = order[:NUM_STRONG]
     recalls = [_trace(n, order, curves[n]["roc"], "false_alarm_rate", "recall", evaluation) for n in reversed(order)]
     precisions = [
@@ -66,12 +68,14 @@ def ranking_of(evaluation: Mapping[str, Any]) -> Ranking | None:
     areas = [row["roc_auc"] for row in scores.values() if row.get("roc_auc") is not None]
     averages = [row["average_precision"] for row in scores.values() if row["support"]]
     # A curve for each class that has images, or for the thirty worst of them
-    shown = plural(len(order), "class", "classes") if len(order) < len(averages) else "every class"
+    one, many = ("label", "labels") if "micro_f1" in evaluation["test"] else ("class", "classes")
+    shown = plural(len(order), one, many) if len(order) < len(averages) else f"every {one}"
     mean = f"The area under the ROC curve is {figure(float(np.mean(areas)))} on average, and " if areas else ""
     middle = f"average precision {figure(float(np.mean(averages)))}"
     words = f"{mean}{middle if mean else middle.capitalize()}. There is a line for {shown}"
     if len(order) > len(strong):
-        words += "; those of the lowest average precision are drawn strong"
+        enough = f" of those with {SMALL_CLASS} test images and more" if few and len(few) < len(order) else ""
+        words += f"; those of the lowest average precision{enough} are drawn strong"
     return Ranking(charts, f"{words}.")
 
 
