@@ -46,6 +46,21 @@ def make(path: Path, *, rows: int, classes: int) -> None:
             writer.write_table(pa.table([*words, *numbers], schema=schema))
 
 
+def watch(process: subprocess.Popen[bytes]) -> float:
+    """The most anonymous memory, in GiB, of a process until it ends (Linux; 0 elsewhere)."""
+    most = 0
+    while process.poll() is None:
+        try:
+            lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+        except OSError:
+            lines = []
+        most = max([most, *(int(line.split()[1]) for line in lines if line.startswith("RssAnon"))])
+        time.sleep(0.1)
+    if process.returncode:
+        raise SystemExit(process.returncode)
+    return most / 2**20
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
@@ -58,11 +73,15 @@ def main() -> None:
         print(f"made {path.stat().st_size / 1e9:.2f} GB in {time.perf_counter() - clock:.0f} s", flush=True)
         clock = time.perf_counter()
         command = [sys.executable, "-m", "linnaeus", "evaluate", "--predictions", str(path), "--out", str(out)]
-        subprocess.run(command, check=True)
+        anonymous = watch(subprocess.Popen(command))
         seconds = time.perf_counter() - clock
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
         sizes = ", ".join(f"{file.name} {file.stat().st_size / 1e6:.1f} MB" for file in sorted(out.iterdir()))
-        print(f"evaluated in {seconds:.0f} s, at most {peak:.2f} GiB resident; {sizes}")
+        print(
+            f"evaluated in {seconds:.0f} s, {used.ru_utime + used.ru_stime:.0f} s of processor time; at most "
+            f"{used.ru_maxrss / 2**20:.2f} GiB resident, {anonymous:.2f} GiB of it no file's (the rest is shared "
+            f"libraries); {sizes}"
+        )
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def test_a_resample_is_scored_like_a_test_set_of_the_images_drawn() -> None:
 def test_chunks_of_resamples_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     predictions = draw(40, seed=3)
     whole = evaluate(predictions)
-    monkeypatch.setattr(resample, "_CELLS_AT_ONCE", 7 * 40)
+    monkeypatch.setattr(resample, "CELLS_AT_ONCE", 7 * 40)
     assert evaluate(predictions) == whole
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 
-from linnaeus.evaluation.score_table import ScoreTable, judge_answers, judge_labels
+from linnaeus.evaluation.score_table import ScoreTable
 from linnaeus.metrics.classification import FloatArray, divide
 from linnaeus.metrics.probabilities import Reliability, brier_scores, log_losses, reliability
 from linnaeus.predictions import Predictions, Temperature
@@ -99,11 +99,11 @@ def describe_calibration(predictions: Predictions) -> dict[str, Any]:
 def describe_table(table: ScoreTable) -> dict[str, Any]:
     """`describe_calibration` of a table that need not fit in memory."""
     if table.task == "single":
-        answers = judge_answers(table)
+        answers = table.answers
         bins = reliability(answers.confidence, answers.likeliest == answers.targets)
         losses, briers = answers.log_losses, answers.briers
     else:
-        facts = judge_labels(table)
+        facts = table.label_facts
         edges = np.linspace(0.0, 1.0, len(facts.counts) + 1)
         bins = Reliability(edges, facts.counts.astype(np.int64), facts.confidence, facts.right)
         losses, briers = facts.log_losses, facts.briers

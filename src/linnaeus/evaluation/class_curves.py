@@ -8,16 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from linnaeus.evaluation.score_table import ScoreTable
-from linnaeus.metrics.curves import (
-    RankedCounts,
-    average_precision,
-    precision_recall_points,
-    ranked_counts,
-    roc_area,
-    roc_points,
-)
+from linnaeus.metrics.curves import precision_recall_points, ranked_counts, ranking_areas, roc_points
 
 MOST_CLASSES, MOST_POINTS = 30, 100
 _DIGITS = 5
@@ -28,10 +22,10 @@ def class_areas(table: ScoreTable) -> dict[str, list[float | None]]:
     roc: list[float | None] = []
     precision: list[float | None] = []
     for k in range(len(table.classes)):
-        counts = _counts(table, k)
-        roc.append(roc_area(counts))
+        area, average = ranking_areas(_positive(table, k), table.column(k))
+        roc.append(area)
         # 0 and not None for a label that no image has, as every other share of nothing
-        precision.append(average_precision(counts) or 0.0)
+        precision.append(average or 0.0)
     return {"roc_auc": roc, "average_precision": precision}
 
 
@@ -47,7 +41,7 @@ def class_curves(table: ScoreTable, *, scores: dict[str, Any]) -> dict[str, Any]
     known.sort(key=lambda k: scores["per_class"][table.classes[k]]["average_precision"])
     curves = {}
     for k in sorted(known[:MOST_CLASSES]):
-        counts = _counts(table, k)
+        counts = ranked_counts(_positive(table, k), table.column(k))
         false_alarms, found, at = roc_points(counts, at_most=MOST_POINTS)
         recall, precision, cut = precision_recall_points(counts, at_most=MOST_POINTS)
         curves[table.classes[k]] = {
@@ -61,9 +55,8 @@ def class_curves(table: ScoreTable, *, scores: dict[str, Any]) -> dict[str, Any]
     return curves
 
 
-def _counts(table: ScoreTable, k: int) -> RankedCounts:
-    positive = table.targets == k if table.task == "single" else table.targets[:, k] > 0
-    return ranked_counts(positive, table.column(k))
+def _positive(table: ScoreTable, k: int) -> npt.NDArray[np.bool_]:
+    return np.asarray(table.targets == k if table.task == "single" else table.targets[:, k] > 0, np.bool_)
 
 
 def _short(values: np.ndarray) -> list[float]:

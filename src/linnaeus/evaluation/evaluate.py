@@ -22,7 +22,7 @@ from linnaeus.evaluation.resample import (
     resampled_weights,
     score_probabilities,
 )
-from linnaeus.evaluation.score_table import Answers, ScoreTable, judge_answers, table_of
+from linnaeus.evaluation.score_table import Answers, ScoreTable, table_of
 from linnaeus.metrics.classification import (
     ClassCounts,
     FloatArray,
@@ -98,7 +98,7 @@ def evaluate_table(
             seed=seed,
             groups=groups,
         )
-    answers = judge_answers(table)
+    answers = table.answers
     confusion = confusion_matrix(answers.targets, answers.predicted, len(table.classes))
     num_images = len(table)
     shares = {"accuracy": answers.right} | {

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from linnaeus.evaluation.class_curves import class_areas
 from linnaeus.evaluation.intervals import Interval, spread_interval
 from linnaeus.evaluation.resample import as_score, resampled_weights, score_probabilities
-from linnaeus.evaluation.score_table import ScoreTable, judge_labels
+from linnaeus.evaluation.score_table import ScoreTable
 from linnaeus.metrics.classification import (
     ClassCounts,
     FloatArray,
@@ -109,7 +109,7 @@ def evaluate_labels(
     columns = {name: column.tolist() for name, column in per_label_scores(targets, given, scores).items()}
     columns |= areas
     columns["threshold"] = thresholds.tolist()
-    facts = judge_labels(table)
+    facts = table.label_facts
     error = float(np.abs(facts.right - facts.confidence).sum() / facts.counts.sum())
     return {
         **{name: as_score(values[name], intervals[name]) for name in _NAMES},

@@ -15,7 +15,7 @@ import numpy as np
 from linnaeus.evaluation.intervals import Interval
 from linnaeus.metrics.classification import FloatArray, IntArray
 
-_CELLS_AT_ONCE = 2_000_000  # of [resamples, images]: 16 MB per array
+CELLS_AT_ONCE = 2_000_000  # of [resamples, images]: 16 MB per array
 _MOST_DRAWS, _FEWEST_RESAMPLES = 200_000_000, 100
 """Of [resamples, images]. Beyond, fewer resamples are drawn: so many images have narrow intervals anyway."""
 
@@ -38,7 +38,7 @@ def resampled_weights(
         groups: int64 [N]; None where every image is its own.
     """
     generator = np.random.default_rng(seed)
-    step = max(1, _CELLS_AT_ONCE // max(num_images, 1))
+    step = max(1, CELLS_AT_ONCE // max(num_images, 1))
     if groups is not None:
         _, places = np.unique(groups, return_inverse=True)
         members = [np.arange(int(places.max()) + 1)]

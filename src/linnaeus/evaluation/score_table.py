@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +49,16 @@ class ScoreTable:
     def task(self) -> Task:
         """ "single" for one label per image, "multi" for several."""
         return "multi" if self.targets.ndim == 2 else "single"
+
+    @cached_property
+    def answers(self) -> Answers:
+        """`judge_answers` of this table, worked out once."""
+        return judge_answers(self)
+
+    @cached_property
+    def label_facts(self) -> LabelFacts:
+        """`judge_labels` of this table, worked out once."""
+        return judge_labels(self)
 
     def blocks(self) -> Iterator[tuple[slice, FloatArray]]:
         """Consecutive rows with their probabilities, at most CELLS_AT_ONCE numbers at a time."""
@@ -94,6 +105,7 @@ class Answers:
     Attributes:
         targets, predicted: int64 [N].
         likeliest: int64 [N], what would be predicted without an operating point.
+        sureness: float64 [N], probability of what is predicted.
         confidence: float64 [N], probability of the likeliest class.
         log_losses, briers: float64 [N].
         ranks: int64 [N], place of the true class.
@@ -102,6 +114,7 @@ class Answers:
     targets: IntArray
     predicted: IntArray
     likeliest: IntArray
+    sureness: FloatArray
     confidence: FloatArray
     log_losses: FloatArray
     briers: FloatArray
@@ -117,16 +130,18 @@ def judge_answers(table: ScoreTable) -> Answers:
     """One pass over a table with one label per image."""
     num = len(table)
     predicted, likeliest, ranks = (np.empty(num, np.int64) for _ in range(3))
-    confidence, losses, briers = (np.empty(num) for _ in range(3))
+    sureness, confidence, losses, briers = (np.empty(num) for _ in range(4))
     for part, probabilities in table.blocks():
         targets = table.targets[part].astype(np.int64)
-        predicted[part] = decide(probabilities, table.point)
         likeliest[part] = probabilities.argmax(axis=1)
-        confidence[part] = probabilities.max(axis=1)
+        predicted[part] = likeliest[part] if table.point is None else decide(probabilities, table.point)
+        sureness[part], confidence[part] = (
+            np.take_along_axis(probabilities, answer[part][:, None], axis=1)[:, 0] for answer in (predicted, likeliest)
+        )
         losses[part] = log_losses(probabilities, targets)
         briers[part] = brier_scores(probabilities, targets)
         ranks[part] = true_ranks(probabilities, targets)
-    return Answers(table.targets.astype(np.int64), predicted, likeliest, confidence, losses, briers, ranks)
+    return Answers(table.targets.astype(np.int64), predicted, likeliest, sureness, confidence, losses, briers, ranks)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from scipy.stats import fisher_exact, ttest_ind
 
 from linnaeus.evaluation.intervals import Interval, wilson_interval
@@ -93,13 +94,15 @@ def _parts(name: str, values: np.ndarray) -> Iterator[Part]:
         if len(np.unique(numbers[known])) > 2 * _NUM_BINS:
             yield from _ranges(name, numbers, known)
             return
-        texts = np.array([f"{value:g}" if k else "" for value, k in zip(numbers, known, strict=True)], object)
+        texts = [f"{value:g}" if k else "" for value, k in zip(numbers, known, strict=True)]
     else:
-        texts = np.array(["" if value is None else str(value) for value in values], object)
-    names, places, counts = np.unique(texts.astype(str), return_inverse=True, return_counts=True)
+        texts = ["" if value is None else str(value) for value in values]
+    # Not np.unique, which gives each text the room of the longest.
+    places, names = pd.factorize(np.array(texts, object), sort=True)
     if len(names) > _MOST_VALUES:
         return
-    for k in np.flatnonzero((counts >= MINIMUM_SUPPORT) & (len(texts) - counts >= MINIMUM_SUPPORT)):
+    counts = np.bincount(places, minlength=len(names))
+    for k in np.flatnonzero((counts >= MINIMUM_SUPPORT) & (len(places) - counts >= MINIMUM_SUPPORT)):
         if names[k]:
             yield Part(name, str(names[k]), places == k)
 

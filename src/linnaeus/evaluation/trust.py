@@ -23,7 +23,6 @@ from linnaeus.metrics.classification import FloatArray
 from linnaeus.metrics.conformal import SetRule
 from linnaeus.metrics.familiarity import Familiarity
 from linnaeus.metrics.multilabel import image_f1
-from linnaeus.metrics.operating_point import decide
 from linnaeus.predictions import Predictions
 
 Features = npt.NDArray[np.float16]
@@ -90,17 +89,15 @@ def judge_images(
     For one label per image: the probability of the answer, and 1 where it is right. For several: the probability that
     all labels are as given if they were independent, whether they all are, and F1 of the image's labels.
     """
+    if thresholds is None:
+        answers = table.answers
+        return answers.sureness, answers.right, answers.right.astype(np.float64)
     sureness, scores = np.empty(len(table)), np.empty(len(table))
     right = np.empty(len(table), np.bool_)
     for part, probabilities in table.blocks():
         targets = table.targets[part]
-        if thresholds is None:
-            answers = decide(probabilities, table.point)
-            sureness[part] = np.take_along_axis(probabilities, answers[:, None], axis=1)[:, 0]
-            right[part] = scores[part] = answers == targets
-        else:
-            given = (probabilities >= np.array(thresholds)).astype(np.uint8)
-            sureness[part] = np.where(given > 0, probabilities, 1 - probabilities).prod(axis=1)
-            right[part] = (given == targets).all(axis=1)
-            scores[part] = image_f1(targets.astype(np.uint8), given)
+        given = (probabilities >= np.array(thresholds)).astype(np.uint8)
+        sureness[part] = np.where(given > 0, probabilities, 1 - probabilities).prod(axis=1)
+        right[part] = (given == targets).all(axis=1)
+        scores[part] = image_f1(targets.astype(np.uint8), given)
     return sureness, right, scores

@@ -40,38 +40,37 @@ class RankedCounts:
 
 def ranked_counts(positive: npt.NDArray[np.bool_], scores: npt.NDArray[np.floating]) -> RankedCounts:
     """Counts at each distinct score, from bool [N] (of the class or not) and scores [N]."""
-    order = np.argsort(-scores, kind="stable")
-    ordered = scores[order]
+    ordered = np.sort(scores)[::-1]
     ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True)) if len(scores) else np.zeros(0, np.int64)
-    hits = np.cumsum(positive[order], dtype=np.int64)[ends]
+    own = np.sort(scores[positive])
+    hits = len(own) - np.searchsorted(own, ordered[ends], side="left")
     return RankedCounts(ordered[ends].astype(np.float64), hits, ends + 1 - hits)
 
 
-def roc_area(counts: RankedCounts) -> float | None:
-    """Area under the ROC curve, 0-1, images of equal score counting half; None without images of both kinds.
+def ranking_areas(
+    positive: npt.NDArray[np.bool_], scores: npt.NDArray[np.floating]
+) -> tuple[float | None, float | None]:
+    """Area under the ROC curve and average precision, each 0-1, from bool [N] (of the class or not) and scores [N].
 
-    The chance that an image of the class has a higher score than another (Hanley and McNeil, Radiology 143 (1982),
-    29-36); scikit-learn's `roc_auc_score`.
+    The first is the chance that an image of the class has a higher score than another, images of equal score counting
+    half (Hanley and McNeil, Radiology 143 (1982), 29-36): scikit-learn's `roc_auc_score`, None without images of both
+    kinds. The second is the sum over falling thresholds of (rise in recall) x precision, without interpolation, images
+    of equal score entering together: scikit-learn's `average_precision_score`, None if no image is of the class.
+
+    Only scores are sorted, not rows: for a million images of a thousand classes that takes a third of the time.
     """
-    if not counts.num_positive or not counts.num_negative:
-        return None
-    found = np.diff(counts.hits, prepend=0)
-    # Positives of each step beat all negatives below it, and half of those in it. Whole numbers up to 2^53 are exact.
-    in_step = np.diff(counts.false_alarms, prepend=0)
-    below = counts.num_negative - counts.false_alarms
-    won = (found * (2 * below + in_step)).astype(np.float64).sum() / 2
-    return float(won / (float(counts.num_positive) * counts.num_negative))
-
-
-def average_precision(counts: RankedCounts) -> float | None:
-    """Sum over falling thresholds of (rise in recall) x precision, 0-1; None if no image is of the class.
-
-    scikit-learn's `average_precision_score`: no interpolation, images of equal score enter together.
-    """
-    if not counts.num_positive:
-        return None
-    precision = divide(counts.hits, counts.hits + counts.false_alarms)
-    return float((np.diff(counts.hits, prepend=0) * precision).sum() / counts.num_positive)
+    own, everything = np.sort(scores[positive]), np.sort(scores)
+    if not len(own):
+        return None, None
+    below, up_to = (np.searchsorted(everything, own, side) for side in ("left", "right"))
+    own_below, own_up_to = (np.searchsorted(own, own, side) for side in ("left", "right"))
+    average_precision = float(((len(own) - own_below) / (len(everything) - below)).mean())
+    others = len(everything) - len(own)
+    if not others:
+        return None, average_precision
+    # Each beats the others below it and half of those beside it. Whole numbers up to 2^53 are exact.
+    won = ((below - own_below) + (up_to - own_up_to)).astype(np.float64).sum() / 2
+    return float(won / (float(len(own)) * others)), average_precision
 
 
 def roc_points(counts: RankedCounts, *, at_most: int) -> tuple[FloatArray, FloatArray, FloatArray]:
