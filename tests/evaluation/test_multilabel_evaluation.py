@@ -9,9 +9,10 @@ import pyarrow as pa
 import pytest
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score, hamming_loss
 
-from linnaeus.evaluation import multilabel, resample
+from linnaeus.evaluation import multilabel, resample, score_table
 from linnaeus.evaluation.evaluate import evaluate_predictions
-from linnaeus.evaluation.multilabel import bootstrap, measure
+from linnaeus.evaluation.multilabel import resampled_scores, tally_labels
+from linnaeus.evaluation.score_table import table_of
 from linnaeus.metrics.multilabel import label_counts, mean_average_precision, micro_f1
 from linnaeus.predictions import Predictions
 
@@ -61,19 +62,23 @@ def test_the_seed_decides_the_intervals_and_they_hold_the_value() -> None:
 
 def test_a_resample_is_scored_like_a_test_set_of_the_images_drawn() -> None:
     predictions = draw(60, seed=2)
-    targets, given = predictions.targets, predictions.given_labels(np.array(THRESHOLDS))
-    found = list(multilabel._resampled_scores(targets, given, predictions.logits, num_samples=25, seed=7))
+    table = table_of(predictions)
+    weights = multilabel._draw(60, groups=None, num_samples=25, seed=7)
+    tally = tally_labels(table, thresholds=np.array(THRESHOLDS), weights=weights)
+    found = resampled_scores(table, tally, weights)
+    assert len(found) == 11
     drawn = np.random.default_rng(7).integers(0, 60, (25, 60))
     for number, rows in enumerate(drawn):
-        expected = measure(targets[rows], given[rows], predictions.logits[rows])
-        for name, value in expected.items():
-            assert np.concatenate([chunk[name] for chunk in found])[number] == pytest.approx(value, abs=1e-6), name
+        expected = evaluate(predictions.take(rows))
+        for name, values in found.items():
+            assert values[number] == pytest.approx(expected[name]["value"], abs=1e-12), name
 
 
 def test_chunks_of_resamples_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     predictions = draw(40, seed=3)
     whole = evaluate(predictions)
-    monkeypatch.setattr(resample, "CELLS_AT_ONCE", 7 * 40)
+    for module, name in ((resample, "CELLS_AT_ONCE"), (multilabel, "_CELLS_AT_ONCE"), (score_table, "CELLS_AT_ONCE")):
+        monkeypatch.setattr(module, name, 7 * 40)
     assert evaluate(predictions) == whole
 
 
@@ -89,13 +94,9 @@ def test_intervals_cover_the_truth_about_95_times_in_100() -> None:
     }
     covered = dict.fromkeys(truth, 0)
     for trial in range(200):
-        rows = np.arange(120) + 120 * trial
-        part = many.take(rows)
-        given = part.given_labels(thresholds)
-        values = measure(part.targets, given, part.logits)
-        found = bootstrap(part.targets, given, part.logits, values, confidence=0.95, num_samples=150, seed=trial)
+        found = evaluate(many.take(np.arange(120) + 120 * trial), bootstrap_samples=150, seed=trial)
         for name, value in truth.items():
-            covered[name] += found[name].low <= value <= found[name].high
+            covered[name] += found[name]["low"] <= value <= found[name]["high"]
     assert all(0.89 <= number / 200 <= 0.99 for number in covered.values()), covered
 
 

@@ -1,12 +1,13 @@
 """From predictions with several labels per image to the scores of evaluation.json, each with its interval.
 
 The test set is resampled image by image: labels of one image go together, so pairs of image and label are not
-independent. Knows nothing of how predictions or thresholds came about.
+independent. Probabilities are read block by block and label by label, so that memory is that of the resamples (a byte
+for each and each image) and of a few numbers per image. Knows nothing of how predictions or thresholds came about.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy.typing as npt
 
 from linnaeus.evaluation.class_curves import class_areas
 from linnaeus.evaluation.intervals import Interval, spread_interval
-from linnaeus.evaluation.resample import as_score, resampled_weights, score_probabilities
+from linnaeus.evaluation.resample import affordable_samples, as_score, resampled_weights, score_probabilities
 from linnaeus.evaluation.score_table import ScoreTable
 from linnaeus.metrics.classification import (
     ClassCounts,
@@ -26,10 +27,7 @@ from linnaeus.metrics.classification import (
     mean_recall,
 )
 from linnaeus.metrics.multilabel import (
-    Labels,
     image_f1,
-    label_counts,
-    mean_average_precision,
     micro_f1,
     micro_precision,
     micro_recall,
@@ -63,8 +61,10 @@ _NAMES = (
     "mean_average_precision",
 )
 
+_MEANS = ("samples_f1", "label_accuracy", "exact_match")
 _MOST_CELLS, _FEWEST_RESAMPLES = 500_000_000, 100
 """Of [resamples, images, labels]. Beyond, fewer resamples are drawn: so many images have narrow intervals anyway."""
+_CELLS_AT_ONCE = 2_000_000  # of [resamples, images]
 
 
 def evaluate_labels(
@@ -90,23 +90,23 @@ def evaluate_labels(
     Returns each of the eleven scores, log_loss, brier and calibration_error as {"value", "low", "high"}; per_class by
     name; wrong_labels, how many images have 0, 1, ... wrong labels; num_images.
     """
-    targets = table.targets.astype(np.uint8)
-    scores = np.empty(targets.shape, np.float32)
-    given = np.empty(targets.shape, np.uint8)
-    for part, probabilities in table.blocks():
-        with np.errstate(divide="ignore"):  # logits tell apart what float32 probabilities near 1 no longer do
-            scores[part] = np.log(probabilities) - np.log1p(-probabilities)
-        given[part] = probabilities >= thresholds
+    num_images, num_labels = len(table), len(table.classes)
+    most = max(_FEWEST_RESAMPLES, min(bootstrap_samples, _MOST_CELLS // (num_images * num_labels)))
+    num_samples = affordable_samples(num_images, wanted=most)
+    weights = _draw(num_images, groups=groups, num_samples=num_samples, seed=seed)
+    tally = tally_labels(table, thresholds=thresholds, weights=weights)
     areas = class_areas(table)
-    values = measure(targets, given, scores)
-    present = targets.any(axis=0)
-    if present.any():
-        values["mean_average_precision"] = float(np.array(areas["average_precision"], np.float64)[present].mean())
-    num_samples = max(_FEWEST_RESAMPLES, min(bootstrap_samples, _MOST_CELLS // targets.size))
-    intervals = bootstrap(
-        targets, given, scores, values, confidence=confidence, num_samples=num_samples, seed=seed, groups=groups
-    )
-    columns = {name: column.tolist() for name, column in per_label_scores(targets, given, scores).items()}
+    support = tally.counts.support
+    ranked = np.array(areas["average_precision"], np.float64)[support > 0]
+    values = {
+        **{name: float(score(tally.counts)) for name, score in _FROM_COUNTS.items()},
+        **{name: float(column.mean()) for name, column in zip(_MEANS, tally.per_image, strict=True)},
+        "mean_average_precision": float(ranked.mean()) if len(ranked) else 0.0,
+    }
+    intervals = _intervals(values, resampled_scores(table, tally, weights), support, num_images, confidence=confidence)
+    columns: dict[str, Any] = {
+        name: column.tolist() for name, column in per_label_scores(tally.counts, num_images=num_images).items()
+    }
     columns |= areas
     columns["threshold"] = thresholds.tolist()
     facts = table.label_facts
@@ -121,7 +121,7 @@ def evaluate_labels(
             error,
             strata=None,
             groups=groups,
-            answers_per_image=targets.shape[1],
+            answers_per_image=num_labels,
             confidence=confidence,
             num_samples=bootstrap_samples,
             seed=seed,
@@ -130,104 +130,123 @@ def evaluate_labels(
             name: {column: column_values[k] for column, column_values in columns.items()}
             for k, name in enumerate(table.classes)
         },
-        "wrong_labels": np.bincount(wrong_per_image(targets, given)).tolist(),
-        "num_images": len(targets),
+        "wrong_labels": np.bincount(tally.wrong).tolist(),
+        "num_images": num_images,
     }
 
 
-def measure(targets: Labels, given: Labels, logits: npt.NDArray[np.float32]) -> dict[str, float]:
-    """The eleven scores, 0-1, of uint8 [N, K] targets and given labels, and of logits [N, K] that rank."""
-    counts = label_counts(targets, given)
+@dataclass(frozen=True)
+class Tally:
+    """What one pass over a table counts, on all its images and on R resamples of them.
+
+    Attributes:
+        counts: int64 [K].
+        per_image: float64 [3, N]: F1, share of right labels, and whether all are right.
+        wrong: int64 [N], labels of each image that are missing or superfluous.
+        resampled_counts: int64 [R, K].
+        resampled_means: float64 [R, 3], of what `per_image` says.
+    """
+
+    counts: ClassCounts
+    per_image: FloatArray
+    wrong: IntArray
+    resampled_counts: ClassCounts
+    resampled_means: FloatArray
+
+
+def tally_labels(table: ScoreTable, *, thresholds: FloatArray, weights: npt.NDArray[np.uint8]) -> Tally:
+    """Count what each image has and is given, in `table` and in test sets made of it.
+
+    Args:
+        thresholds: float64 [K], probabilities from which a label is given.
+        weights: uint8 [R, N], how often each image stands in each resampled test set.
+    """
+    num_images, num_labels, num_samples = len(table), len(table.classes), len(weights)
+    per_image, wrong = np.empty((3, num_images)), np.empty(num_images, np.int64)
+    totals, resampled = np.zeros((3, num_labels), np.int64), np.zeros((3, num_samples, num_labels), np.int64)
+    sums = np.zeros((num_samples, 3))
+    for block, probabilities in table.blocks():
+        step = max(1, _CELLS_AT_ONCE // max(num_samples, num_labels))
+        for start in range(block.start, block.stop, step):
+            rows = slice(start, min(start + step, block.stop))
+            targets = table.targets[rows].astype(np.uint8)
+            given = (probabilities[start - block.start : rows.stop - block.start] >= thresholds).astype(np.uint8)
+            right = targets == given
+            per_image[:, rows] = image_f1(targets, given), right.mean(axis=1), right.all(axis=1)
+            wrong[rows] = wrong_per_image(targets, given)
+            # float32 holds every whole number up to 2^24 exactly, and no label of a block is counted more often.
+            drawn = weights[:, rows].astype(np.float32)
+            for place, labels in enumerate((targets & given, targets, given)):
+                totals[place] += labels.sum(axis=0, dtype=np.int64)
+                resampled[place] += (drawn @ labels.astype(np.float32)).astype(np.int64)
+            sums += drawn.astype(np.float64) @ per_image[:, rows].T
+    sizes = weights.sum(axis=1, dtype=np.int64)[:, None]
+    return Tally(ClassCounts(*totals), per_image, wrong, ClassCounts(*resampled), sums / sizes)
+
+
+def resampled_scores(table: ScoreTable, tally: Tally, weights: npt.NDArray[np.uint8]) -> dict[str, FloatArray]:
+    """The eleven scores float64 [R] of the test sets that `weights` (uint8 [R, N]) make of a table."""
     return {
-        **{name: float(score(counts)) for name, score in _FROM_COUNTS.items()},
-        "samples_f1": float(image_f1(targets, given).mean()),
-        "label_accuracy": float((targets == given).mean()),
-        "exact_match": float((targets == given).all(axis=1).mean()),
-        "mean_average_precision": mean_average_precision(targets, logits),
+        **{name: score(tally.resampled_counts) for name, score in _FROM_COUNTS.items()},
+        **dict(zip(_MEANS, tally.resampled_means.T, strict=True)),
+        "mean_average_precision": _resampled_mean_ap(table, tally.counts.support, weights),
     }
 
 
-def bootstrap(
-    targets: Labels,
-    given: Labels,
-    logits: npt.NDArray[np.float32],
-    values: Mapping[str, float],
+def _intervals(
+    values: dict[str, float],
+    resampled: dict[str, FloatArray],
+    support: IntArray,
+    num_images: int,
     *,
     confidence: float,
-    num_samples: int,
-    seed: int,
-    groups: IntArray | None = None,
 ) -> dict[str, Interval]:
-    """Intervals of the scores `values`: their spread from a bootstrap over images, their shape from Wilson.
+    """Intervals of the scores `values`: their spread over resamples of images, their shape from Wilson.
 
     As in `intervals.bootstrap_intervals`, but whole images are drawn, with all their labels. Where all resamples agree
     (not one label is wrong), a score is worth as many images as there are; one averaged over labels as many as
     a mean of shares over labels of n_k images would be, K^2 / sum(1 / n_k).
     """
-    scores: dict[str, list[FloatArray]] = {name: [] for name in values}
-    for chunk in _resampled_scores(targets, given, logits, num_samples=num_samples, seed=seed, groups=groups):
-        for name, column in chunk.items():
-            scores[name].append(column)
-    support = targets.sum(axis=0, dtype=np.int64)
     sizes = support[support > 0]
-    worth_of_labels = float(len(sizes) ** 2 / (1 / sizes).sum()) if len(sizes) else float(len(targets))
+    worth_of_labels = float(len(sizes) ** 2 / (1 / sizes).sum()) if len(sizes) else float(num_images)
     return {
         name: spread_interval(
             value,
-            np.concatenate(scores[name]),
-            worth_without_spread=worth_of_labels if name in _OF_LABELS else float(len(targets)),
+            resampled[name],
+            worth_without_spread=worth_of_labels if name in _OF_LABELS else float(num_images),
             confidence=confidence,
         )
         for name, value in values.items()
     }
 
 
-def _resampled_scores(
-    targets: Labels,
-    given: Labels,
-    logits: npt.NDArray[np.float32],
-    *,
-    num_samples: int,
-    seed: int,
-    groups: IntArray | None = None,
-) -> Iterator[dict[str, FloatArray]]:
-    """The scores float64 [r] of resampled test sets, in chunks whose r add up to `num_samples`.
-
-    A resample is a multinomial weight for each image, so that all counts of a chunk are one matrix product.
-    """
-    num_images = len(targets)
-    per_image = np.stack([image_f1(targets, given), (targets == given).mean(axis=1), (targets == given).all(axis=1)])
-    tables = [(targets & given).astype(np.float32), targets.astype(np.float32), given.astype(np.float32)]
-    rankings = [(k, *ranking(logits[:, k].astype(np.float64))) for k in np.flatnonzero(targets.any(axis=0)).tolist()]
-    for weights in resampled_weights(num_images, strata=None, groups=groups, num_samples=num_samples, seed=seed):
-        # float32 holds every whole number up to 2^24 exactly, and no label of a resample is counted more often.
-        exact = np.float32 if num_images < 2**24 else np.float64
-        drawn_images = weights.astype(exact)
-        hits, support, claims = ((drawn_images @ table.astype(exact)).astype(np.int64) for table in tables)
-        counts = ClassCounts(hits, support, claims)
-        samples_f1, label_accuracy, exact_match = per_image @ weights.T / weights.sum(axis=1)
-        yield {
-            **{name: score(counts) for name, score in _FROM_COUNTS.items()},
-            "samples_f1": samples_f1,
-            "label_accuracy": label_accuracy,
-            "exact_match": exact_match,
-            "mean_average_precision": _resampled_mean_ap(targets, weights.astype(np.int32), rankings),
-        }
+def _draw(num_images: int, *, groups: IntArray | None, num_samples: int, seed: int) -> npt.NDArray[np.uint8]:
+    """uint8 [R, N]: how often each image stands in each resample. None of 256 or more is drawn 256 times."""
+    weights = np.empty((num_samples, num_images), np.uint8)
+    start = 0
+    for chunk in resampled_weights(num_images, strata=None, groups=groups, num_samples=num_samples, seed=seed):
+        weights[start : start + len(chunk)] = chunk
+        start += len(chunk)
+    return weights
 
 
-def _resampled_mean_ap(
-    targets: Labels, weights: npt.NDArray[np.int32], rankings: list[tuple[int, IntArray, IntArray]]
-) -> FloatArray:
-    """float64 [r]: mean average precision under weights int32 [r, N], over the labels that each resample has."""
+def _resampled_mean_ap(table: ScoreTable, support: IntArray, weights: npt.NDArray[np.uint8]) -> FloatArray:
+    """float64 [R]: mean average precision under weights uint8 [R, N], over the labels that each resample has."""
     total, present = np.zeros(len(weights)), np.zeros(len(weights), np.int64)
-    for k, order, last_equal in rankings:
-        positive = np.flatnonzero(targets[order, k])
+    step = max(1, _CELLS_AT_ONCE // len(table))
+    for k in np.flatnonzero(support).tolist():
+        order, last_equal = ranking(table.column(k))
+        positive = np.flatnonzero(table.targets[order, k])
         at = last_equal[positive]
-        seen = np.cumsum(weights[:, order], axis=1, dtype=np.int32)[:, at]
-        own = weights[:, order[positive]]
         # Images of equal score enter together: the positives up to the last of them.
-        found = np.cumsum(own, axis=1, dtype=np.int32)[:, np.searchsorted(positive, at, side="right") - 1]
-        support = own.sum(axis=1)
-        total += divide((own * divide(found, seen)).sum(axis=1), support)
-        present += support > 0
+        up_to = np.searchsorted(positive, at, side="right") - 1
+        for start in range(0, len(weights), step):
+            part = slice(start, start + step)
+            drawn = weights[part][:, order]
+            seen = np.cumsum(drawn, axis=1, dtype=np.int32)[:, at]
+            own = drawn[:, positive].astype(np.int32)
+            found = np.cumsum(own, axis=1, dtype=np.int32)[:, up_to]
+            own_support = own.sum(axis=1)
+            total[part] += divide((own * divide(found, seen)).sum(axis=1), own_support)
+            present[part] += own_support > 0
     return divide(total, present)

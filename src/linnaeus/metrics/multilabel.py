@@ -103,23 +103,19 @@ def ranking(scores: npt.NDArray[np.floating]) -> tuple[IntArray, IntArray]:
     return order, np.repeat(ends, np.diff(ends, prepend=-1))
 
 
-def per_label_scores(
-    targets: Labels, given: Labels, scores: npt.NDArray[np.floating]
-) -> dict[str, FloatArray | IntArray]:
-    """Scores of each label by itself.
+def per_label_scores(counts: ClassCounts, *, num_images: int) -> dict[str, FloatArray | IntArray]:
+    """Scores of each label by itself, from counts int64 [K].
 
-    Returns float64 [K] in 0-1 under "precision", "recall", "specificity", "f1" and "average_precision", and int64 [K]
-    under "support", "missing" (images that have it and were not given it) and "superfluous" (the other way round).
+    Returns float64 [K] in 0-1 under "precision", "recall", "specificity" and "f1", and int64 [K] under "support",
+    "missing" (images that have it and were not given it) and "superfluous" (the other way round).
     """
-    counts = label_counts(targets, given)
-    others = len(targets) - counts.support
+    others = num_images - counts.support
     superfluous = counts.claims - counts.hits
     return {
         "precision": divide(counts.hits, counts.claims),
         "recall": divide(counts.hits, counts.support),
         "specificity": divide(others - superfluous, others),
         "f1": divide(2 * counts.hits, counts.support + counts.claims),
-        "average_precision": average_precisions(targets, scores),
         "support": counts.support,
         "missing": counts.support - counts.hits,
         "superfluous": superfluous,
