@@ -91,6 +91,18 @@ def test_what_the_features_answer_without_training_stands_beside_the_model(weigh
     assert "Against no training at all" in run.report.read_text()
 
 
+def test_what_balancing_did_is_what_a_run_without_it_shows(weights: Path) -> None:
+    arguments = ("--backbone", "resnet10t", "--weights", str(weights), "--recipe", head_only(), "--classes", "1,2,3,8")
+    plain = run_of(*arguments, "--set", "data.out_of_fold=0")
+    assert "balancing" not in plain.evaluation
+    weighed = run_of(*arguments, "--force", "--set", "data.out_of_fold=0", "--set", "loss.class_weights=balanced")
+    scores = weighed.evaluation["balancing"]["scores"]
+    for name in ("accuracy", "balanced_accuracy", "macro_f1"):
+        assert scores[name]["without"] == pytest.approx(plain.evaluation["validation"][name]["value"], abs=0.01)
+        assert scores[name]["with"] == pytest.approx(weighed.evaluation["validation"][name]["value"], abs=0.01)
+    assert "What balancing did" in weighed.report.read_text()
+
+
 def test_the_offer_of_mirror_views_is_what_they_then_give(weights: Path) -> None:
     arguments = ("--backbone", "resnet10t", "--weights", str(weights), "--recipe", head_only())
     arguments += ("--set", "data.out_of_fold=0")

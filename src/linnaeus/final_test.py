@@ -29,6 +29,7 @@ from linnaeus.data.appearance import measure_appearance
 from linnaeus.data.loader import ImageStore
 from linnaeus.data.manifest import SPLITS, TEST, TRAIN, VALIDATION
 from linnaeus.errors import ModelError, UnreadableImageError
+from linnaeus.evaluation.balance_effect import balance_effect
 from linnaeus.evaluation.baselines import evaluate_baselines
 from linnaeus.evaluation.class_curves import class_curves
 from linnaeus.evaluation.evaluate import evaluate_predictions
@@ -55,6 +56,7 @@ from linnaeus.training.loop import Job
 from linnaeus.training.phases import on_features
 from linnaeus.training.run import config_fingerprint
 from linnaeus.training.runtime import describe_environment
+from linnaeus.training.unbalanced import answer_with_and_without, balances
 
 MOST_OFFERED = 5_000
 """On more validation images the pass that an offer takes would cost more than it is worth."""
@@ -101,7 +103,12 @@ def judge(
     )
     of_test = held_out.of_split(TEST).features
     assert of_test is not None and isinstance(job.store, ImageStore)
-    described |= _baselines(job, predictions, settled, classifiers[0], of_test, thresholds=thresholds)
+    frozen = _frozen(job, settled)
+    if frozen is not None:
+        described |= _baselines(job, predictions, frozen, classifiers[0], of_test, thresholds=thresholds)
+        if balances(config):
+            counts = job.manifest.class_counts(job.manifest.rows(TRAIN))
+            described["balancing"] = balance_effect(*answer_with_and_without(frozen, job), train_counts=counts)
     if not position.best.get("out_of_fold"):  # else the shipped model has seen the validation images
         described |= _offers(classifiers[0], job, raw.of_split(VALIDATION), found)
     tested = rows_of(test, job.manifest)
@@ -203,22 +210,11 @@ def _score(
     )
 
 
-def _baselines(
-    job: Job,
-    predictions: Predictions,
-    settled: dict[str, Any],
-    kept: Classifier,
-    of_test: npt.NDArray[np.floating],
-    *,
-    thresholds: tuple[float, ...] | None,
-) -> dict[str, Any]:
-    """What the backbone's features answer without training, where the first phase had them computed; else nothing.
-
-    `of_test`: features of the test images by the kept classifier, which serve where its backbone was never moved.
-    """
+def _frozen(job: Job, settled: dict[str, Any]) -> Classifier | None:
+    """The backbone as it was before training, where the first phase had features computed by it; else None."""
     config = job.config
     if not on_features(config, config.phases[0]):
-        return {}
+        return None
     frozen = build_untrained(config, job.manifest)
     if settled["weights_sha256"] is not None:
         try:
@@ -227,8 +223,24 @@ def _baselines(
             loaded = None
         if loaded is None or loaded.sha256 != settled["weights_sha256"]:
             job.progress.say("The pretrained weights are no longer where they were: baselines are left out.")
-            return {}
-    frozen.to(job.runtime.device)
+            return None
+    return frozen.to(job.runtime.device)
+
+
+def _baselines(
+    job: Job,
+    predictions: Predictions,
+    frozen: Classifier,
+    kept: Classifier,
+    of_test: npt.NDArray[np.floating],
+    *,
+    thresholds: tuple[float, ...] | None,
+) -> dict[str, Any]:
+    """What the backbone's features answer without training.
+
+    `of_test`: features of the test images by the kept classifier, which serve where its backbone was never moved.
+    """
+    config = job.config
     answers, num_neighbours = answer_baselines(frozen, job, of_test=of_test if _same(frozen, kept) else None)
     found = evaluate_baselines(
         answers,

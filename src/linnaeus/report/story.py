@@ -12,6 +12,7 @@ from typing import Any
 
 from linnaeus.data.manifest import Task
 from linnaeus.report.advice import make_advice
+from linnaeus.report.balancing import make_balancing
 from linnaeus.report.baselines import make_baselines_section
 from linnaeus.report.confused import make_confused
 from linnaeus.report.curves import make_curves_section
@@ -85,6 +86,7 @@ STORY = (
             Section("label_scores", "Labels", make_label_table, task="multi"),
             Section("ranking", "Curves", make_ranking, task=None),
             Section("label_mistakes", "Mistakes", make_label_mistakes, task="multi"),
+            Section("balancing", "Balancing", make_balancing, task=None),
             Section("slices", "Slices", make_slices, task=None),
             Section("thresholds", "Thresholds", make_thresholds, task="multi"),
         ),

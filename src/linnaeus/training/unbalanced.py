@@ -1,0 +1,66 @@
+"""Two heads on the same features, with and without what a run does about rare classes: what balancing itself does.
+
+Beside `baselines`, after training. One run cannot tell what it would have been without balancing; two heads on features
+can, in seconds. Knows nothing of files, nor of how answers are scored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import nn
+
+from linnaeus.config import RunConfig
+from linnaeus.data.loader import FeatureStore
+from linnaeus.data.manifest import VALIDATION
+from linnaeus.losses import log_shares
+from linnaeus.models.classifier import Classifier
+from linnaeus.predictions import Predictions, predictions_of
+from linnaeus.training.head_phase import feature_store, solve_head
+from linnaeus.training.loop import Job, class_counts
+
+
+def balances(config: RunConfig) -> bool:
+    """Whether anything is done about rare classes."""
+    return config != _unbalanced(config)
+
+
+def answer_with_and_without(classifier: Classifier, job: Job) -> tuple[Predictions, Predictions]:
+    """What linear heads answer on the validation images: one that balances as the run does, one that does not.
+
+    Both are solved for by L-BFGS, each under the penalty that is best for it on those images, whatever the optimizer of
+    the run; weights of single images hold for both.
+
+    Args:
+        classifier: its backbone as it was before the first phase; the head is not asked.
+        job: on images, its first phase being one on features, which are reopened from the cache.
+    """
+    store = feature_store(classifier, job, views=job.config.phases[0].feature_views)
+    job = replace(job, store=store)
+    return _answer(job, job.config), _answer(job, _unbalanced(job.config))
+
+
+def _answer(job: Job, config: RunConfig) -> Predictions:
+    config = config.model_copy(update={"data": config.data.model_copy(update={"folds": None, "out_of_fold": 0})})
+    assert isinstance(job.store, FeatureStore)
+    rows, features = job.manifest.rows(VALIDATION), job.store.features[0]
+    head = nn.Linear(features.shape[1], job.manifest.num_classes)
+    solve_head(head, replace(job, config=config))
+    with torch.no_grad():
+        logits = head(torch.from_numpy(features[rows].astype(np.float32)))
+        if config.evaluate.logit_adjustment:
+            counts = torch.from_numpy(class_counts(config, job.manifest)).float()
+            logits -= config.evaluate.logit_adjustment * log_shares(counts)
+    return predictions_of(job.manifest, rows, logits.numpy())
+
+
+def _unbalanced(config: RunConfig) -> RunConfig:
+    return config.model_copy(
+        update={
+            "data": config.data.model_copy(update={"balance": "none"}),
+            "loss": config.loss.model_copy(update={"class_weights": "none", "logit_adjustment": 0.0}),
+            "evaluate": config.evaluate.model_copy(update={"logit_adjustment": 0.0}),
+        }
+    )
