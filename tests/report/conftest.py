@@ -10,10 +10,14 @@ import pytest
 from PIL import Image
 
 from linnaeus.config import parse_config
-from linnaeus.data.manifest import manifest_from_columns
+from linnaeus.data.manifest import Manifest, manifest_from_columns
 from linnaeus.evaluation.evaluate import evaluate_predictions
 from linnaeus.predictions import Predictions
 from linnaeus.report.facts import ReportFacts
+
+# Of each image: whether it has sky, tree, cat; what it was given. The test images are those below.
+TRUE = np.array([[1, 1, 0], [1, 0, 0], [0, 0, 0], [0, 1, 0], [1, 1, 0], [0, 0, 0]], np.uint8)
+GIVEN = np.array([[1, 1, 0], [0, 0, 1], [0, 0, 0], [0, 1, 1], [1, 1, 0], [1, 0, 0]], np.uint8)
 
 
 def tiny_picture(row: int) -> bytes:
@@ -85,3 +89,45 @@ def make_facts() -> Callable[..., ReportFacts]:
         return ReportFacts(**{**values, **fields})
 
     return make
+
+
+@pytest.fixture
+def make_label_facts() -> Callable[..., ReportFacts]:
+    """A builder: `make(classes, **fields of ReportFacts)`, for three labels."""
+
+    def build(classes: tuple[str, ...] = ("sky", "tree", "cat"), **fields: object) -> ReportFacts:
+        targets = np.concatenate([TRUE, TRUE, TRUE])
+        splits = np.repeat(np.array([0, 1, 2], np.int8), len(TRUE))
+        ids = pa.array([f"{row}.png" for row in range(len(targets))], pa.large_string())
+        manifest = Manifest(ids, ids, targets, splits, classes, task="multi")
+        logits = np.where(np.concatenate([GIVEN] * 3) > 0, 2.0, -2.0).astype(np.float32)
+        logits[-5, 2] = 4.0  # the surest mistake: image 13 has no cat
+        predictions = Predictions(ids, logits, targets, classes, splits, manifest.fingerprint)
+        test = evaluate_predictions(
+            predictions.of_split(2), confidence=0.95, bootstrap_samples=100, seed=0, thresholds=(0.5, 0.5, 0.5)
+        )
+        values = {
+            "title": "hills",
+            "config": parse_config({"phases": [{"epochs": 2, "keep": "validation_mean_average_precision"}]}),
+            "manifest": manifest,
+            "predictions": predictions,
+            "evaluation": {"format": 1, "test": test, "seconds": {"train": 2.0, "total": 3.0}},
+            "history": pd.DataFrame(
+                {
+                    "epoch": [1, 2],
+                    "phase": "scratch",
+                    "train_loss": [0.7, 0.5],
+                    "validation_loss": [0.7, 0.6],
+                    "validation_micro_f1": [0.3, 0.6],
+                    "validation_mean_average_precision": [0.4, 0.55],
+                }
+            ),
+            "decisions": [("loss", "bce", "several labels")],
+            "environment": {"device": "CPU"},
+            "thumbnails": tiny_picture,
+            "problems": [],
+            "num_parameters": 7,
+        }
+        return ReportFacts(**{**values, **fields})
+
+    return build

@@ -6,15 +6,10 @@ import dataclasses
 from collections.abc import Callable
 
 import numpy as np
-import pandas as pd
-import pyarrow as pa
 import pytest
 from test_page import HOSTILE, Page
 
-from linnaeus.config import parse_config
-from linnaeus.data.manifest import Manifest
 from linnaeus.evaluation.evaluate import evaluate_predictions
-from linnaeus.predictions import Predictions
 from linnaeus.report.facts import ReportFacts
 from linnaeus.report.gallery import leading_label
 from linnaeus.report.labels_gallery import make_label_galleries
@@ -24,59 +19,9 @@ from linnaeus.report.labels_together import make_together, together_table
 from linnaeus.report.page import render_report
 from linnaeus.report.wording import figure
 
-# Of each image: whether it has sky, tree, cat; what it was given. The test images are those below.
-TRUE = np.array([[1, 1, 0], [1, 0, 0], [0, 0, 0], [0, 1, 0], [1, 1, 0], [0, 0, 0]], np.uint8)
-GIVEN = np.array([[1, 1, 0], [0, 0, 1], [0, 0, 0], [0, 1, 1], [1, 1, 0], [1, 0, 0]], np.uint8)
 
-
-@pytest.fixture
-def make() -> Callable[..., ReportFacts]:
-    def build(classes: tuple[str, ...] = ("sky", "tree", "cat"), **fields: object) -> ReportFacts:
-        targets = np.concatenate([TRUE, TRUE, TRUE])
-        splits = np.repeat(np.array([0, 1, 2], np.int8), len(TRUE))
-        ids = pa.array([f"{row}.png" for row in range(len(targets))], pa.large_string())
-        manifest = Manifest(ids, ids, targets, splits, classes, task="multi")
-        logits = np.where(np.concatenate([GIVEN] * 3) > 0, 2.0, -2.0).astype(np.float32)
-        logits[-5, 2] = 4.0  # the surest mistake: image 13 has no cat
-        predictions = Predictions(ids, logits, targets, classes, splits, manifest.fingerprint)
-        test = evaluate_predictions(
-            predictions.of_split(2), confidence=0.95, bootstrap_samples=100, seed=0, thresholds=(0.5, 0.5, 0.5)
-        )
-        values = {
-            "title": "hills",
-            "config": parse_config({"phases": [{"epochs": 2, "keep": "validation_mean_average_precision"}]}),
-            "manifest": manifest,
-            "predictions": predictions,
-            "evaluation": {"format": 1, "test": test, "seconds": {"train": 2.0, "total": 3.0}},
-            "history": pd.DataFrame(
-                {
-                    "epoch": [1, 2],
-                    "phase": "scratch",
-                    "train_loss": [0.7, 0.5],
-                    "validation_loss": [0.7, 0.6],
-                    "validation_micro_f1": [0.3, 0.6],
-                    "validation_mean_average_precision": [0.4, 0.55],
-                }
-            ),
-            "decisions": [("loss", "bce", "several labels")],
-            "environment": {"device": "CPU"},
-            "thumbnails": lambda row: b"RIFF",
-            "problems": [],
-            "num_parameters": 7,
-        }
-        return ReportFacts(**{**values, **fields})  # type: ignore[arg-type]
-
-    return build
-
-
-@pytest.fixture(autouse=True)
-def plain_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("gallery", "labels_gallery"):
-        monkeypatch.setattr(f"linnaeus.report.{module}.data_uri", lambda _: ("data:image/webp;base64,AA", False))
-
-
-def test_the_headline_says_the_scores(make: Callable[..., ReportFacts]) -> None:
-    facts = make()
+def test_the_headline_says_the_scores(make_label_facts: Callable[..., ReportFacts]) -> None:
+    facts = make_label_facts()
     test, headline = facts.evaluation["test"], make_labels_headline(facts)
     # 6 labels in all, 8 given, 5 of them right: F1 = 10 / 14.
     assert headline.figure == figure(5 / 7) == "71.4"
@@ -89,8 +34,8 @@ def test_the_headline_says_the_scores(make: Callable[..., ReportFacts]) -> None:
     assert headline.without == f"{figure(12 / 18)}\xa0%"
 
 
-def test_what_to_know_before_relying_on_it(make: Callable[..., ReportFacts]) -> None:
-    checks = make_labels_checks(make())
+def test_what_to_know_before_relying_on_it(make_label_facts: Callable[..., ReportFacts]) -> None:
+    checks = make_labels_checks(make_label_facts())
     notices = dict(checks.notices)
     assert "With 6 images" in notices["Small test set."].replace("\xa0", " ")
     assert notices["Labels with few test images."].startswith("sky (3) and tree (3)")
@@ -99,30 +44,30 @@ def test_what_to_know_before_relying_on_it(make: Callable[..., ReportFacts]) -> 
     assert [tile.name for tile in checks.tiles][:3] == ["Micro F1", "Macro F1", "Mean average precision"]
 
 
-def test_each_label_has_its_threshold_scores_and_mistakes(make: Callable[..., ReportFacts]) -> None:
-    rows = {row.name: row for row in make_label_table(make()).rows}
+def test_each_label_has_its_threshold_scores_and_mistakes(make_label_facts: Callable[..., ReportFacts]) -> None:
+    rows = {row.name: row for row in make_label_table(make_label_facts()).rows}
     assert [words for _, words in rows["cat"].counts] == ["0", "0", "2"]
     assert [words for _, words in rows["sky"].counts] == ["3", "1", "1"]
     assert rows["tree"].threshold == (0.5, "0.50")
     assert [value for value, _ in rows["tree"].scores] == [1.0, 1.0, 1.0, 1.0]
 
 
-def test_mistakes_are_counted_by_image_by_label_and_by_pair(make: Callable[..., ReportFacts]) -> None:
-    mistakes = make_label_mistakes(make())
+def test_mistakes_are_counted_by_image_by_label_and_by_pair(make_label_facts: Callable[..., ReportFacts]) -> None:
+    mistakes = make_label_mistakes(make_label_facts())
     assert [(bar.name, bar.numbers[0]) for bar in mistakes.per_image] == [("none", "3"), ("one", "2"), ("2", "1")]
     assert [(bar.name, bar.numbers) for bar in mistakes.per_label] == [("sky", ["1", "1"]), ("cat", ["0", "2"])]
     assert mistakes.instead == [("sky", "cat", "1", 1.0)]
 
 
-def test_many_wrong_labels_share_a_row(make: Callable[..., ReportFacts]) -> None:
-    facts = make()
+def test_many_wrong_labels_share_a_row(make_label_facts: Callable[..., ReportFacts]) -> None:
+    facts = make_label_facts()
     facts.evaluation["test"]["wrong_labels"] = [1, 0, 0, 0, 0, 0, 0, 2, 1, 1, 1]
     last = make_label_mistakes(facts).per_image[-1]
     assert (last.name, last.numbers) == ("8 or more", ["3"])
 
 
-def test_the_galleries_show_the_worst_the_surest_and_the_right(make: Callable[..., ReportFacts]) -> None:
-    found = make_label_galleries(make())
+def test_the_galleries_show_the_worst_the_surest_and_the_right(make_label_facts: Callable[..., ReportFacts]) -> None:
+    found = make_label_galleries(make_label_facts())
     assert found.worst[0].id == "13.png" and {picture.id for picture in found.worst} == {"13.png", "15.png", "17.png"}
     worst = found.worst[0]
     assert (worst.right, worst.missing, worst.superfluous) == ([], ["sky"], ["cat"])
@@ -141,8 +86,8 @@ def test_labels_that_stand_together_are_counted() -> None:
     assert not dense and left_out == 0
 
 
-def test_images_without_a_label_are_in_the_count_of_labels(make: Callable[..., ReportFacts]) -> None:
-    per_image = make_together(make()).per_image
+def test_images_without_a_label_are_in_the_count_of_labels(make_label_facts: Callable[..., ReportFacts]) -> None:
+    per_image = make_together(make_label_facts()).per_image
     assert [(words.replace("\xa0", " "), number) for words, number, _, _ in per_image] == [
         ("no label", "6"),
         ("1 label", "6"),
@@ -155,8 +100,8 @@ def test_the_leading_label_is_the_rarest() -> None:
     assert leading_label(targets).tolist() == [1, 0, 2, 1, 3]
 
 
-def test_the_page_is_whole_and_shows_no_section_for_one_label(make: Callable[..., ReportFacts]) -> None:
-    page = Page(render_report(make()))
+def test_the_page_is_whole_and_shows_no_section_for_one_label(make_label_facts: Callable[..., ReportFacts]) -> None:
+    page = Page(render_report(make_label_facts()))
     anchors = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
     assert {"labels_result", "checks", "label_scores", "label_mistakes", "label_images", "together"} <= anchors
     assert not {"confusion", "classes", "images", "result"} & anchors
@@ -165,22 +110,24 @@ def test_the_page_is_whole_and_shows_no_section_for_one_label(make: Callable[...
     assert "mean average precision 55.0 %" in page.text.replace("\xa0", " ")
 
 
-def test_hostile_labels_change_no_element_of_the_page(make: Callable[..., ReportFacts]) -> None:
-    hostile = Page(render_report(make(tuple(HOSTILE[:3]))))
-    harmless = Page(render_report(make(("a" * 25, "b" * 32, "c" * 23))))
+def test_hostile_labels_change_no_element_of_the_page(make_label_facts: Callable[..., ReportFacts]) -> None:
+    hostile = Page(render_report(make_label_facts(tuple(HOSTILE[:3]))))
+    harmless = Page(render_report(make_label_facts(("a" * 25, "b" * 32, "c" * 23))))
     shape = [[(tag, list(attributes)) for tag, attributes in page.tags] for page in (hostile, harmless)]
     assert shape[0] == shape[1]
     assert all(name in hostile.text for name in HOSTILE[:3])
 
 
-def test_a_perfect_model_and_an_empty_history_are_said_plainly(make: Callable[..., ReportFacts]) -> None:
-    facts = make()
+def test_a_perfect_model_and_an_empty_history_are_said_plainly(make_label_facts: Callable[..., ReportFacts]) -> None:
+    facts = make_label_facts()
     logits = np.where(facts.predictions.targets > 0, 3.0, -3.0).astype(np.float32)
     predictions = dataclasses.replace(facts.predictions, logits=logits)
     test = evaluate_predictions(
         predictions.of_split(2), confidence=0.95, bootstrap_samples=100, seed=0, thresholds=(0.5, 0.5, 0.5)
     )
     evaluation = {**facts.evaluation, "test": test}
-    page = Page(render_report(make(predictions=predictions, evaluation=evaluation, history=facts.history.iloc[:0])))
+    page = Page(
+        render_report(make_label_facts(predictions=predictions, evaluation=evaluation, history=facts.history.iloc[:0]))
+    )
     assert "Not one label of one test image is wrong." in page.text
     assert "No epoch was finished." in page.text

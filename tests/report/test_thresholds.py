@@ -17,7 +17,7 @@ def facts_of(num: int = 200, labels: int = 4, split: int = 1):
     ids = pa.array([str(k) for k in range(num)], pa.large_string())
     names = tuple(f"l{k}" for k in range(labels))
     predictions = Predictions(ids, logits, targets, names, np.full(num, split, np.int8), "")
-    per_class = {name: {"threshold": 0.3 + 0.1 * k} for k, name in enumerate(names)}
+    per_class = {name: {"threshold": 0.305 + 0.1 * k} for k, name in enumerate(names)}
     return types.SimpleNamespace(predictions=predictions, evaluation={"test": {"per_class": per_class}})
 
 
@@ -30,8 +30,9 @@ def test_counts_at_every_threshold_are_those_of_counting_anew():
             given = predictions.probabilities[:, k] >= step / STEPS
             assert row.hits[step] == (given & (predictions.targets[:, k] == 1)).sum()
             assert row.misses[step] == (given & (predictions.targets[:, k] == 0)).sum()
-        given = predictions.probabilities[:, k] >= 0.3 + 0.1 * k
+        given = predictions.probabilities[:, k] >= 0.305 + 0.1 * k  # between two steps of the slider
         hits = (given & (predictions.targets[:, k] == 1)).sum()
+        assert row.chosen == (hits, given.sum() - hits)
         assert row.precision == f"{100 * hits / given.sum():.1f}"
         assert row.recall == f"{100 * hits / predictions.targets[:, k].sum():.1f}"
 

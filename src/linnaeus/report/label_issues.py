@@ -46,6 +46,7 @@ class LabelIssues:
         large: whether that share is more than data usually has wrong.
         several: whether labels are missing or superfluous, rather than one in the place of another.
         shown: how many suspects of how many, in words.
+        more: whether there are more of them.
         suspects: the most suspicious ones.
     """
 
@@ -55,6 +56,7 @@ class LabelIssues:
     large: bool
     several: bool
     shown: str
+    more: bool
     suspects: list[Suspect]
 
 
@@ -75,6 +77,7 @@ def make_label_issues(facts: ReportFacts) -> LabelIssues | None:
         large=share > LARGE_SHARE,
         several=manifest.task == "multi",
         shown=f"{len(shown)} of {count(len(issues))}" if len(issues) > len(shown) else "All of them",
+        more=len(issues) > len(shown),
         suspects=suspects,
     )
 

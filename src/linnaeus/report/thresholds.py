@@ -21,12 +21,13 @@ MOST_LABELS = 200
 @dataclass(frozen=True)
 class Row:
     """One label: its threshold, its scores there, how many images carry it, and for each threshold k / STEPS how many
-    of the images with a probability of at least that carry it (`hits`) or do not (`misses`).
+    of the images with a probability of at least that carry it (`hits`) or do not (`misses`). `chosen`: both numbers at
+    the threshold itself, which may lie between two of those.
     """
 
     name: str
     threshold: str
-    step: int
+    chosen: tuple[int, int]
     precision: str
     recall: str
     f1: str
@@ -62,13 +63,14 @@ def make_thresholds(facts: ReportFacts) -> ThresholdSection | None:
         threshold = float(per_class[predictions.classes[k]]["threshold"])
         given = predictions.probabilities[:, k] >= threshold
         right = int((given & targets[:, k]).sum())
-        total = int(given.sum()) + int(support[k])
+        wrong = int(given.sum()) - right
+        total = right + wrong + int(support[k])
         rows.append(
             Row(
                 name=predictions.classes[k],
                 threshold=f"{threshold:.2f}",
-                step=round(threshold * STEPS),
-                precision=figure(right / given.sum()) if given.any() else "0",
+                chosen=(right, wrong),
+                precision=figure(right / (right + wrong)) if given.any() else "0",
                 recall=figure(right / int(support[k])) if support[k] else "0",
                 f1=figure(2 * right / total) if total else "0",
                 support=int(support[k]),

@@ -30,6 +30,14 @@ for (const table of document.querySelectorAll("table[data-sortable]")) {
   });
 }
 
+/* Tables that scroll are reached by Tab, those that fit are not. */
+const scrolls = new ResizeObserver((entries) => {
+  for (const { target } of entries) {
+    target.tabIndex = target.scrollWidth > target.clientWidth || target.scrollHeight > target.clientHeight ? 0 : -1;
+  }
+});
+document.querySelectorAll(".scroll[tabindex]").forEach((region) => scrolls.observe(region));
+
 /* Cells: each becomes a button; in the matrix one of them is reached by Tab and the others by the arrow keys. */
 const panel = document.getElementById("cell-pictures");
 if (panel) {
@@ -117,13 +125,14 @@ if (slider) {
   const compute = (step) => {
     let allHits = 0, allMisses = 0, allSupport = 0, f1s = 0;
     counts.forEach(([own, support, hits, misses], k) => {
-      const at = step ?? own;
-      const [hit, miss] = [hits[at], misses[at]];
+      const [hit, miss] = step === null ? own : [hits[step], misses[step]];
       const f1 = percent(2 * hit, hit + miss + support);
       allHits += hit; allMisses += miss; allSupport += support; f1s += f1;
       const cells = rows[k].cells;
-      const shown = [(at / slider.max).toFixed(2), words(percent(hit, hit + miss)), words(percent(hit, support)), words(f1)];
-      shown.forEach((text, j) => { cells[j + 1].textContent = step === null ? chosen[k][j + 1] : text; });
+      const shown = step === null
+        ? chosen[k].slice(1, 5)
+        : [(step / slider.max).toFixed(2), words(percent(hit, hit + miss)), words(percent(hit, support)), words(f1)];
+      shown.forEach((text, j) => { cells[j + 1].textContent = text; });
     });
     document.getElementById("threshold-value").textContent = step === null ? "as chosen" : (step / slider.max).toFixed(2);
     document.getElementById("threshold-summary").textContent =
