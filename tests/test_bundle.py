@@ -21,7 +21,7 @@ from linnaeus.bundle import files as bundle_files
 from linnaeus.bundle.files import bundle_folder, load_bundle, save_bundle
 from linnaeus.data.image_spec import ImageSpec
 from linnaeus.errors import BundleError, DeviceError, OutputError
-from linnaeus.metrics.conformal import SetRule
+from linnaeus.metrics.conformal import LabelSetRule, SetRule
 from linnaeus.metrics.familiarity import Familiarity
 from linnaeus.models import build_classifier
 
@@ -336,9 +336,12 @@ def test_a_bundle_of_format_1_is_still_read(copy: Path) -> None:
     assert (bundle.temperature, bundle.operating_point) == (facts["temperature"], None)
 
 
-def test_what_is_familiar_and_the_rule_of_sets_come_back_and_are_covered_by_the_checksums(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rule", [SetRule(0.9, 0.7, 0.1, 2), LabelSetRule(0.9, 0.25)])
+def test_what_is_familiar_and_the_rule_of_sets_come_back_and_are_covered_by_the_checksums(
+    tmp_path: Path, rule: SetRule | LabelSetRule
+) -> None:
     bank, centre = np.eye(4, dtype=np.float16), np.full(4, 0.1, np.float32)
-    known, rule = Familiarity(bank, centre, 0.5, 0.99), SetRule(0.9, 0.7, 0.1, 2)
+    known = Familiarity(bank, centre, 0.5, 0.99)
     save_bundle(replace(make_bundle(), familiarity=known, sets=rule), tmp_path / "model")
     loaded = load_bundle(tmp_path / "model")
     assert loaded.sets == rule and loaded.familiarity is not None

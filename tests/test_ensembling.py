@@ -15,7 +15,9 @@ from linnaeus.cli.main import main
 from linnaeus.data.manifest import TEST, VALIDATION
 from linnaeus.deployment.predictor import Predictor
 from linnaeus.errors import ModelError, RunError
+from linnaeus.evaluation.conformal import calibrate_sets
 from linnaeus.finished_run import Run
+from linnaeus.metrics.conformal import prediction_sets
 from linnaeus.pipeline import fit
 from linnaeus.predictions import Predictions
 from linnaeus.soups import average_weights
@@ -83,6 +85,21 @@ def test_the_folder_holds_the_mean_of_probabilities_its_scores_and_a_model(
     )
     assert found["ensemble"]["ensemble_minus_best"]["value"] == pytest.approx(gain)
     assert ("is really better" in capsys.readouterr().out) == (found["ensemble"]["beyond_noise"] and gain > 0)
+
+
+def test_an_ensemble_has_prediction_sets_of_its_mean_and_is_evaluated_like_a_run(runs: Path) -> None:
+    assert ensemble(runs, "a", "wide") == 0
+    found, rule = json.loads(Path("both/evaluation.json").read_text()), load_bundle(Path("both/model")).sets
+    predictions = Predictions.load(Path("both/predictions.parquet"))
+    held_out, test = predictions.of_split(VALIDATION), predictions.of_split(TEST)
+    assert rule == calibrate_sets(held_out.probabilities, held_out.targets.astype(np.int64), coverage=0.95, seed=0)
+    held = prediction_sets(test.probabilities, rule)[np.arange(len(test)), test.targets.astype(np.int64)]
+    assert found["prediction_sets"]["coverage"]["value"] == held.mean()
+    assert main(["evaluate", "both"]) == 0
+    again = json.loads(Path("both/evaluation/evaluation.json").read_text())
+    assert again["prediction_sets"] == found["prediction_sets"] and again["test"] == found["test"]
+    page = Path("both/evaluation/evaluation.html").read_text(encoding="utf-8")
+    assert "Prediction sets promise" in page and "chart-roc" in page and "no prediction sets" not in page
 
 
 def test_prediction_asks_each_member_with_its_own_image_size_and_views(runs: Path, tmp_path: Path) -> None:

@@ -356,7 +356,8 @@ class EvaluateConfig(Section):
     confidence: float = Field(0.95, gt=0.5, lt=1.0)
     """Level of every interval."""
     coverage: float = Field(0.95, gt=0.0, lt=1.0)
-    """How often the true class of an image with one label shall be in its prediction set (arXiv 2009.14193)."""
+    """How often the true class of an image shall be in its prediction set (arXiv 2009.14193); of several labels, the
+    share of them (arXiv 2208.02814)."""
     familiar_share: float = Field(0.99, gt=0.0, lt=1.0)
     """Share of the validation images that shall be found familiar; images whose features lie further from those of
     training images than this are flagged as unfamiliar (arXiv 2204.06507)."""

@@ -23,7 +23,9 @@ from linnaeus.config import EvaluateConfig
 from linnaeus.data.manifest import SPLITS, TEST, VALIDATION
 from linnaeus.errors import ConfigError, DataError, RunError
 from linnaeus.evaluation.compare import Comparison, align, compare_predictions
+from linnaeus.evaluation.conformal import describe_sets, learn_sets
 from linnaeus.evaluation.evaluate import evaluate_predictions
+from linnaeus.evaluation.score_table import table_of
 from linnaeus.evaluation.selection import mean_logits, quality, select_greedily
 from linnaeus.evaluation.thresholds import choose_thresholds
 from linnaeus.planning.decision import Decision
@@ -221,11 +223,14 @@ def _write(
         )
         for split in (TEST, VALIDATION)
     }
+    sets = learn_sets(predictions.of_split(VALIDATION), coverage=EvaluateConfig().coverage, seed=0)
+    kept = describe_sets(table_of(predictions.of_split(TEST)), sets, confidence=CONFIDENCE) if sets else None
     low, high = comparison.difference.interval
     shares = {str(member.path): float(weight) for member, weight in zip(members, weights, strict=True)}
     evaluation = {
         "format": 1,
         **scores,
+        **({} if kept is None else {"prediction_sets": kept}),
         "ensemble": {
             "how": how,
             "weights": shares,
@@ -258,7 +263,7 @@ def _write(
         shutil.copyfile(RunDir(members[0].path).manifest, run.manifest)
         predictions.save(run.predictions)
         rundir.write_text(run.plan, plan_page(decisions))
-        save_bundle(replace(bundle, provenance=provenance), run.model)
+        save_bundle(replace(bundle, sets=sets, provenance=provenance), run.model)
         rundir.write_json(run.evaluation, evaluation)
     except BaseException:
         shutil.rmtree(run.path, ignore_errors=True)

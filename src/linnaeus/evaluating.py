@@ -5,7 +5,6 @@ Beside the story: it trains nothing and reads no image. Knows nothing of termina
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from linnaeus import rundir
+from linnaeus.bundle.facts import read_facts
 from linnaeus.bundle.files import FACTS
 from linnaeus.config import EvaluateConfig
 from linnaeus.data.manifest import TEST, Manifest
@@ -20,13 +20,16 @@ from linnaeus.errors import RunError
 from linnaeus.evaluation.abstention import abstention_curve
 from linnaeus.evaluation.calibration import describe_table
 from linnaeus.evaluation.class_curves import class_curves
+from linnaeus.evaluation.conformal import describe_sets
 from linnaeus.evaluation.evaluate import evaluate_table
 from linnaeus.evaluation.foreign import open_predictions
 from linnaeus.evaluation.score_table import ScoreTable, table_of
 from linnaeus.evaluation.slices import find_slices
 from linnaeus.evaluation.trust import judge_images
 from linnaeus.metrics.classification import IntArray
+from linnaeus.metrics.conformal import LabelSetRule, SetRule
 from linnaeus.predictions import Predictions, groups_of, rows_of
+from linnaeus.rundir import RunDir
 
 
 def evaluate_file(path: Path, *, config: EvaluateConfig, threshold: float, seed: int = 0) -> dict[str, Any]:
@@ -43,14 +46,15 @@ def evaluate_file(path: Path, *, config: EvaluateConfig, threshold: float, seed:
 
 
 def evaluate_run(path: Path, *, config: EvaluateConfig, seed: int = 0) -> dict[str, Any]:
-    """What evaluation.json says of a run's test predictions, worked out again.
+    """What evaluation.json says of the test predictions of a run or an ensemble, worked out again.
 
     Raises RunNotFoundError or RunError for a run that is not there or not finished.
     """
-    run = rundir.open_existing(path)
+    run = RunDir(path)
     if not run.predictions.is_file() or not (run.model / FACTS).is_file():
+        rundir.open_existing(path)  # an ensemble has no config.yaml, but a model
         raise RunError(f"The run {path} is not finished. Go on with it first: linnaeus resume {path}")
-    thresholds = json.loads((run.model / FACTS).read_text(encoding="utf-8"))["thresholds"]
+    facts = read_facts(run.model / FACTS)
     test = Predictions.load(run.predictions).of_split(TEST)
     manifest = Manifest.load(run.manifest)
     groups = groups_of(test, manifest)
@@ -58,7 +62,8 @@ def evaluate_run(path: Path, *, config: EvaluateConfig, seed: int = 0) -> dict[s
         table_of(test),
         groups=groups if len(np.unique(groups)) < len(groups) else None,
         columns=manifest.known_of(rows_of(test, manifest)),
-        thresholds=None if thresholds is None else tuple(thresholds),
+        thresholds=facts.thresholds,
+        sets=facts.sets,
         config=config,
         seed=seed,
     )
@@ -70,10 +75,13 @@ def evaluate(
     groups: IntArray | None,
     columns: dict[str, npt.NDArray[Any]],
     thresholds: tuple[float, ...] | None,
+    sets: SetRule | LabelSetRule | None = None,
     config: EvaluateConfig,
     seed: int,
 ) -> dict[str, Any]:
-    """Scores, calibration, abstention, slices and curves of one table of test predictions, as plain JSON."""
+    """Scores, calibration, abstention, slices and curves of one table of test predictions, as plain JSON; what became
+    of prediction sets too, where there is a rule for them.
+    """
     scores = evaluate_table(
         table,
         confidence=config.confidence,
@@ -83,10 +91,12 @@ def evaluate(
         groups=groups,
     )
     sureness, right, of_images = judge_images(table, thresholds=thresholds)
+    kept = {} if sets is None else {"prediction_sets": describe_sets(table, sets, confidence=config.confidence)}
     return {
         "format": 1,
         "test": scores,
         "calibration": {"test": {"after": describe_table(table)}},
+        **kept,
         "abstention": abstention_curve(sureness, right, level=config.confidence),
         "slices": find_slices(of_images, columns, confidence=config.confidence),
         "curves": class_curves(table, scores=scores),

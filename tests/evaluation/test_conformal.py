@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from scipy.special import softmax
+from scipy.special import expit, softmax
 
+from linnaeus.evaluation import score_table
 from linnaeus.evaluation.abstention import abstention_curve
-from linnaeus.evaluation.conformal import calibrate_sets, describe_sets
+from linnaeus.evaluation.conformal import calibrate_label_sets, calibrate_sets, describe_sets
 from linnaeus.evaluation.score_table import ScoreTable
 from linnaeus.metrics import conformal
 from linnaeus.metrics.conformal import SetRule, conformal_quantile, prediction_sets, set_scores
@@ -75,6 +76,58 @@ def test_what_is_told_of_sets_is_what_they_are():
     assert told["mean_size"] == sets.sum(axis=1).mean()
     assert told["sizes"][1] == (sets.sum(axis=1) == 2).mean() and sum(told["sizes"]) == pytest.approx(1)
     assert told["per_class"]["c3"] == held[targets == 3].mean()
+
+
+def draw_labels(num: int, *, rng: np.random.Generator, num_labels: int = 6):
+    """Probabilities that are too sure of themselves, and labels; a tenth of the images has none."""
+    honest = 2.0 * rng.normal(size=(num, num_labels)) - 1
+    targets = (rng.random(honest.shape) < expit(honest)).astype(np.uint8)
+    targets[rng.random(num) < 0.1] = 0
+    return expit(1.5 * honest), targets
+
+
+def share_held(sets, targets) -> np.ndarray:
+    with_labels = targets.any(axis=1)
+    return (sets & (targets > 0)).sum(axis=1)[with_labels] / targets.sum(axis=1)[with_labels]
+
+
+def test_the_threshold_of_several_labels_is_the_one_worked_out_by_hand():
+    """Four images with one or two labels: at most (1 - 0.5) * (4 + 1) - 1 = 1.5 images' worth of labels may be lost."""
+    probabilities = np.array([[0.9, 0.2], [0.6, 0.5], [0.3, 0.1], [0.8, 0.7], [0.99, 0.99]])
+    targets = np.array([[1, 1], [0, 1], [1, 0], [1, 0], [0, 0]], np.uint8)
+    # lost in rising order: 0.2 is half of the first image's, 0.3 all of the third's; 0.5 would be half too much
+    assert calibrate_label_sets(probabilities, targets, coverage=0.5).least == 0.5
+    assert calibrate_label_sets(probabilities, targets, coverage=0.8).least == 0.2  # none may be lost
+    assert calibrate_label_sets(probabilities, targets, coverage=0.9).least == 0.0  # four images are too few
+    assert calibrate_label_sets(probabilities, np.zeros_like(targets), coverage=0.5).least == 0.0
+
+
+@pytest.mark.parametrize("coverage", [0.8, 0.95])
+@pytest.mark.parametrize("num", [60, 600])
+def test_sets_hold_the_share_of_the_labels_that_was_promised_and_hardly_more(num, coverage):
+    rng = np.random.default_rng(0)
+    held = []
+    for _ in range(150):
+        rule = calibrate_label_sets(*draw_labels(num, rng=rng), coverage=coverage)
+        probabilities, targets = draw_labels(2000, rng=rng)
+        held.append(share_held(prediction_sets(probabilities, rule), targets).mean())
+    assert coverage - 0.005 <= np.mean(held) <= coverage + 0.005 + 2 / num
+
+
+def test_what_is_told_of_sets_of_several_labels_is_what_they_are(monkeypatch):
+    rng = np.random.default_rng(3)
+    rule = calibrate_label_sets(*draw_labels(500, rng=rng), coverage=0.9)
+    probabilities, targets = draw_labels(400, rng=rng)
+    names = tuple("abcdef")
+    table = ScoreTable(names, targets, lambda a, b: probabilities[a:b], lambda k: probabilities[:, k])
+    monkeypatch.setattr(score_table, "CELLS_AT_ONCE", 100)
+    told = describe_sets(table, rule, confidence=0.95)
+    sets = prediction_sets(probabilities, rule)
+    assert told["coverage"]["value"] == pytest.approx(share_held(sets, targets).mean(), abs=1e-12)
+    assert told["coverage"]["low"] < told["coverage"]["value"] < told["coverage"]["high"]
+    assert told["per_class"]["b"] == sets[targets[:, 1] > 0, 1].mean() and told["promised"] == 0.9
+    assert told["empty"] == (sets.sum(axis=1) == 0).mean() and told["mean_size"] == sets.sum(axis=1).mean()
+    assert told["empty"] + sum(told["sizes"]) == pytest.approx(1) and told["threshold"] == rule.least
 
 
 def test_the_abstention_curve_is_that_worked_out_by_hand():

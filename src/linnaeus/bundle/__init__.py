@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from linnaeus.data.image_spec import ImageSpec
 from linnaeus.data.manifest import Task
-from linnaeus.metrics.conformal import SetRule
+from linnaeus.metrics.conformal import LabelSetRule, SetRule
 from linnaeus.metrics.familiarity import Familiarity
 from linnaeus.metrics.operating_point import OperatingPoint
 from linnaeus.models import Classifier
@@ -34,7 +34,7 @@ class Bundle:
             one number, or one per label.
         operating_point: how probabilities become one answer; None for the likeliest class, and for several labels.
         thresholds: K probabilities from which a label is given, for several labels per image; None for one label.
-        sets: which classes stand in an image's prediction set; None where images have several labels.
+        sets: which classes stand in an image's prediction set; None where nobody calibrated them.
         familiarity: which images look unlike those of training.
         provenance: JSON values that say where it comes from; see `linnaeus.model_card` for those the card shows.
         members: of an ensemble, the models that answer together, each with its own preprocessing, views and order of
@@ -49,7 +49,7 @@ class Bundle:
     temperature: float | tuple[float, ...] = 1.0
     thresholds: tuple[float, ...] | None = None
     operating_point: OperatingPoint | None = None
-    sets: SetRule | None = None
+    sets: SetRule | LabelSetRule | None = None
     familiarity: Familiarity | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
     members: tuple[Bundle, ...] = ()

@@ -14,7 +14,7 @@ from linnaeus.bundle import Bundle, Views
 from linnaeus.config import Option
 from linnaeus.data.image_spec import ImageSpec
 from linnaeus.errors import BundleError
-from linnaeus.metrics.conformal import SetRule
+from linnaeus.metrics.conformal import LabelSetRule, SetRule
 from linnaeus.metrics.operating_point import OperatingPoint
 from linnaeus.models import Classifier, count_parameters
 from linnaeus.version import __version__
@@ -22,7 +22,7 @@ from linnaeus.version import __version__
 FORMAT = 2
 _PLAIN_FORMAT = 1
 """Of a single classifier that answers with its likeliest class and has one temperature; only an ensemble, an operating
-point, or a temperature per label needs a reader of format 2."""
+point, a temperature per label, or prediction sets of several labels need a reader of format 2."""
 COPY_AGAIN = "Copy the model folder again from where it came from."
 
 
@@ -62,7 +62,7 @@ class Facts(BaseModel):
     temperature: PositiveFloat | tuple[PositiveFloat, ...]
     thresholds: tuple[float, ...] | None
     operating_point: OperatingPoint | None = None
-    sets: SetRule | None = None
+    sets: SetRule | LabelSetRule | None = None
     familiarity: _FamiliarityFacts | None = None
     provenance: dict[str, Any]
     members: tuple[MemberFacts, ...] | None = None
@@ -99,7 +99,8 @@ def describe_bundle(bundle: Bundle) -> dict[str, Any]:
 
 
 def _is_plain(bundle: Bundle) -> bool:
-    return not bundle.members and bundle.operating_point is None and not isinstance(bundle.temperature, tuple)
+    several = isinstance(bundle.temperature, tuple) or isinstance(bundle.sets, LabelSetRule)
+    return not bundle.members and bundle.operating_point is None and not several
 
 
 def _model_facts(classifier: Classifier) -> _ModelFacts:

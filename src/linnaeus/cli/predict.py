@@ -58,7 +58,8 @@ def predict(
     all_probabilities
         Add a column with the probability of every class.
     sets
-        Add a column of classes that hold the true one as often as evaluate.coverage promised.
+        Add a column of classes that hold the true one (of several labels, their share) as often as evaluate.coverage
+        promised.
     device
         Where the network runs.
     batch_size

@@ -1,7 +1,8 @@
 """Calibrating prediction sets on validation images, and checking on test images what they promised.
 
-RAPS (Angelopoulos et al., arXiv 2009.14193), for one label per image. The promise holds on average over images like
-those of validation, and for these only. Knows nothing of models or files.
+RAPS (Angelopoulos et al., arXiv 2009.14193) for one label per image, conformal risk control (Angelopoulos et al., arXiv
+2208.02814) for several. The promise holds on average over images like those of validation, and for these only. Knows
+nothing of models or files.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from linnaeus.evaluation.intervals import wilson_interval
+from linnaeus.evaluation.intervals import mean_interval, wilson_interval
 from linnaeus.evaluation.resample import as_score
 from linnaeus.evaluation.score_table import ScoreTable
 from linnaeus.metrics.classification import FloatArray, IntArray
-from linnaeus.metrics.conformal import SetRule, conformal_quantile, prediction_sets, true_set_scores
+from linnaeus.metrics.conformal import LabelSetRule, SetRule, conformal_quantile, prediction_sets, true_set_scores
+from linnaeus.metrics.multilabel import Labels
 from linnaeus.metrics.probabilities import true_ranks
+from linnaeus.predictions import Predictions
 
 PENALTIES = (0.001, 0.01, 0.1, 0.2, 0.5)
 """Those that the authors' code tries."""
@@ -24,6 +27,39 @@ _TUNING_SHARE, _FEWEST_TO_TUNE = 0.3, 1000
 _USUAL_PENALTY = 0.1
 """With one class free of it, for fewer images than are needed to tune."""
 _LARGEST_SHOWN = 10
+
+
+def learn_sets(unseen: Predictions, *, coverage: float, seed: int) -> SetRule | LabelSetRule | None:
+    """The rule that predictions of images that training has not seen lead to; None where there are no images."""
+    if not len(unseen):
+        return None
+    if unseen.task == "multi":
+        return calibrate_label_sets(unseen.probabilities, unseen.targets.astype(np.uint8), coverage=coverage)
+    return calibrate_sets(unseen.probabilities, unseen.targets.astype(np.int64), coverage=coverage, seed=seed)
+
+
+def calibrate_label_sets(probabilities: FloatArray, targets: Labels, *, coverage: float) -> LabelSetRule:
+    """The rule whose sets hold the share `coverage` of an image's labels or more, on average over images with labels.
+
+    The highest threshold with n / (n + 1) R + 1 / (n + 1) <= 1 - coverage, where R is the share of its labels that an
+    image lacks in its set, averaged over the n images (arXiv 2208.02814, eq. 4 with the false negative rate of section
+    3.2, whose greatest value B is 1). It takes n of 1 / (1 - coverage) - 1 at least; of fewer, every label is in a set.
+
+    Args:
+        probabilities: float64 [N, K], of images that training has not seen.
+        targets: uint8 [N, K]; images without labels have no share to lack and are left out.
+        coverage: 0-1, such as 0.95.
+    """
+    sizes = targets.sum(axis=1, dtype=np.int64)
+    rows, labels = np.nonzero(targets)
+    own = probabilities[rows, labels]
+    order = np.argsort(own, kind="stable")
+    lost = np.cumsum(1 / sizes[rows[order]])  # n R, were the threshold just above each of these probabilities
+    allowed = (1 - coverage) * (int((sizes > 0).sum()) + 1) - 1
+    beyond = np.flatnonzero(lost > allowed + 1e-9)
+    if allowed < -1e-9 or not len(beyond):
+        return LabelSetRule(coverage, 0.0)
+    return LabelSetRule(coverage, float(own[order[beyond[0]]]))
 
 
 def calibrate_sets(probabilities: FloatArray, targets: IntArray, *, coverage: float, seed: int) -> SetRule:
@@ -61,12 +97,15 @@ def _with_threshold(rule: SetRule, probabilities: FloatArray, targets: IntArray)
     return replace(rule, threshold=conformal_quantile(scores, rule.coverage))
 
 
-def describe_sets(table: ScoreTable, rule: SetRule, *, confidence: float) -> dict[str, Any]:
+def describe_sets(table: ScoreTable, rule: SetRule | LabelSetRule, *, confidence: float) -> dict[str, Any]:
     """What the sets promised and what they keep on these images, as plain JSON.
 
-    Returns "promised", "coverage" (a score), "mean_size", "sizes" (share of sets with 1, 2, ... classes, the last entry
-    for 10 and more), "per_class" (share of each class's images whose set holds it), "penalty", "num_free", "threshold".
+    For several labels what `describe_label_sets` does. Else "promised", "coverage" (a score), "mean_size", "sizes"
+    (share of sets with 1, 2, ... classes, the last entry for 10 and more), "per_class" (share of each class's images
+    whose set holds it), "penalty", "num_free", "threshold".
     """
+    if isinstance(rule, LabelSetRule):
+        return describe_label_sets(table, rule, confidence=confidence)
     num_classes = len(table.classes)
     covered = np.empty(len(table), np.bool_)
     sizes = np.empty(len(table), np.int64)
@@ -89,4 +128,35 @@ def describe_sets(table: ScoreTable, rule: SetRule, *, confidence: float) -> dic
         "penalty": rule.penalty,
         "num_free": rule.num_free,
         "threshold": rule.threshold,
+    }
+
+
+def describe_label_sets(table: ScoreTable, rule: LabelSetRule, *, confidence: float) -> dict[str, Any]:
+    """What sets of several labels promised and what they keep on these images, as plain JSON.
+
+    Returns "promised", "coverage" (a score: the mean share of an image's labels that its set holds, over images that
+    have any; None where none has), "mean_size", "empty" (share of sets), "sizes" (share of sets with 1, 2, ... labels,
+    the last entry for 10 and more), "per_class" (share of each label's images whose set holds it) and "threshold".
+    """
+    num_labels = len(table.classes)
+    shares, sizes = np.full(len(table), np.nan), np.empty(len(table), np.int64)
+    held, support = np.zeros(num_labels, np.int64), np.zeros(num_labels, np.int64)
+    for part, probabilities in table.blocks():
+        sets, targets = prediction_sets(probabilities, rule), table.targets[part] > 0
+        found, own = sets & targets, targets.sum(axis=1)
+        shares[part][own > 0] = found.sum(axis=1)[own > 0] / own[own > 0]
+        sizes[part] = sets.sum(axis=1)
+        held, support = held + found.sum(axis=0), support + targets.sum(axis=0)
+    known = shares[np.isfinite(shares)]
+    counts = np.bincount(sizes.clip(max=_LARGEST_SHOWN), minlength=min(num_labels, _LARGEST_SHOWN) + 1)
+    return {
+        "promised": rule.coverage,
+        "coverage": as_score(float(known.mean()), mean_interval(known, confidence=confidence)) if len(known) else None,
+        "mean_size": float(sizes.mean()),
+        "empty": float(counts[0] / len(table)),
+        "sizes": (counts[1:] / len(table)).tolist(),
+        "per_class": {
+            name: float(held[k] / support[k]) if support[k] else None for k, name in enumerate(table.classes)
+        },
+        "threshold": rule.least,
     }

@@ -55,6 +55,13 @@ def wilson_interval(successes: float, num_trials: float, *, confidence: float) -
     return Interval(low, high)
 
 
+def mean_interval(values: FloatArray, *, confidence: float) -> Interval:
+    """Wilson's interval of the mean of values in 0-1, among as many images as their spread makes them worth."""
+    mean, variance = float(values.mean()), float(values.var()) / len(values)
+    worth = mean * (1 - mean) / variance if variance > 0 else float(len(values))
+    return wilson_interval(mean * worth, worth, confidence=confidence)
+
+
 def bootstrap_intervals(
     confusion: IntArray, statistics: Mapping[str, Statistic], *, confidence: float, num_samples: int, seed: int
 ) -> dict[str, Interval]:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.stats import fisher_exact, ttest_ind
 
-from linnaeus.evaluation.intervals import Interval, wilson_interval
+from linnaeus.evaluation.intervals import mean_interval
 from linnaeus.evaluation.resample import as_score
 from linnaeus.metrics.classification import FloatArray
 
@@ -62,7 +62,7 @@ def find_slices(scores: FloatArray, columns: Mapping[str, np.ndarray], *, confid
                 "column": part.column,
                 "value": part.value,
                 "num_images": len(own),
-                "score": as_score(float(own.mean()), _interval(own, confidence=confidence)),
+                "score": as_score(float(own.mean()), mean_interval(own, confidence=confidence)),
                 "rest": float(scores[~part.inside].mean()),
                 "p_value": p_value,
                 "worse": p_value < 1 - confidence,
@@ -123,10 +123,3 @@ def _p_value(scores: FloatArray, inside: npt.NDArray[np.bool_]) -> float:
     if own.std() == 0 and rest.std() == 0:
         return 1.0
     return float(ttest_ind(own, rest, equal_var=False, alternative="less").pvalue)
-
-
-def _interval(own: FloatArray, *, confidence: float) -> Interval:
-    """Wilson's, among as many images as the spread of the scores makes them worth."""
-    mean, variance = float(own.mean()), float(own.var()) / len(own)
-    worth = mean * (1 - mean) / variance if variance > 0 else float(len(own))
-    return wilson_interval(mean * worth, worth, confidence=confidence)

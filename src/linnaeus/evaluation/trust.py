@@ -15,12 +15,12 @@ import numpy.typing as npt
 
 from linnaeus.config import EvaluateConfig
 from linnaeus.evaluation.abstention import abstention_curve
-from linnaeus.evaluation.conformal import calibrate_sets, describe_sets
+from linnaeus.evaluation.conformal import describe_sets, learn_sets
 from linnaeus.evaluation.familiarity import describe_familiarity, learn_familiarity
 from linnaeus.evaluation.score_table import ScoreTable
 from linnaeus.evaluation.slices import find_slices
 from linnaeus.metrics.classification import FloatArray
-from linnaeus.metrics.conformal import SetRule
+from linnaeus.metrics.conformal import LabelSetRule, SetRule
 from linnaeus.metrics.familiarity import Familiarity
 from linnaeus.metrics.multilabel import image_f1
 from linnaeus.predictions import Predictions
@@ -30,9 +30,9 @@ Features = npt.NDArray[np.float16]
 
 @dataclass(frozen=True)
 class Trust:
-    """What the bundle carries of it: the rule of prediction sets (one label per image only), and what is familiar."""
+    """What the bundle carries of it: the rule of prediction sets, and what is familiar."""
 
-    sets: SetRule | None
+    sets: SetRule | LabelSetRule | None
     familiarity: Familiarity | None
 
 
@@ -46,10 +46,7 @@ def learn_trust(
         bank: [M, D], features of training images.
         validation: [N, D], features of validation images.
     """
-    sets = None
-    if unseen.task == "single" and len(unseen):
-        targets = unseen.targets.astype(np.int64)
-        sets = calibrate_sets(unseen.probabilities, targets, coverage=config.coverage, seed=seed)
+    sets = learn_sets(unseen, coverage=config.coverage, seed=seed)
     enough = len(bank) > 1 and len(validation) > 1
     return Trust(sets, learn_familiarity(bank, validation, share=config.familiar_share) if enough else None)
 

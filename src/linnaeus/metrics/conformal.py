@@ -1,7 +1,7 @@
 """Prediction sets of a settled rule: plain functions of probabilities, the same in evaluation and in prediction.
 
-RAPS, regularised adaptive prediction sets (Angelopoulos et al., arXiv 2009.14193). Knows nothing of how the rule was
-calibrated.
+RAPS, regularised adaptive prediction sets (Angelopoulos et al., arXiv 2009.14193), for one label per image; for several
+all labels above one threshold (Angelopoulos et al., arXiv 2208.02814). Knows nothing of how the rule was calibrated.
 """
 
 from __future__ import annotations
@@ -33,6 +33,20 @@ class SetRule:
     num_free: int
 
 
+@dataclass(frozen=True)
+class LabelSetRule:
+    """Where images have several labels, those in an image's set: all that are probable enough.
+
+    Attributes:
+        coverage: the share of an image's labels that shall be in its set, on average over images that have any, 0-1.
+        least: the probability from which on a label is in the set, 1 - lambda of the paper; 0 puts every label in every
+            set, where too few images were there to calibrate.
+    """
+
+    coverage: float
+    least: float
+
+
 def set_scores(probabilities: FloatArray, *, penalty: float, num_free: int) -> FloatArray:
     """float64 [N, K]: E of eq. 2 and algorithm 3, what is before a class, a random part of its own, and penalty.
 
@@ -54,11 +68,16 @@ def true_set_scores(probabilities: FloatArray, targets: IntArray, *, penalty: fl
     return np.asarray(np.take_along_axis(scores, targets[:, None], axis=1)[:, 0], np.float64)
 
 
-def prediction_sets(probabilities: FloatArray, rule: SetRule, *, allow_empty: bool = False) -> npt.NDArray[np.bool_]:
-    """bool [N, K]: the classes in each image's set; the likeliest one always, unless sets may be empty.
+def prediction_sets(
+    probabilities: FloatArray, rule: SetRule | LabelSetRule, *, allow_empty: bool = False
+) -> npt.NDArray[np.bool_]:
+    """bool [N, K]: the classes in each image's set.
 
-    Never leaving a set empty can only make the true class more often one of them.
+    Of one label per image the likeliest is always in it, unless sets may be empty: never leaving a set empty can only
+    make the true class more often one of them. Of several labels a set may be empty.
     """
+    if isinstance(rule, LabelSetRule):
+        return np.asarray(probabilities >= rule.least, np.bool_)
     if rule.threshold is None:
         return np.ones(probabilities.shape, np.bool_)
     sets = set_scores(probabilities, penalty=rule.penalty, num_free=rule.num_free) <= rule.threshold

@@ -9,6 +9,7 @@ from typing import Any
 from linnaeus.report.embedded import render_page
 from linnaeus.report.limits import slices_of, sureness_of
 from linnaeus.report.page import frame_parts, make_environment
+from linnaeus.report.ranking import ranking_of
 from linnaeus.report.wording import capital, count, figure, score_words
 from linnaeus.rundir import write_text
 
@@ -46,6 +47,8 @@ def write_evaluation_page(path: Path, evaluation: Mapping[str, Any], *, title: s
         "classes": classes,
         "columns": [capital(score_words(column)) for column in columns],
         "sureness": sureness_of(evaluation),
+        "has_sets": "prediction_sets" in evaluation,
+        "ranking": ranking_of(evaluation),
         "slices": slices_of(evaluation),
     }
     write_text(path, render_page(environment, "evaluation.html", {**frame_parts(environment), **values}))

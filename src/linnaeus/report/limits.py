@@ -166,6 +166,8 @@ def _abstention_words(abstention: Mapping[str, Any], *, several: bool) -> list[s
 def _set_words(sets: Mapping[str, Any] | None) -> str | None:
     if sets is None:
         return None
+    if "empty" in sets:
+        return _label_set_words(sets)
     if sets["threshold"] is None:
         return "There are too few validation images for prediction sets; every set holds every class."
     score = sets["coverage"]
@@ -174,6 +176,21 @@ def _set_words(sets: Mapping[str, Any] | None) -> str | None:
         f"Prediction sets promise to hold the true class for {percent(sets['promised'])} of images. On test images "
         f"they held it for {percent(score['value'])} ({percent_range(score['low'], score['high'])}): {kept}. They have "
         f"{sets['mean_size']:.2f} classes on average; {percent(sets['sizes'][0])} have a single one."
+    )
+
+
+def _label_set_words(sets: Mapping[str, Any]) -> str | None:
+    score = sets["coverage"]
+    if sets["threshold"] == 0:
+        return "There are too few validation images with labels for prediction sets; every set holds every label."
+    if score is None:
+        return None
+    kept = "kept" if score["high"] >= sets["promised"] else "not kept"
+    return (
+        f"Prediction sets, all labels of a probability of {sets['threshold']:.3f} and more, promise to hold "
+        f"{percent(sets['promised'])} of an image's labels on average. On test images with labels they held "
+        f"{percent(score['value'])} of them ({percent_range(score['low'], score['high'])}): {kept}. They have "
+        f"{sets['mean_size']:.2f} labels on average; {percent(sets['empty'])} are empty."
     )
 
 
