@@ -18,8 +18,8 @@ LAYERS = [
     {"predictions", "bundle"},
     {"training", "evaluation", "analysis", "deployment"},
     {"report", "planning", "review"},
-    {"pipeline", "beginning", "run_classifier", "final_test", "finished_run"}
-    | {"ensembling", "comparing", "evaluating", "soups", "api", "__init__"},
+    {"pipeline", "beginning", "run_classifier", "final_test", "held_out", "alternatives", "delivery"}
+    | {"finished_run", "ensembling", "comparing", "evaluating", "soups", "api", "__init__"},
     {"cli", "__main__"},
 ]
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}

@@ -30,6 +30,9 @@ def evaluate(
     and one column `probability:CLASS` per class; `group` names images that belong together, and all other columns are
     looked through for parts where the model fares worse. Writes evaluation.json and a page into the folder `--out`.
 
+    Memory does not grow with images times classes: about 0.7 GB and half a kilobyte per image (several labels: a byte
+    per image and class more). The probabilities lie in a nameless temporary file in TMPDIR, up to eight bytes for each.
+
     Example: `linnaeus evaluate --predictions theirs.csv --out theirs`
 
     Parameters
