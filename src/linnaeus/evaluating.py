@@ -15,6 +15,7 @@ from linnaeus import rundir
 from linnaeus.bundle.facts import read_facts
 from linnaeus.bundle.files import FACTS
 from linnaeus.config import EvaluateConfig
+from linnaeus.data.appearance import known_columns
 from linnaeus.data.manifest import TEST, Manifest
 from linnaeus.errors import RunError
 from linnaeus.evaluation.abstention import abstention_curve
@@ -61,7 +62,7 @@ def evaluate_run(path: Path, *, config: EvaluateConfig, seed: int = 0) -> dict[s
     return evaluate(
         table_of(test),
         groups=groups if len(np.unique(groups)) < len(groups) else None,
-        columns=manifest.known_of(rows_of(test, manifest)),
+        columns=known_columns(manifest, rows_of(test, manifest)),
         thresholds=facts.thresholds,
         sets=facts.sets,
         config=config,

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from linnaeus import rundir
 from linnaeus.alternatives import describe_alternatives
 from linnaeus.config import RunConfig
-from linnaeus.data.appearance import measure_appearance
+from linnaeus.data.appearance import known_columns, measure_appearance
 from linnaeus.data.loader import ImageStore
 from linnaeus.data.manifest import SPLITS, TEST, VALIDATION
 from linnaeus.delivery import deliver
@@ -102,7 +102,7 @@ def _described(job: Job, held_out: HeldOut, *, test_scores: dict[str, Any]) -> d
             held_out.trust,
             table,
             features=held_out.test_features,
-            columns={**measure_appearance(job.store, job.manifest, tested), **job.manifest.known_of(tested)},
+            columns=measure_appearance(job.store, tested) | known_columns(job.manifest, tested),
             thresholds=held_out.settled.thresholds,
             confidence=confidence,
         ),

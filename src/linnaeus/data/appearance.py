@@ -1,10 +1,13 @@
-"""What images look like in a few numbers: brightness, contrast, size and shape, for judging a model by them.
+"""What is known of images beside their labels: brightness, contrast, size and shape, scene, and columns of the table.
 
-Reads cached pixels, and of files no more than their headers. Knows nothing of labels or networks.
+For judging a model by parts of the test. Reads cached pixels, and of files no more than their headers. Knows nothing of
+labels or networks.
 """
 
 from __future__ import annotations
 
+import math
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -13,6 +16,8 @@ from PIL import Image
 
 from linnaeus.data.loader import ImageStore
 from linnaeus.data.manifest import Manifest
+from linnaeus.data.scenes import read_size
+from linnaeus.errors import UnreadableImageError
 
 _AT_ONCE = 256
 _SIDE = 64
@@ -20,11 +25,9 @@ _MOST_HEADERS = 20_000
 """Beyond, opening every file would take longer than it tells."""
 
 
-def measure_appearance(store: ImageStore, manifest: Manifest, rows: npt.NDArray[np.int64]) -> dict[str, Any]:
-    """Columns of N values each for N readable rows.
-
-    "brightness" and "contrast": float64, mean and deviation of grey, 0-255, at a coarse grid of pixels; "size (px)",
-    the root of width times height, and "width / height", where they are known; "group", where the manifest has any.
+def measure_appearance(store: ImageStore, rows: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[np.float64]]:
+    """ "brightness" and "contrast" of N readable rows: float64 [N], mean and deviation of grey, 0-255, at a coarse grid
+    of pixels.
     """
     brightness, contrast = np.empty(len(rows)), np.empty(len(rows))
     for start in range(0, len(rows), _AT_ONCE):
@@ -34,16 +37,44 @@ def measure_appearance(store: ImageStore, manifest: Manifest, rows: npt.NDArray[
         grey = images[:, :, ::step, ::step].float().mean(dim=1).flatten(1)
         brightness[part] = grey.mean(dim=1).cpu().numpy()
         contrast[part] = grey.std(dim=1, correction=0).cpu().numpy()
-    columns: dict[str, Any] = {"brightness": brightness, "contrast": contrast}
+    return {"brightness": brightness, "contrast": contrast}
+
+
+def known_columns(manifest: Manifest, rows: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[Any]]:
+    """What is known of N rows without their pixels, N values each; NaN or None where it is not.
+
+    "size (px)", the root of width times height of an image or box, and "width / height"; of boxes "share of the scene
+    (%)", of its area, and "scene", its name; "group", where groups are more than scenes; and the columns of the table.
+    """
+    columns: dict[str, npt.NDArray[Any]] = {}
     sizes = _sizes(manifest, rows)
     if sizes is not None:
         known = sizes.min(axis=1) > 0
         width, height = np.where(known[:, None], sizes, 1).T.astype(np.float64)
         columns["size (px)"] = np.where(known, np.sqrt(width * height), np.nan)
         columns["width / height"] = np.where(known, width / height, np.nan)
-    if manifest.groups is not None:
-        columns["group"] = manifest.groups[rows].astype(str)
-    return columns
+    groups = None if manifest.groups is None else manifest.groups[rows]
+    if manifest.boxes is not None:
+        assert sizes is not None
+        scenes, places = np.unique([manifest.uris[int(row)].as_py() for row in rows], return_inverse=True)
+        areas = _scene_areas(scenes.tolist())
+        columns["share of the scene (%)"] = 100 * sizes.astype(np.float64).prod(axis=1) / areas[places]
+        names = [manifest.ids[int(row)].as_py().rpartition("#")[0] for row in rows]
+        columns["scene"] = np.array(names, object)
+        if groups is not None and len(np.unique(groups)) == len(scenes):
+            groups = None  # they are the scenes
+    if groups is not None:
+        columns["group"] = groups.astype(str)
+    return columns | manifest.known_of(rows)
+
+
+def _scene_areas(paths: list[str]) -> npt.NDArray[np.float64]:
+    """float64 [S], pixels of each scene, NaN where its header cannot be read."""
+    areas = np.full(len(paths), np.nan)
+    for place, path in enumerate(paths[:_MOST_HEADERS]):
+        with suppress(UnreadableImageError):
+            areas[place] = math.prod(read_size(path))
+    return areas
 
 
 def _sizes(manifest: Manifest, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64] | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +90,10 @@ class BoxCollector:
         ):
             column.frombytes(np.ascontiguousarray(values, column.typecode).tobytes())
 
-    def to_manifest(self, options: SourceOptions) -> Manifest:
+    def to_manifest(self, options: SourceOptions, *, columns: Mapping[str, pa.Array] | None = None) -> Manifest:
         """The usable boxes, scene by scene; ids are `scene#number`, counted through all boxes of the scene.
+
+        `columns`: what else is known of each box, in the order in which they were added.
 
         Raises NoImagesError if no box is usable.
         """
@@ -109,7 +111,8 @@ class BoxCollector:
         if len(kept) == 0:
             raise NoImagesError(self._why_empty())
         weights = np.array(self._weights, np.float32)[order][kept]
-        found = self._build(kept, boxes, scene_of, number, labels)
+        told = {name: column.take(pa.array(order[kept])) for name, column in (columns or {}).items()}
+        found = dataclasses.replace(self._build(kept, boxes, scene_of, number, labels), columns=told)
         return found if (weights == 1).all() else dataclasses.replace(found, weights=weights)
 
     def _extents(self, rows: _Sieve, scene_of: _Rows) -> _Corners:

@@ -10,6 +10,7 @@ file, files without a row, rows that come twice) is counted and shown with an ex
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,8 +101,9 @@ def _to_manifest(parts: list[Rows], columns: Columns, words: Words, log: Log, op
         log.add("files without a row", len(beside), index.paths[int(beside[0])])
     kept = np.flatnonzero(~again)
     files, labels, splits, groups, weights = files[kept], labels[kept], splits[kept], groups[kept], weights[kept]
+    extra = collect_extra([part.extra for part in parts], kept)
     if boxes is not None:
-        known = _Objects(files, list(words.labels), labels, boxes[kept], splits, groups, weights)
+        known = _Objects(files, list(words.labels), labels, boxes[kept], splits, groups, weights, extra)
         return _objects(known, ids, uris, log, options, grouped=columns.group is not None)
     sets = list(words.labels)
     occurring = [sets[k] for k in np.unique(labels).tolist()]
@@ -120,7 +122,7 @@ def _to_manifest(parts: list[Rows], columns: Columns, words: Words, log: Log, op
         task="single" if single else "multi",
         groups=_groups(groups) if columns.group else None,
         weights=weights if columns.weight else None,
-        columns=collect_extra([part.extra for part in parts], kept),
+        columns=extra,
         skipped=dict(log.counts),
         notes=(*log.notes, *log.sentences()),
     )
@@ -159,6 +161,7 @@ class _Objects:
     splits: npt.NDArray[np.int8]
     groups: Numbers
     weights: npt.NDArray[np.float32]
+    columns: Mapping[str, pa.Array]
 
 
 def _objects(
@@ -190,7 +193,7 @@ def _objects(
         np.int64,
     )
     collector.add_all(numbers[scene_of], labels[rows.labels], rows.boxes, rows.weights)
-    found = collector.to_manifest(options)
+    found = collector.to_manifest(options, columns=rows.columns)
     assert found.groups is not None
     # A scene of no group is its own.
     alone = group_of_scene.max() + 1 + np.arange(len(group_of_scene))
