@@ -159,23 +159,6 @@ def test_labels_written_as_csv_can_be_trained_on(run: linnaeus.Run) -> None:
     assert manifest.targets.sum() == table["num_labels"].sum()
 
 
-def test_test_labels_have_no_say_in_thresholds_and_weights(tmp_path: Path) -> None:
-    data = write_images(tmp_path / "data", num=90)
-    table = pd.read_csv(data / "labels.csv")
-    table["split"] = ["test" if k % 3 == 0 else "validation" if k % 3 == 1 else "train" for k in range(len(table))]
-    bundles = []
-    for name in ("one", "other"):
-        table.to_csv(data / "labels.csv", index=False)
-        assert main(["train", str(data), "--out", name, "--epochs", "1", *QUICK]) == 0
-        bundles.append(RunDir(Path(name)).model)
-        test = table["split"] == "test"
-        table.loc[test, list(LABELS)] = 1 - table.loc[test, list(LABELS)]
-    assert (bundles[0] / "model.safetensors").read_bytes() == (bundles[1] / "model.safetensors").read_bytes()
-    assert load_bundle(bundles[0]).thresholds == load_bundle(bundles[1]).thresholds
-    scores = [linnaeus.resume(name).evaluation["test"]["micro_f1"]["value"] for name in ("one", "other")]
-    assert scores[0] != scores[1]
-
-
 def test_the_terminal_shows_the_scores_of_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = write_images(tmp_path / "data", num=90)
     assert main(["train", str(data), "--out", "run", "--epochs", "1", *QUICK]) == 0
