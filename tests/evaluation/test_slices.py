@@ -43,6 +43,20 @@ def test_among_many_columns_of_noise_a_false_alarm_is_rare(whole):
     assert alarms <= 15  # 7.5 expected at most; more than 15 has a chance of 0.5 %
 
 
+def test_the_same_images_are_one_slice_whatever_tells_them():
+    rng = np.random.default_rng(3)
+    side = rng.uniform(10, 90, 400)
+    scores = (rng.random(400) < np.where(side < 30, 0.8, 0.95)).astype(float)
+    once = find_slices(scores, {"side": side}, confidence=0.95)
+    odd = (np.arange(400) % 2).astype(str)
+    twice = find_slices(scores, {"side": side, "area": side**2, "odd": odd}, confidence=0.95)
+    assert (once["num_tested"], twice["num_tested"], len(twice["slices"])) == (4, 6, 6)
+    first = twice["slices"][0]
+    assert first["column"] == "side" and first["num_images"] == 100
+    assert len(first["same_images"]) == 1 and first["same_images"][0].startswith("area: ")
+    assert next(row for row in twice["slices"] if row["column"] == "odd")["same_images"] == []
+
+
 def test_small_slices_missing_values_and_columns_without_a_second_value_are_not_looked_at():
     values = np.array(["a"] * 50 + ["b"] * (MINIMUM_SUPPORT - 1) + [None] * 40 + [""] * 40, object)
     columns = {"x": values, "y": np.full(len(values), 3.0), "z": np.full(len(values), np.nan)}

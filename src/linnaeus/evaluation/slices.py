@@ -6,6 +6,7 @@ columns; knows nothing of where they come from.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -49,31 +50,40 @@ def find_slices(scores: FloatArray, columns: Mapping[str, np.ndarray], *, confid
         columns: name -> N values; missing ones (NaN, None, "") are in no slice.
 
     Returns "num_tested", "minimum_support", "overall" and "slices", up to 30, those that are worse first and then by
-    score: "column", "value", "num_images", "score" with its interval, "rest" (mean score of the others), "p_value"
-    (corrected) and "worse".
+    score: "column", "value", "same_images" (other descriptions of the very same images, which make no further test),
+    "num_images", "score" with its interval, "rest" (mean score of the others), "p_value" (corrected) and "worse".
     """
-    parts = [part for name, values in columns.items() for part in _parts(name, np.asarray(values))]
-    p_values = holm([_p_value(scores, part.inside) for part in parts])
-    found: list[dict[str, Any]] = []
-    for part, p_value in zip(parts, p_values, strict=True):
-        own = scores[part.inside]
-        found.append(
-            {
-                "column": part.column,
-                "value": part.value,
-                "num_images": len(own),
-                "score": as_score(float(own.mean()), mean_interval(own, confidence=confidence)),
-                "rest": float(scores[~part.inside].mean()),
-                "p_value": p_value,
-                "worse": p_value < 1 - confidence,
-            }
-        )
-    found.sort(key=lambda row: (not row["worse"], row["score"]["value"]))
+    found: dict[bytes, dict[str, Any]] = {}
+    for name, values in columns.items():
+        for part in _parts(name, np.asarray(values)):
+            images = hashlib.sha256(np.packbits(part.inside).tobytes()).digest()
+            if images in found:
+                found[images]["same_images"].append(f"{part.column}: {part.value}")
+            else:
+                found[images] = _describe(part, scores, confidence=confidence)
+    rows = list(found.values())
+    for row, p_value in zip(rows, holm([row["p_value"] for row in rows]), strict=True):
+        row |= {"p_value": p_value, "worse": p_value < 1 - confidence}
+    rows.sort(key=lambda row: (not row["worse"], row["score"]["value"]))
     return {
-        "num_tested": len(parts),
+        "num_tested": len(rows),
         "minimum_support": MINIMUM_SUPPORT,
         "overall": float(scores.mean()) if len(scores) else 0.0,
-        "slices": found[:MOST_SHOWN],
+        "slices": rows[:MOST_SHOWN],
+    }
+
+
+def _describe(part: Part, scores: FloatArray, *, confidence: float) -> dict[str, Any]:
+    """One slice, its p value not yet corrected for the number of slices."""
+    own = scores[part.inside]
+    return {
+        "column": part.column,
+        "value": part.value,
+        "same_images": [],
+        "num_images": len(own),
+        "score": as_score(float(own.mean()), mean_interval(own, confidence=confidence)),
+        "rest": float(scores[~part.inside].mean()),
+        "p_value": _p_value(scores, part.inside),
     }
 
 

@@ -32,10 +32,11 @@ class Sureness:
 
 @dataclass(frozen=True)
 class SliceRow:
-    """One slice in words; `share` 0-1 is its score."""
+    """One slice in words; `share` 0-1 is its score, `same` are other descriptions of its images."""
 
     column: str
     value: str
+    same: list[str]
     images: str
     share: float
     score: str
@@ -226,6 +227,7 @@ def slices_of(evaluation: Mapping[str, Any]) -> Slices | None:
         SliceRow(
             row["column"],
             row["value"],
+            row.get("same_images", []),
             count(row["num_images"]),
             row["score"]["value"],
             figure(row["score"]["value"]),

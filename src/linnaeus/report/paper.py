@@ -123,7 +123,9 @@ def paper_tables(evaluation: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
         tables["confusion"] = confusion
     slices = evaluation.get("slices", {}).get("slices", [])
     if slices:
-        tables["slices"] = pd.DataFrame([{**row, **row["score"]} for row in slices]).drop(columns="score")
+        tables["slices"] = pd.DataFrame(
+            [{**row, **row["score"], "same_images": "; ".join(row["same_images"])} for row in slices]
+        ).drop(columns="score")
     return tables
 
 
