@@ -250,6 +250,19 @@ def test_voc_images_are_found_by_the_name_in_the_annotation_too(tmp_path: Path) 
     assert objects_in(read_voc(tmp_path)) == EXPECTED
 
 
+def test_what_voc_says_of_an_object_stays_with_it_where_it_tells_objects_apart(tmp_path: Path) -> None:
+    write_voc(tmp_path)
+    for name, objects in SCENES.items():
+        easy, hard = "<difficult>0</difficult><pose> Unspecified </pose>", "<difficult>1</difficult>"
+        text = voc_of(objects).replace("<name>cat", f"{easy}<name>cat").replace("<name>dog", f"{hard}<name>dog")
+        (tmp_path / "Annotations" / f"{name}.xml").write_text(text)
+    manifest = read_voc(tmp_path)
+    assert objects_in(manifest) == EXPECTED
+    assert set(manifest.columns) == {"difficult"}, "a pose that all have, or none, makes no slice"
+    dogs = [manifest.classes[k] == "dog" for k in manifest.targets]
+    assert manifest.columns["difficult"].to_pylist() == [float(dog) for dog in dogs] and any(dogs) and not all(dogs)
+
+
 def test_voc_objects_without_name_or_numbers_are_counted(tmp_path: Path) -> None:
     write_voc(tmp_path)
     text = voc_of([*SCENES["b"], (" ", (1, 1, 5, 5)), ("dog", (9, 9, 5, 5))]).replace(

@@ -1,6 +1,7 @@
 """Pascal VOC: one XML file of boxes per image (Everingham et al., 2010).
 
-    Annotations/000005.xml     objects with a name and xmin, ymin, xmax, ymax
+    Annotations/000005.xml     objects with a name and xmin, ymin, xmax, ymax; what else is said of an object (pose,
+                               truncated, difficult, occluded) becomes a column by which the test is sliced
     JPEGImages/000005.jpg
     ImageSets/Main/train.txt   names of images, one a line; likewise val.txt and test.txt, or trainval.txt
 
@@ -16,13 +17,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.parsers import expat
 
+import numpy as np
+import pyarrow as pa
+
 from linnaeus.data.manifest import TEST, TRAIN, UNASSIGNED, VALIDATION, Manifest
 from linnaeus.data.sources.boxes import BoxCollector
 from linnaeus.data.sources.listing import read_text, split_named, visible_files, visible_folders, visible_images
 from linnaeus.data.sources.options import NO_OPTIONS, SourceOptions
+from linnaeus.data.sources.table_extra import collect_extra
 from linnaeus.errors import DataError, DataNotFoundError
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
+_TOLD = ("pose", "truncated", "difficult", "occluded")
 _MAX_XML_BYTES = 16 * 2**20
 _HEAD_BYTES = 1024
 
@@ -54,6 +60,7 @@ def read_voc(path: Path, options: SourceOptions = NO_OPTIONS) -> Manifest:
     if not path.is_dir():
         raise DataNotFoundError(f"{path} is no folder. Pascal VOC is a folder with Annotations/ and JPEGImages/.")
     collector = BoxCollector(path)
+    told: dict[str, list[str]] = {name: [] for name in _TOLD}
     listed = _image_sets(path)
     found = False
     for files, image_folders, split in _layout(path):
@@ -61,10 +68,11 @@ def read_voc(path: Path, options: SourceOptions = NO_OPTIONS) -> Manifest:
         images = {image.stem: image for folder in reversed(folders) for image in visible_images(folder)}
         for file in files:
             found = True
-            _read_annotation(collector, file, images, path, listed.get(file.stem, split))
+            _read_annotation(collector, told, file, images, path, listed.get(file.stem, split))
     if not found:
         raise DataNotFoundError(f"There are no XML annotations in {path}, nor in {path / 'Annotations'}.")
-    return collector.to_manifest(options)
+    columns = {name: pa.array(texts, pa.large_string()) for name, texts in told.items()}
+    return collector.to_manifest(options, columns=collect_extra([columns], np.arange(len(columns["pose"]))))
 
 
 def _layout(path: Path) -> Iterator[tuple[list[Path], list[Path], int]]:
@@ -90,7 +98,14 @@ def _image_sets(path: Path) -> dict[str, int]:
     return splits
 
 
-def _read_annotation(collector: BoxCollector, file: Path, images: dict[str, Path], root: Path, split: int) -> None:
+def _read_annotation(
+    collector: BoxCollector,
+    told: dict[str, list[str]],
+    file: Path,
+    images: dict[str, Path],
+    root: Path,
+    split: int,
+) -> None:
     tree = _parse(file)
     named = (tree.findtext("filename") or "").replace("\\", "/").rpartition("/")[2]
     image = images.get(file.stem) or images.get(named.rpartition(".")[0] or named)
@@ -103,6 +118,8 @@ def _read_annotation(collector: BoxCollector, file: Path, images: dict[str, Path
         box = item.find("bndbox")
         corners = None if box is None else _numbers([box.findtext(corner) for corner in _CORNERS])
         collector.add(scene, collector.label(label) if label else collector.unnamed("an empty name"), corners)
+        for tag, texts in told.items():
+            texts.append(item.findtext(tag) or "")
 
 
 def _base(image: Path, root: Path) -> Path:
