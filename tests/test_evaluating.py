@@ -91,6 +91,18 @@ def test_pieces_and_the_whole_give_the_same(tmp_path: Path, monkeypatch: pytest.
         assert np.allclose(found.table.column(1), found.table.rows(0, 300)[:, 1], atol=1e-12)
 
 
+def test_probabilities_that_begin_as_whole_numbers_are_read_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sure = [f"{k}.jpg,ant,1,0" for k in range(200)]
+    path = tmp_path / "theirs.csv"
+    path.write_text("\n".join(["path,target,probability:ant,probability:bee", *sure, "last.jpg,bee,0.25,0.75\n"]))
+    monkeypatch.setattr(foreign, "CSV_BYTES_AT_ONCE", 500)
+    with open_predictions(path) as found:
+        assert found.table.rows(199, 201).tolist() == [[1.0, 0.0], [0.25, 0.75]]
+        assert found.table.targets.tolist() == [0] * 200 + [1]
+
+
 def peak_bytes(path: Path) -> int:
     """Most memory that evaluating the file took at once: NumPy's and Python's own, and Arrow's."""
     usual = pa.default_memory_pool()

@@ -82,10 +82,14 @@ def open_predictions(path: Path) -> Iterator[ForeignPredictions]:
 
 
 def _to_parquet(path: Path, parquet: IO[bytes]) -> None:
-    texts = {name: pa.string() for name in (*_IDS, TARGET, GROUP)}
+    pieces = pacsv.ReadOptions(block_size=CSV_BYTES_AT_ONCE)
     try:
-        options = pacsv.ConvertOptions(column_types=texts)
-        pieces = pacsv.ReadOptions(block_size=CSV_BYTES_AT_ONCE)
+        with pacsv.open_csv(path, read_options=pieces) as reader:
+            names = reader.schema.names
+        # Types are guessed from the first piece, and probabilities may all be 0 or 1 there.
+        types = {name: pa.float64() for name in names if name.startswith(PREFIX)}
+        types |= {name: pa.string() for name in (*_IDS, TARGET, GROUP)}
+        options = pacsv.ConvertOptions(column_types=types)
         with (
             pacsv.open_csv(path, read_options=pieces, convert_options=options) as reader,
             pq.ParquetWriter(parquet, reader.schema, write_statistics=False) as writer,
