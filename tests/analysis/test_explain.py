@@ -181,6 +181,7 @@ def test_the_likeliest_class_is_explained_unless_another_is_named():
 def test_of_several_labels_each_that_is_given_is_explained():
     found = explain_labels(bundle_of((0.6, 0.6, 0.6)), coloured())
     assert [(e.label, place_of(e.heat)) for e in found] == [("red", "upper left"), ("blue", "lower right")]
+    assert explain_image(bundle_of((0.6, 0.6, 0.6)), coloured()).label == "red", "one picture shows the likeliest"
     (best,) = explain_labels(bundle_of((0.99, 0.99, 0.99)), coloured())
     assert best.label == "red"
 

@@ -7,14 +7,17 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import uvicorn
+from axe import needs_axe, violations
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from small_run import CLASSES, write_images
 
 from linnaeus.cli.main import main
 from linnaeus.data.manifest import Manifest
+from linnaeus.report.page import make_environment
 from linnaeus.review.features import open_folder, prepare_folder, prepare_run
 from linnaeus.review.heat import heat_of
 from linnaeus.review.server import create_app, listen
@@ -45,21 +48,22 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def visit(browser: Browser) -> Iterator[Callable[[Session], Page]]:
+def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
     """Serve a session and open its page; what the page complains of, or asks others for, fails the test."""
     servers: list[tuple[uvicorn.Server, threading.Thread]] = []
     pages: list[Page] = []
     complaints: list[str] = []
 
-    def open_page(session: Session) -> Page:
+    def open_page(session: Session, *, scheme: Literal["light", "dark"] = "light", width: int = 1280) -> Page:
         listener = listen(0)
         port = listener.getsockname()[1]
-        app = create_app(session, token="t", port=port, style=":root{}", favicon="<svg/>", heat=heat_of(session))
+        style = make_environment().get_template("report.css").render()
+        app = create_app(session, token="t", port=port, style=style, favicon="<svg/>", heat=heat_of(session))
         server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         servers.append((server, thread))
-        page = browser.new_page()
+        page = browser.new_page(color_scheme=scheme, viewport={"width": width, "height": 860}, bypass_csp=True)
         pages.append(page)
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -92,7 +96,7 @@ def press(page: Page, key: str) -> None:
 
 
 def test_a_person_corrects_ten_labels_and_the_next_run_uses_them(
-    visit: Callable[[Session], Page], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    visit: Callable[..., Page], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     quick = ["--epochs", "1", "--set", "runtime.threads=1", "--set", "model.options.widths=[8, 8, 8]"]
@@ -132,9 +136,7 @@ def test_a_person_corrects_ten_labels_and_the_next_run_uses_them(
     assert any("relabelled, 1 excluded" in note for note in after.notes)
 
 
-def test_several_labels_are_toggled_and_saved(
-    visit: Callable[[Session], Page], run_folder: Callable[..., Path]
-) -> None:
+def test_several_labels_are_toggled_and_saved(visit: Callable[..., Page], run_folder: Callable[..., Path]) -> None:
     session = open_run(run_folder(several=True))[0]
     page = visit(session)
     row = int(session.queues[0].rows[0])
@@ -151,7 +153,7 @@ def test_several_labels_are_toggled_and_saved(
 
 
 def test_names_are_text_and_the_search_finds_any_class(
-    visit: Callable[[Session], Page], run_folder: Callable[..., Path]
+    visit: Callable[..., Page], run_folder: Callable[..., Path]
 ) -> None:
     session = open_run(run_folder())[0]
     page = visit(session)
@@ -169,7 +171,7 @@ def test_names_are_text_and_the_search_finds_any_class(
 
 
 def test_neighbours_and_heat_map_appear_and_the_phone_has_no_sideways_scrolling(
-    visit: Callable[[Session], Page], run_folder: Callable[..., Path]
+    visit: Callable[..., Page], run_folder: Callable[..., Path]
 ) -> None:
     session, _, config = open_run(run_folder())
     session.prepare(lambda own: prepare_run(own, config, start_runtime(config.runtime)))
@@ -183,7 +185,7 @@ def test_neighbours_and_heat_map_appear_and_the_phone_has_no_sideways_scrolling(
 
 
 def test_new_images_are_labelled_by_keyboard(
-    visit: Callable[[Session], Page], run_folder: Callable[..., Path], tmp_path: Path
+    visit: Callable[..., Page], run_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
     write_images(tmp_path / "new", 3, seed=7)
     reviewed, folder, config = open_run(run_folder())
@@ -197,6 +199,22 @@ def test_new_images_are_labelled_by_keyboard(
     page.keyboard.press("1")
     expect(page.locator("#nothing")).to_contain_text("--labels")
     assert [row["decision"] for row in rows_in(folder.new_labels)] == ["label"] * 3
+
+
+@needs_axe
+@pytest.mark.parametrize("kind", ["one label", "several labels", "new images"])
+def test_axe_finds_nothing(
+    browser: Browser, visit: Callable[..., Page], run_folder: Callable[..., Path], tmp_path: Path, kind: str
+) -> None:
+    session, folder, config = open_run(run_folder(several=kind == "several labels"))
+    if kind == "new images":
+        write_images(tmp_path / "new", 3, seed=7)
+        session, _ = open_folder(tmp_path / "new", folder, config, session, runtime=start_runtime(config.runtime))
+    found = []
+    for scheme, width in (("light", 1200), ("dark", 1200), ("light", 390)):
+        page = visit(session, scheme=scheme, width=width)
+        found += [f"{scheme}, {width} px: {words}" for words in violations(page)]
+    assert found == []
 
 
 def test_a_server_that_is_gone_is_told(browser: Browser, run_folder: Callable[..., Path]) -> None:

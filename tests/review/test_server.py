@@ -241,6 +241,7 @@ def test_several_labels_are_lists(run_folder: Callable[..., Path]) -> None:
     item = client.get(f"/api/row/{row}").json()
     assert {doubt["kind"] for doubt in item["doubts"]} <= {"missing", "superfluous"}
     assert CLASSES[0] in item["suggested"] or item["given"][0] not in item["suggested"]
+    assert {client.get(f"/heat/{k}").status_code for k in range(6)} == {200}, "whether it gives one label, many or none"
     body = {"row": row, "decision": "relabel", "labels": ["dog", "bee", "dog"]}
     assert client.post("/api/decide", json=body, headers=OWN).status_code == 200
     assert json.loads(rows_in(session.decisions.path)[0]["labels"]) == ["bee", "dog"]

@@ -106,12 +106,13 @@ def heat_maps(classifier: Classifier, images: torch.Tensor, *, targets: npt.NDAr
 
 
 def explain_image(bundle: Bundle, image: Pixels, *, label: str | None = None) -> Explanation:
-    """Heat for one class of a picture, uint8 RGB [h, w, 3] of any size. None: for the likeliest class.
+    """Heat for one class of a picture, uint8 RGB [h, w, 3] of any size. None: for the likeliest class or, where images have
+    several labels, for the likeliest that the model gives.
 
     Raises ModelError for a class that the model does not know, and where `heat_maps` does.
     """
-    (explanation,) = explain_labels(bundle, image, labels=None if label is None else [label])
-    return explanation
+    found = explain_labels(bundle, image, labels=None if label is None else [label])
+    return max(found, key=lambda explanation: explanation.probability)
 
 
 def explain_labels(bundle: Bundle, image: Pixels, *, labels: list[str] | None = None) -> list[Explanation]:
