@@ -11,7 +11,7 @@ from PIL import Image
 
 from linnaeus.evaluation.class_curves import class_curves
 from linnaeus.evaluation.score_table import table_of
-from linnaeus.report.paper import paper_figures, render_png, standalone_svg, write_paper
+from linnaeus.report.paper import paper_figures, paper_tables, render_png, standalone_svg, write_paper
 from linnaeus.report.ranking import ranking_of
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -45,7 +45,19 @@ def test_figures_are_whole_svg_and_tables_hold_the_scores(make_facts, tmp_path):
     confusion = pd.read_csv(tmp_path / "tables" / "confusion.csv")
     assert confusion.iloc[:, 1:].to_numpy().tolist() == test["confusion"]
     latex = (tmp_path / "tables" / "classes.tex").read_text(encoding="utf-8")
+    assert "class & precision & recall & specificity & F1 &" in latex
     assert r"b\_e \& " in latex and r"\begin{tabular}" in latex
+
+
+def test_the_table_of_slices_says_which_they_are_beside_their_scores():
+    row = {"column": "brightness", "value": "16 to 77", "num_images": 27, "rest": 0.5, "p_value": 0.01, "worse": True}
+    row["same_images"] = ["contrast 5 to 9"]
+    evaluation = {
+        "test": {"per_class": {}},
+        "slices": {"slices": [{**row, "score": {"value": 0.412, "low": 0.3, "high": 0.5}}]},
+    }
+    (found,) = paper_tables(evaluation)["slices"].to_dict("records")
+    assert (found["value"], found["images"], found["score"], found["low"]) == ("16 to 77", 27, 0.412, 0.3)
 
 
 def test_names_that_latex_reads_as_commands_are_escaped(make_facts, tmp_path):

@@ -51,7 +51,8 @@ def write_paper(*, figures: Path, tables: Path, facts: ReportFacts) -> None:
         write_whole(figures / f"{name}.png", partial(_write_png, svg))
     for name, table in paper_tables(facts.evaluation).items():
         write_text(tables / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
-        write_text(tables / f"{name}.tex", table.to_latex(index=False, escape=True, float_format="%.3f"))
+        named = table if name == "confusion" else table.rename(columns=score_words)  # there columns are classes
+        write_text(tables / f"{name}.tex", named.to_latex(index=False, escape=True, float_format="%.3f"))
 
 
 def paper_figures(facts: ReportFacts) -> list[tuple[str, Markup]]:
@@ -123,9 +124,17 @@ def paper_tables(evaluation: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
         tables["confusion"] = confusion
     slices = evaluation.get("slices", {}).get("slices", [])
     if slices:
-        tables["slices"] = pd.DataFrame(
-            [{**row, **row["score"], "same_images": "; ".join(row["same_images"])} for row in slices]
-        ).drop(columns="score")
+        rows = [
+            {
+                **row,
+                **row["score"],
+                "score": row["score"]["value"],
+                "value": row["value"],
+                "same_images": "; ".join(row["same_images"]),
+            }
+            for row in slices
+        ]
+        tables["slices"] = pd.DataFrame(rows).rename(columns={"num_images": "images"})
     return tables
 
 
