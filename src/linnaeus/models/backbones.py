@@ -228,9 +228,19 @@ class StageFeatures(nn.Module):
         own: torch.Tensor = self.body.forward_head(last)  # type: ignore[operator]
         pooled = []
         for stage in maps:
-            std, mean = torch.std_mean(stage.float(), dim=(2, 3), correction=0)
-            pooled += [mean, std]
+            pooled += _mean_and_deviation(stage)
         return torch.cat([F.rms_norm(part.float(), part.shape[1:]) for part in (*pooled, own)], dim=1)
+
+
+def _mean_and_deviation(maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """[B, C, h, w] -> mean and standard deviation over space, float32 [B, C] each.
+
+    As `torch.std_mean`, which takes six times as long for channels-last maps: a fifth of a small network's time.
+    """
+    pixels = maps.permute(0, 2, 3, 1).flatten(1, 2).float()
+    mean = pixels.mean(1, keepdim=True)
+    # Nothing is left of a constant map, nor of its gradient, which the root alone would make infinite.
+    return mean[:, 0], (pixels - mean).square().mean(1).clamp(min=1e-20).sqrt()
 
 
 class SideBySide(nn.Module):
