@@ -52,14 +52,14 @@ def main() -> None:
         def accuracy(rows: np.ndarray) -> tuple[float, np.ndarray]:
             """Of the validation images, and the head's logits of all rows."""
             held_out = (features[judges], manifest.targets[judges])
-            head = solve_path(
+            solution = solve_path(
                 features[rows],
                 manifest.targets[rows],
                 validation=held_out,
                 num_classes=manifest.num_classes,
                 penalties=PENALTIES,
             )
-            logits = head.logits(features)
+            logits = solution.head.logits(features)
             return float((logits[judges].argmax(axis=1) == manifest.targets[judges]).mean()), logits
 
         before, logits = accuracy(first)

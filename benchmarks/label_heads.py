@@ -49,7 +49,7 @@ def main(run: Path, features: Path) -> None:
         train, test = (images[~held_out], labels[~held_out]), (images[held_out], labels[held_out])
         clock = time.perf_counter()
         solved = solve_path(*train, validation=test, num_classes=labels.shape[1])
-        tell(seed, f"linear, L-BFGS, penalty {solved.penalty:g}", test[1], solved.logits(test[0]), clock)
+        tell(seed, f"linear, L-BFGS, penalty {solved.penalty:g}", test[1], solved.head.logits(test[0]), clock)
         for name, loss in LOSSES.items():
             for hidden in (0, 256):
                 clock = time.perf_counter()

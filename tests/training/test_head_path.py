@@ -7,6 +7,7 @@ import pytest
 from sklearn.datasets import make_classification
 from sklearn.linear_model import LogisticRegression
 
+from linnaeus.training import head_path
 from linnaeus.training.head_path import PENALTIES, solve_folds, solve_path
 
 
@@ -26,7 +27,7 @@ def test_the_solution_is_that_of_scikit_learn(penalty: float) -> None:
     reference.fit(standard.astype(np.float64), targets)
     wanted = reference.predict_proba(standard)
     solution = solve_path(features, targets, validation=(features, targets), num_classes=4, penalties=[penalty])
-    logits = solution.logits(features).astype(np.float64)
+    logits = solution.head.logits(features).astype(np.float64)
     found = np.exp(logits - logits.max(1, keepdims=True))
     assert np.abs(found / found.sum(1, keepdims=True) - wanted).max() < 2e-3
 
@@ -40,7 +41,7 @@ def test_several_labels_are_as_many_separate_problems() -> None:
     for k in range(3):
         reference = LogisticRegression(C=1 / (penalty * len(targets)), tol=1e-8, max_iter=5000)
         wanted = reference.fit(standard, labels[:, k]).decision_function(standard)
-        assert np.abs(solution.logits(features)[:, k] - wanted).max() < 2e-2
+        assert np.abs(solution.head.logits(features)[:, k] - wanted).max() < 2e-2
 
 
 def test_noise_asks_for_a_strong_penalty_and_signal_for_a_weak_one() -> None:
@@ -78,8 +79,8 @@ def test_a_weight_of_2_is_the_row_twice_and_one_of_0_the_set_without_it() -> Non
     weighted = solve_path(features, targets, sample_weights=weights, **settings)  # type: ignore[arg-type]
     repeated = solve_path(features[rows], targets[rows], **settings)  # type: ignore[arg-type]
     plain = solve_path(features, targets, **settings)  # type: ignore[arg-type]
-    assert np.abs(weighted.logits(features) - repeated.logits(features)).max() < 2e-3
-    assert np.abs(plain.logits(features) - repeated.logits(features)).max() > 0.05
+    assert np.abs(weighted.head.logits(features) - repeated.head.logits(features)).max() < 1e-2
+    assert np.abs(plain.head.logits(features) - repeated.head.logits(features)).max() > 0.05
 
 
 def test_folds_weigh_the_rows_that_a_head_sees() -> None:
@@ -96,7 +97,7 @@ def test_folds_weigh_the_rows_that_a_head_sees() -> None:
         sample_weights=weights[seen],
         penalties=[0.1],
     )
-    assert np.abs(alone.logits(features[left_out]) - found.logits[left_out]).max() < 1e-4
+    assert np.abs(alone.head.logits(features[left_out]) - found.logits[left_out]).max() < 1e-2
 
 
 def test_a_constant_feature_does_no_harm() -> None:
@@ -104,14 +105,14 @@ def test_a_constant_feature_does_no_harm() -> None:
     with_constant = np.concatenate([features, np.full((len(features), 1), 7.0, np.float32)], axis=1)
     one = solve_path(features, targets, validation=(features, targets), num_classes=4, penalties=[0.1])
     other = solve_path(with_constant, targets, validation=(with_constant, targets), num_classes=4, penalties=[0.1])
-    assert np.abs(one.logits(features) - other.logits(with_constant)).max() < 1e-2
+    assert np.abs(one.head.logits(features) - other.head.logits(with_constant)).max() < 1e-2
 
 
 def test_out_of_fold_logits_come_from_heads_that_have_not_seen_the_row() -> None:
     features, targets = problem(4)
     folds = np.arange(len(targets)) % 5
     found = solve_folds(features, targets, folds, num_classes=4)
-    assert len(found.solutions) == 5
+    assert len(found.heads) == 5
     for fold in range(5):
         seen, left_out = folds != fold, folds == fold
         alone = solve_path(
@@ -122,9 +123,20 @@ def test_out_of_fold_logits_come_from_heads_that_have_not_seen_the_row() -> None
             penalties=[step.penalty for step in found.path if step.penalty >= found.penalty],
         )
         if alone.penalty == found.penalty:
-            assert np.abs(alone.logits(features[left_out]) - found.logits[left_out]).max() < 1e-4
-        assert np.abs(found.solutions[fold].logits(features[left_out]) - found.logits[left_out]).max() < 1e-5
+            assert np.abs(alone.head.logits(features[left_out]) - found.logits[left_out]).max() < 1e-2
+        assert np.abs(found.heads[fold].logits(features[left_out]) - found.logits[left_out]).max() < 1e-5
     assert found.penalty == min(found.path, key=lambda step: step.validation_loss).penalty
+
+
+def test_folds_that_do_not_fit_together_are_solved_for_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, targets = problem(7)
+    folds = np.arange(len(targets)) % 5
+    together = solve_folds(features, targets, folds, num_classes=4, penalties=[0.1, 0.03])
+    monkeypatch.setattr(head_path, "LOGITS_AT_ONCE", 2 * len(targets) * 4)
+    in_turn = solve_folds(features, targets, folds, num_classes=4, penalties=[0.1, 0.03])
+    assert len(in_turn.heads) == 5
+    assert in_turn.penalty == together.penalty
+    assert np.abs(in_turn.logits - together.logits).max() < 1e-2
 
 
 def test_changing_a_rows_label_leaves_its_own_out_of_fold_prediction_alone() -> None:
@@ -151,8 +163,10 @@ def test_logit_adjustment_in_the_loss_moves_the_bias_by_as_much(folds: bool) -> 
         moved = solve_folds(features, targets, parts, adjustment=adjustment, **settings).logits
     else:
         held_out = (features, targets)
-        plain = solve_path(features, targets, validation=held_out, **settings).logits(features)
-        moved = solve_path(features, targets, validation=held_out, adjustment=adjustment, **settings).logits(features)
+        plain = solve_path(features, targets, validation=held_out, **settings).head.logits(features)
+        moved = solve_path(features, targets, validation=held_out, adjustment=adjustment, **settings).head.logits(
+            features
+        )
     difference = moved + adjustment - plain
     # Logits are settled up to a number that is the same for all classes.
     assert np.abs(difference - difference.mean(axis=1, keepdims=True)).max() < 0.02

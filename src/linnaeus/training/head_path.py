@@ -5,13 +5,16 @@ After the features, in the life of an image. Plain functions of arrays; knows no
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+
+from linnaeus.training.lbfgs import minimise
 
 Floats = npt.NDArray[np.float32]
 Targets = npt.NDArray[np.int64] | npt.NDArray[np.uint8]
@@ -19,7 +22,13 @@ Targets = npt.NDArray[np.int64] | npt.NDArray[np.uint8]
 PENALTIES = (1.0, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5)
 """From strong to weak: each solution is where the next one begins."""
 _PATIENCE = 2
+_FLOOR = 1e-3
+"""Features that vary less than this share of the one that varies most are taken to be noise."""
 _MAX_ITERATIONS = 60
+_MEMORY = 20
+_GRADIENT_TOLERANCE, _VALUE_TOLERANCE = 1e-5, 1e-6
+LOGITS_AT_ONCE = 2**26
+"""Rows times classes times folds that are solved for together; each takes some 20 bytes while it is."""
 
 
 @dataclass(frozen=True)
@@ -32,24 +41,24 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Solution:
-    """The head that was chosen.
-
-    Attributes:
-        weight: float32 [K, D], for features as they come.
-        bias: float32 [K].
-        penalty: of the chosen step.
-        path: every step that was tried.
-    """
+class Head:
+    """A linear head: weight float32 [K, D] and bias float32 [K], for features as they come."""
 
     weight: Floats
     bias: Floats
-    penalty: float
-    path: tuple[Step, ...]
 
     def logits(self, features: npt.NDArray[np.float16] | Floats) -> Floats:
         """float [N, D] -> float32 [N, K]."""
-        return np.asarray(features.astype(np.float32) @ self.weight.T + self.bias, np.float32)
+        return np.asarray(features.astype(np.float32, copy=False) @ self.weight.T + self.bias, np.float32)
+
+
+@dataclass(frozen=True)
+class Solution:
+    """The head that was chosen, its penalty, and every step of the path that was tried."""
+
+    head: Head
+    penalty: float
+    path: tuple[Step, ...]
 
 
 def solve_path(
@@ -80,17 +89,19 @@ def solve_path(
         adjustment: float32 [K], added to the logits of the training loss alone (logit adjustment).
         penalties: from strong to weak.
     """
-    heads: list[tuple[Floats, Floats]] = []
+    heads: list[Head] = []
     steps: list[Step] = []
-    for step, weight, bias in _walk(
-        features, targets, validation, num_classes, label_smoothing, sample_weights, adjustment, penalties=penalties
-    ):
-        steps.append(step)
-        heads.append((weight, bias))
+    weights = np.ones(len(features), np.float32) if sample_weights is None else sample_weights
+    walk = _walk(features, targets, weights[:, None], num_classes, label_smoothing, adjustment, penalties=penalties)
+    for penalty, (head,) in walk:
+        losses = _losses(head.logits(features), targets, label_smoothing=label_smoothing, adjustment=adjustment)
+        held_out = _losses(head.logits(validation[0]), validation[1])
+        steps.append(Step(penalty, float(np.average(losses, weights=weights)), float(held_out.mean())))
+        heads.append(head)
         best = min(range(len(steps)), key=lambda k: steps[k].validation_loss)
         if len(steps) - 1 - best == _PATIENCE:
             break
-    return Solution(*heads[best], penalty=steps[best].penalty, path=tuple(steps))
+    return Solution(heads[best], steps[best].penalty, tuple(steps))
 
 
 @dataclass(frozen=True)
@@ -98,19 +109,16 @@ class FoldSolution:
     """Heads that each left out one fold.
 
     Attributes:
-        solutions: one per fold, all with the same penalty.
+        heads: one per fold, all with the same penalty.
+        penalty: the one with the lowest out-of-fold loss over all rows.
         logits: float32 [N, K], out of fold: of each row by the head that has not seen it.
         path: every penalty with its mean losses over the folds.
     """
 
-    solutions: tuple[Solution, ...]
+    heads: tuple[Head, ...]
+    penalty: float
     logits: Floats
     path: tuple[Step, ...]
-
-    @property
-    def penalty(self) -> float:
-        """The one that all heads share: the lowest out-of-fold loss over all rows."""
-        return self.solutions[0].penalty
 
 
 def solve_folds(
@@ -134,120 +142,154 @@ def solve_folds(
             losses by which the penalty is chosen.
     """
     num_folds = int(folds.max()) + 1
-    walks = []
-    for fold in range(num_folds):
-        seen, left_out = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
-        held_out = (features[left_out], targets[left_out])
-        weights = None if sample_weights is None else sample_weights[seen]
-        inputs = (features[seen], targets[seen], held_out, num_classes, label_smoothing, weights, adjustment)
-        walks.append(list(_walk(*inputs, penalties=penalties)))
-    sizes = np.bincount(folds, minlength=num_folds) / len(folds)
-    path = tuple(
-        Step(
-            penalty,
-            train_loss=float(sum(size * walk[k][0].train_loss for size, walk in zip(sizes, walks, strict=True))),
-            validation_loss=float(
-                sum(size * walk[k][0].validation_loss for size, walk in zip(sizes, walks, strict=True))
-            ),
-        )
-        for k, penalty in enumerate(penalties)
-    )
-    best = min(range(len(path)), key=lambda k: path[k].validation_loss)
-    solutions = tuple(
-        Solution(walk[best][1], walk[best][2], penalty=path[best].penalty, path=tuple(step for step, _, _ in walk))
-        for walk in walks
-    )
-    logits = np.zeros((len(features), num_classes), np.float32)
-    for fold, solution in enumerate(solutions):
-        left_out = np.flatnonzero(folds == fold)
-        logits[left_out] = solution.logits(features[left_out])
-    return FoldSolution(solutions, logits, path)
+    weights = np.ones(len(features), np.float32) if sample_weights is None else sample_weights
+    seen = weights[:, None] * (folds[:, None] != np.arange(num_folds))
+    at_once = max(1, min(num_folds, LOGITS_AT_ONCE // (len(features) * num_classes)))
+    walks = [
+        _walk(features, targets, part, num_classes, label_smoothing, adjustment, penalties=penalties)
+        for part in np.array_split(seen, -(-num_folds // at_once), axis=1)
+    ]
+    best: FoldSolution | None = None
+    path: list[Step] = []
+    for found in zip(*walks, strict=True):
+        penalty, heads = found[0][0], tuple(head for _, part in found for head in part)
+        logits = np.zeros((len(features), num_classes), np.float32)
+        train_loss = 0.0
+        for fold, head in enumerate(heads):
+            answers, left_out = head.logits(features), folds == fold
+            logits[left_out] = answers[left_out]
+            losses = _losses(answers, targets, label_smoothing=label_smoothing, adjustment=adjustment)
+            train_loss += float(np.average(losses, weights=seen[:, fold])) * left_out.mean()
+        path.append(Step(penalty, train_loss, validation_loss=float(_losses(logits, targets).mean())))
+        if best is None or path[-1].validation_loss < min(step.validation_loss for step in path[:-1]):
+            best = FoldSolution(heads, penalty, logits, ())
+    assert best is not None
+    return replace(best, path=tuple(path))
 
 
 def _walk(
     features: Floats,
     targets: Targets,
-    validation: tuple[Floats, Targets],
+    weights: Floats,
     num_classes: int,
     label_smoothing: float,
-    sample_weights: Floats | None,
     adjustment: Floats | None,
     *,
     penalties: Sequence[float],
-) -> Iterator[tuple[Step, Floats, Floats]]:
-    """Each step of the path with its weight [K, D] and bias [K], for features as they come."""
-    if sample_weights is not None:
-        sample_weights = sample_weights / max(float(sample_weights.mean(dtype=np.float64)), 1e-12)
-    mean, scale = _standardisation(features, sample_weights)
+) -> Iterator[tuple[float, list[Head]]]:
+    """Each penalty with P heads, one for each column of `weights` float32 [N, P], which say how much it sees a row."""
+    mean, scale = _standardisation(features)
     inputs = torch.from_numpy((features - mean) / scale)
-    unseen = torch.from_numpy((validation[0] - mean) / scale)
-    wanted, unseen_wanted = torch.from_numpy(np.asarray(targets)), torch.from_numpy(np.asarray(validation[1]))
-    weights = None if sample_weights is None else torch.from_numpy(sample_weights)
-    shift_of_loss = None if adjustment is None else torch.from_numpy(adjustment)
-    weight = torch.zeros(num_classes, features.shape[1], requires_grad=True)
-    bias = torch.zeros(num_classes, requires_grad=True)
-    for penalty in penalties:
-        train_loss = _solve(weight, bias, inputs, wanted, penalty, label_smoothing, weights, shift_of_loss)
-        with torch.no_grad():
-            loss = float(_loss(F.linear(unseen, weight, bias), unseen_wanted, 0.0, None, None))
-        plain = weight.detach().numpy() / scale
-        shift = bias.detach().numpy() - plain @ mean
-        yield Step(penalty, train_loss, loss), np.asarray(plain, np.float32), np.asarray(shift, np.float32)
-
-
-def _standardisation(features: Floats, sample_weights: Floats | None) -> tuple[Floats, Floats]:
-    if sample_weights is None:
-        mean, std = features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64)
-    else:
-        shares = sample_weights.astype(np.float64) / len(sample_weights)
-        mean = shares @ features
-        std = np.sqrt(shares @ (features - mean) ** 2)
-    floor = 1e-3 * max(float(std.max()), 1e-12)
-    return mean.astype(np.float32), np.maximum(std, floor).astype(np.float32)
-
-
-def _solve(
-    weight: torch.Tensor,
-    bias: torch.Tensor,
-    inputs: torch.Tensor,
-    targets: torch.Tensor,
-    penalty: float,
-    label_smoothing: float,
-    sample_weights: torch.Tensor | None,
-    adjustment: torch.Tensor | None,
-) -> float:
-    """Move `weight` and `bias` to the minimum; returns the loss there, without the penalty."""
-    optimizer = torch.optim.LBFGS(
-        [weight, bias],
-        max_iter=_MAX_ITERATIONS,
-        tolerance_grad=1e-5,
-        tolerance_change=1e-7,
-        line_search_fn="strong_wolfe",
+    shares = torch.from_numpy(weights / np.maximum(weights.sum(axis=0, dtype=np.float64), 1e-12)).float()
+    problem = _Problem(
+        inputs,
+        torch.from_numpy(_wanted(targets, num_classes, label_smoothing)),
+        shares,
+        _relative_scales(inputs, shares, torch.from_numpy(scale)),
+        torch.zeros(num_classes) if adjustment is None else torch.from_numpy(adjustment),
+        several=targets.ndim == 2,
     )
+    point = torch.zeros(weights.shape[1], num_classes * (features.shape[1] + 1))
+    for penalty in penalties:
+        point = minimise(
+            functools.partial(problem.evaluate, penalty=penalty),
+            point,
+            max_iterations=_MAX_ITERATIONS,
+            memory=_MEMORY,
+            gradient_tolerance=_GRADIENT_TOLERANCE,
+            value_tolerance=_VALUE_TOLERANCE,
+        )
+        weight, bias = (part.numpy() for part in problem.parts(point))
+        plain = weight / scale
+        yield penalty, [Head(w, np.asarray(b - w @ mean, np.float32)) for w, b in zip(plain, bias, strict=True)]
 
-    def closure() -> torch.Tensor:
-        optimizer.zero_grad()
-        loss = _loss(F.linear(inputs, weight, bias), targets, label_smoothing, sample_weights, adjustment)
-        total = loss + penalty / 2 * weight.square().sum()
-        total.backward()  # type: ignore[no-untyped-call]
-        return total
 
-    optimizer.step(closure)  # type: ignore[no-untyped-call]
-    with torch.no_grad():
-        return float(_loss(F.linear(inputs, weight, bias), targets, label_smoothing, sample_weights, adjustment))
+def _standardisation(features: Floats) -> tuple[Floats, Floats]:
+    """Mean and deviation of each feature, float32 [D]; of nearly constant ones a floor instead."""
+    mean, std = features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64)
+    return mean.astype(np.float32), np.maximum(std, _FLOOR * max(float(std.max()), 1e-12)).astype(np.float32)
 
 
-def _loss(
-    logits: torch.Tensor,
-    targets: torch.Tensor,
-    label_smoothing: float,
-    sample_weights: torch.Tensor | None,
-    adjustment: torch.Tensor | None,
-) -> torch.Tensor:
-    if adjustment is not None:
-        logits = logits + adjustment
+def _relative_scales(inputs: torch.Tensor, shares: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """float32 [P, D]: the deviation of each feature as a head sees it, in units of `scale`.
+
+    All heads share one standardised matrix; a penalty on weights times these is the penalty on the weights of the
+    matrix that each would have standardised for itself.
+    """
+    mean = shares.T @ inputs
+    std = (shares.T @ inputs.square() - mean.square()).clamp(min=0.0).sqrt() * scale
+    return torch.maximum(std, _FLOOR * std.amax(1, keepdim=True).clamp(min=1e-12)) / scale
+
+
+def _wanted(targets: Targets, num_classes: int, label_smoothing: float) -> Floats:
+    """float32 [N, K]: the probabilities that the training loss asks for."""
+    if targets.ndim == 2:
+        return targets.astype(np.float32)
+    wanted = np.full((len(targets), num_classes), label_smoothing / num_classes, np.float32)
+    wanted[np.arange(len(targets)), targets] += 1.0 - label_smoothing
+    return wanted
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """P heads that minimise the loss on the same rows, each with its own shares of them.
+
+    Attributes:
+        inputs: float32 [N, D], standardised.
+        wanted: float32 [N, K].
+        shares: float32 [N, P], each column with sum 1.
+        scales: float32 [P, D], of `_relative_scales`.
+        adjustment: float32 [K], added to the logits.
+        several: labels per image.
+    """
+
+    inputs: torch.Tensor
+    wanted: torch.Tensor
+    shares: torch.Tensor
+    scales: torch.Tensor
+    adjustment: torch.Tensor
+    several: bool
+
+    def parts(self, point: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """[P, K * (D + 1)] -> weight [P, K, D] and bias [P, K]."""
+        num_heads, num_classes = len(point), self.wanted.shape[1]
+        split = num_classes * self.inputs.shape[1]
+        return point[:, :split].view(num_heads, num_classes, -1), point[:, split:]
+
+    def evaluate(self, point: torch.Tensor, *, penalty: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """Points float32 [P, K * (D + 1)] -> values float64 [P], gradients [P, K * (D + 1)].
+
+        The gradient by the logits is what is predicted less what is wanted, for the softmax and for sigmoids alike.
+        """
+        weight, bias = self.parts(point)
+        logits = (self.inputs @ weight.flatten(0, 1).T).view(len(self.inputs), *bias.shape) + (bias + self.adjustment)
+        wanted = self.wanted[:, None]
+        if self.several:
+            predicted = logits.sigmoid()
+            losses = (F.softplus(logits) - wanted * logits).sum(2)
+        else:
+            predicted = logits.softmax(2)
+            losses = logits.logsumexp(2) - (wanted * logits).sum(2)
+        scaled = weight * self.scales[:, None]
+        value = (losses * self.shares).sum(0, dtype=torch.float64)
+        value += penalty / 2 * scaled.square().sum((1, 2), dtype=torch.float64)
+        by_logits = predicted.sub_(wanted).mul_(self.shares[..., None])
+        by_weight = (
+            (by_logits.flatten(1).T @ self.inputs).view(weight.shape).add_(scaled * self.scales[:, None], alpha=penalty)
+        )
+        return value, torch.cat([by_weight.flatten(1), by_logits.sum(0)], dim=1)
+
+
+def _losses(
+    logits: Floats, targets: Targets, *, label_smoothing: float = 0.0, adjustment: Floats | None = None
+) -> Floats:
+    """float32 [N]: the loss of each row, of several labels their sum."""
+    adjusted = torch.from_numpy(logits if adjustment is None else logits + adjustment)
     if targets.ndim == 1:
-        each = F.cross_entropy(logits, targets, label_smoothing=label_smoothing, reduction="none")
+        wanted = torch.from_numpy(np.asarray(targets))
+        each = F.cross_entropy(adjusted, wanted, label_smoothing=label_smoothing, reduction="none")
     else:
-        each = F.binary_cross_entropy_with_logits(logits, targets.float(), reduction="none").sum(1)
-    return each.mean() if sample_weights is None else (each * sample_weights).mean()
+        labels = torch.from_numpy(targets.astype(np.float32))
+        each = F.binary_cross_entropy_with_logits(adjusted, labels, reduction="none").sum(1)
+    losses: Floats = each.numpy()
+    return losses

@@ -28,6 +28,9 @@ from linnaeus.training.features import extract_features
 from linnaeus.training.head_path import PENALTIES, FoldSolution, Targets, solve_folds, solve_path
 from linnaeus.training.loop import Job, class_counts, count_right
 
+_TRIED_BY_FOLDS = 3
+"""Penalties under which heads that leave a fold out are solved for, where validation has chosen one already."""
+
 
 def feature_store(classifier: Classifier, job: Job, *, views: int) -> FeatureStore:
     """The features of the training images (in `views` augmented views) and of the validation images."""
@@ -117,16 +120,17 @@ def solve_head(head: nn.Module, job: Job) -> SolvedHead:
             sample_weights=None if weights is None else np.tile(weights, len(views)),
             adjustment=_adjustment(job),
         )
-        weight, bias, path, penalty = solution.weight, solution.bias, solution.path, solution.penalty
+        weight, bias = solution.head.weight, solution.head.bias
+        path, penalty = solution.path, solution.penalty
         said = f"penalty {penalty:g} of {len(path)} tried has the lowest validation loss."
         if _num_folds(job.config):
-            # From the strongest penalty to the chosen one: each solution is where the next one begins.
+            # The chosen penalty and the next stronger ones: each solution is where the next one begins.
             tried = [step.penalty for step in path if step.penalty >= penalty]
-            found, out_of_fold = _solve_without_each_fold(job, penalties=tried)
+            found, out_of_fold = _solve_without_each_fold(job, penalties=tried[-_TRIED_BY_FOLDS:])
             said += f" {_describe(found, out_of_fold)}"
     else:
         found, out_of_fold = _solve_without_each_fold(job, penalties=PENALTIES)
-        weight, bias = (np.mean([getattr(s, part) for s in found.solutions], axis=0) for part in ("weight", "bias"))
+        weight, bias = (np.mean([getattr(each, part) for each in found.heads], axis=0) for part in ("weight", "bias"))
         path, penalty = found.path, found.penalty
         said = _describe(found, out_of_fold)
     with torch.no_grad():
@@ -162,7 +166,7 @@ def _describe(found: FoldSolution, out_of_fold: Predictions) -> str:
     right = count_right(logits, targets) / len(out_of_fold)
     what = "images" if out_of_fold.task == "single" else f"images times {len(out_of_fold.classes)} labels"
     return (
-        f"{len(found.solutions)} folds; penalty {found.penalty:g} has the lowest out-of-fold loss, where {right:.1%} "
+        f"{len(found.heads)} folds; penalty {found.penalty:g} has the lowest out-of-fold loss, where {right:.1%} "
         f"of {len(out_of_fold):,} {what} are right."
     )
 
