@@ -226,7 +226,7 @@ class StageFeatures(nn.Module):
         """float [B, 3, H, W] -> [B, D]: of each stage means, then deviations (0 of a single pixel), its own last."""
         last, maps = self.body.forward_intermediates(images)  # type: ignore[operator]
         own: torch.Tensor = self.body.forward_head(last)  # type: ignore[operator]
-        pooled = []
+        pooled: list[torch.Tensor] = []
         for stage in maps:
             pooled += _mean_and_deviation(stage)
         return torch.cat([F.rms_norm(part.float(), part.shape[1:]) for part in (*pooled, own)], dim=1)

@@ -7,7 +7,6 @@ everything that shapes it: weights, preprocessing, pixels, augmentation. Resumab
 from __future__ import annotations
 
 import errno
-import functools
 import hashlib
 import json
 import math
@@ -16,6 +15,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from linnaeus.data.image_spec import ImageSpec
 from linnaeus.data.loader import Batch, ImageStore
 from linnaeus.errors import Interrupted, OutputError, TrainingError
 from linnaeus.models.classifier import Classifier
+from linnaeus.models.folding import folded
 from linnaeus.progress import SILENT, Progress
 from linnaeus.rundir import write_json
 
@@ -102,7 +103,7 @@ def extract_features(
     tasks = [(0, np.concatenate([train_rows, other_rows]))] + [(view, train_rows) for view in range(1, views)]
     shape = (views, store.num_rows, classifier.num_features)
     total = sum(len(rows) for _, rows in tasks)
-    compute = functools.partial(_features, classifier, store, spec=spec, augment=augment, seed=seed, autocast=autocast)
+    compute = partial(_features, store=store, spec=spec, augment=augment, seed=seed, autocast=autocast)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         # Without the lock a second run, or another process of this one, would begin the same file anew.
@@ -111,10 +112,11 @@ def extract_features(
             if done == total:
                 progress.say(f"Features of {total:,} views reopened: {folder.name}")
                 return array
-            with _evaluating(classifier), progress.task("features", total=total, unit="images") as task:
+            with _answering(classifier, spec) as short, progress.task("features", total=total, unit="images") as task:
                 task.advance(done)
                 saved = time.perf_counter()
-                for view, rows, features in _batches(compute, _remaining(tasks, done), batch_size, progress):
+                remaining = _remaining(tasks, done)
+                for view, rows, features in _batches(partial(compute, short), remaining, batch_size, progress):
                     array[view, rows] = features
                     done += len(rows)
                     task.advance(len(rows))
@@ -141,11 +143,11 @@ def compute_features(
     progress: Progress = SILENT,
 ) -> npt.NDArray[np.float16]:
     """Features float16 [M, D] of M rows, as `extract_features` has them, kept in memory only."""
-    compute = functools.partial(_features, classifier, store, spec=spec, augment=None, seed=0, autocast=autocast)
+    compute = partial(_features, store=store, spec=spec, augment=None, seed=0, autocast=autocast)
     found = np.zeros((len(rows), classifier.num_features), np.float16)
     done = 0
-    with _evaluating(classifier), progress.task("features", total=len(rows), unit="images") as task:
-        for _, batch, features in _batches(compute, [(0, rows)], batch_size, progress):
+    with _answering(classifier, spec) as short, progress.task("features", total=len(rows), unit="images") as task:
+        for _, batch, features in _batches(partial(compute, short), [(0, rows)], batch_size, progress):
             found[done : done + len(batch)] = features
             done += len(batch)
             task.advance(len(batch))
@@ -173,11 +175,12 @@ def _batches(
 
 
 @contextmanager
-def _evaluating(classifier: Classifier) -> Iterator[None]:
+def _answering(classifier: Classifier, spec: ImageSpec) -> Iterator[Classifier]:
+    """Yield a classifier in evaluation mode that computes the same features, faster where that is possible."""
     was_training = classifier.training
     classifier.eval()
     try:
-        yield
+        yield folded(classifier, height=spec.height, width=spec.width)
     finally:
         classifier.train(was_training)
 
@@ -224,9 +227,9 @@ def _create(path: Path, shape: tuple[int, int, int]) -> np.memmap[Any, np.dtype[
 @torch.inference_mode()
 def _features(
     classifier: Classifier,
-    store: ImageStore,
     rows: Rows,
     *,
+    store: ImageStore,
     view: int,
     spec: ImageSpec,
     augment: AugmentConfig | None,
