@@ -5,8 +5,8 @@
 The same photos (clothing), the same tf_efficientnet_lite0 with the same weights, stretched to the same size, the same
 processor, one after the other in one go:
 
-    ours      `linnaeus train DATA --backbone tf_efficientnet_lite0` with the phase `head` alone: the folder is read,
-              looked through and decoded, features computed once, a linear head found, tested, and a report written
+    ours      `linnaeus train DATA --recipe best-frozen --backbone tf_efficientnet_lite0`: the folder is
+              read, looked through and decoded, features computed once, a linear head found, tested, a report written
     peer      plain torch: ImageFolder and a DataLoader with 2 worker processes, the frozen backbone run on every image
               in every one of 10 epochs (evaluation mode, no gradients, the same autocast), a linear layer trained on
               its output by Adam 1e-3 with batches of 64, validated after every epoch, the best epoch tested
@@ -35,11 +35,6 @@ from torchvision.transforms import v2
 from linnaeus.machine import choose_precision, keep_freed_memory
 from linnaeus.pipeline import fit
 
-RECIPE = """
-image: {normalize: backbone}
-phases:
-  - {name: head, train: head, optimizer: lbfgs}
-"""
 BACKBONE, EPOCHS, BATCH_SIZE, NUM_WORKERS, GOAL = "tf_efficientnet_lite0", 10, 64, 2, 8.0
 
 
@@ -47,15 +42,13 @@ def ours(data: Path, weights: Path, size: int) -> tuple[float, float]:
     """(seconds, test accuracy)."""
     with tempfile.TemporaryDirectory() as folder:
         os.environ["LINNAEUS_CACHE"] = f"{folder}/cache"
-        recipe = Path(folder) / "head.yaml"
-        recipe.write_text(RECIPE, encoding="utf-8")
         clock = time.perf_counter()
         settings = {
             "data": {"source": str(data)},
             "image": {"size": size},
             "model": {"name": BACKBONE, "weights": str(weights)},
         }
-        run = fit(settings, recipe=str(recipe), out=Path(folder) / "run")
+        run = fit(settings, recipe="best-frozen", out=Path(folder) / "run")
         seconds = time.perf_counter() - clock
         return seconds, run.evaluation["test"]["accuracy"]["value"]
 

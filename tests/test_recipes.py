@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from linnaeus.cli.main import main
 from linnaeus.config import RunConfig, parse_config
 from linnaeus.config_page import read_recipe, recipe_names
+from linnaeus.data.manifest import TEST
 from linnaeus.finished_run import Run
 from linnaeus.models.backbones import timm_names
 
@@ -143,3 +144,14 @@ def test_best_imbalanced_weighs_classes(folder: Path, tmp_path: Path) -> None:
     run = run_recipe("best-imbalanced", folder, "--backbone", "resnet10t", "--weights", str(weights))
     assert "class weights | effective" in Path("run/plan.md").read_text(encoding="utf-8")
     assert run.history["phase"].tolist() == ["head", "finetune"]
+
+
+def test_a_head_alone_is_one_command(folder: Path) -> None:
+    weights = random_weights(folder.parent / "weights", "resnet10t")
+    options = ["--backbone", "resnet10t", "--weights", str(weights), "--image-size", "32"]
+    assert main(["train", str(folder), "--recipe", "best-frozen", *options, *FAST, "--out", "runs/frozen"]) == 0
+    run = Run(Path("runs/frozen"))
+    assert run.config.model.features == "stages"
+    assert run.history["phase"].tolist() == ["head"]
+    assert len(run.out_of_fold) == len(run.manifest) - len(run.predictions.of_split(TEST))
+    assert run.report.is_file()

@@ -97,10 +97,10 @@ class ImageConfig(Section):
 class AugmentConfig(Section):
     """Random changes to training images, drawn anew for every image and epoch, on the device."""
 
-    policy: Literal["none", "trivial_augment", "rand_augment", "c1", "p3", "u2", "x3"] = "none"
+    policy: Literal["none", "trivial_augment", "rand_augment", "c1", "m1", "p3", "u2", "x3"] = "none"
     """Operations drawn for each image, on top of what follows: `trivial_augment`, one of any strength
     (arXiv 2103.10158); `rand_augment`, several of one strength (arXiv 1909.13719). Or the augmentation of a reference
-    system by the name of its recipe (`c1`, `p3`, `u2`, `x3`), under whatever else is set here."""
+    system by the name of its recipe (`c1`, `m1`, `p3`, `u2`, `x3`), under whatever else is set here."""
     policy_operations: int = Field(2, ge=1, le=10)
     """With `rand_augment`: operations for each image."""
     policy_level: int = Field(9, ge=0, le=30)

@@ -1,6 +1,8 @@
 """What the kept weights answer on images held out of training, and what is settled by the validation images among them.
 
-Between training and the scores. This is where test rows are predicted, once; nothing here looks at their targets.
+Between training and the scores. This is where test rows are predicted, once; nothing here looks at their targets. Where
+the kept weights are a head on a frozen backbone, the features that it was trained on lie in the cache: of training and
+validation images only the head is asked again.
 """
 
 from __future__ import annotations
@@ -11,13 +13,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from linnaeus.data.loader import ImageStore
+from linnaeus.data.loader import FeatureStore, ImageStore
 from linnaeus.data.manifest import TEST, TRAIN, VALIDATION
 from linnaeus.evaluation.familiarity import draw_bank
 from linnaeus.evaluation.selection import mean_logits
 from linnaeus.evaluation.settle import Settled, settle
 from linnaeus.evaluation.trust import Trust, learn_trust
 from linnaeus.models import Classifier
+from linnaeus.models.folding import folded
 from linnaeus.predictions import Predictions, Views, concatenate_predictions, predict
 from linnaeus.rundir import RunDir
 from linnaeus.training.checkpoint import Position
@@ -60,13 +63,14 @@ class HeldOut:
 def predict_held_out(run: RunDir, job: Job, classifiers: Sequence[Classifier], position: Position) -> HeldOut:
     """Predict validation and test images, and settle by those that no head has seen what is left to choose."""
     config = job.config
-    answers = raw = _mean_answers(classifiers, job)
+    at_hand = _features_at_hand(classifiers[0], job, position)
+    answers = raw = _answers(classifiers, job, at_hand)
     out_of_fold = bool(position.best.get("out_of_fold"))
     unseen = Predictions.load(run.out_of_fold) if out_of_fold else raw.of_split(VALIDATION)
     if out_of_fold:
         raw = concatenate_predictions(unseen.of_split(VALIDATION), raw.of_split(TEST))
     settled = settle(unseen, config.evaluate)
-    known_rows, known = _known(classifiers[0], job, position)
+    known_rows, known = _known(classifiers[0], job, at_hand)
     validation, test = (answers.of_split(split).features for split in (VALIDATION, TEST))
     assert validation is not None and test is not None
     trust = learn_trust(
@@ -77,8 +81,22 @@ def predict_held_out(run: RunDir, job: Job, classifiers: Sequence[Classifier], p
     return HeldOut(classifiers, raw, out_of_fold, settled, settled.applied(raw), trust, test, known_rows, known)
 
 
-def _mean_answers(classifiers: Sequence[Classifier], job: Job) -> Predictions:
+def _features_at_hand(classifier: Classifier, job: Job, position: Position) -> FeatureStore | None:
+    """Features of the training and validation images, where the kept weights are a head that was trained on them."""
+    single = all(phase.feature_views == 1 for phase in job.config.phases if on_features(job.config, phase))
+    return feature_store(classifier, job, views=1) if position.best.get("backbone") and single else None
+
+
+def _answers(classifiers: Sequence[Classifier], job: Job, at_hand: FeatureStore | None) -> Predictions:
     """Of the validation and test images; of several classifiers the mean of their probabilities."""
+    if at_hand is not None and job.views == "one":
+        assert job.config.evaluate.batch_size != "auto"
+        rows = job.manifest.rows(VALIDATION)
+        batches = at_hand.batches(rows, batch_size=job.config.evaluate.batch_size)
+        validation = predict(classifiers[0].head, batches, job.manifest, spec=None, views="one")
+        validation = replace(validation, features=np.asarray(at_hand.features[0, rows], np.float16))
+        test = predict_rows(classifiers[0], job, job.manifest.rows(TEST), views="one")
+        return concatenate_predictions(validation, test)
     rows = job.manifest.rows_of(VALIDATION, TEST)
     found = [predict_rows(classifier, job, rows, views=job.views) for classifier in classifiers]
     if len(found) == 1:
@@ -99,21 +117,21 @@ def predict_rows(
     batches = job.store.batches(rows, batch_size=job.config.evaluate.batch_size)
     if mirrored:
         batches = (replace(batch, images=batch.images.flip(-1)) for batch in batches)
+    short = folded(classifier.eval(), height=job.spec.height, width=job.spec.width)
     with job.runtime.fabric.autocast():
-        return predict(classifier, batches, job.manifest, spec=job.spec, views=views, keep_features=True)
+        return predict(short, batches, job.manifest, spec=job.spec, views=views, keep_features=True)
 
 
 def _known(
-    classifier: Classifier, job: Job, position: Position
+    classifier: Classifier, job: Job, at_hand: FeatureStore | None
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.floating]]:
     """Rows int64 [R] and features float [R, D] of a sample of training images: what is familiar, and the neighbours of
-    mistakes. Where the kept weights are a head on a frozen backbone, they were computed for its training.
+    mistakes.
     """
     rows = job.manifest.rows(TRAIN)
     rows = rows[draw_bank(job.manifest.targets[rows], seed=job.config.seed)]
-    frozen = position.best.get("backbone")
-    if frozen and all(phase.feature_views == 1 for phase in job.config.phases if on_features(job.config, phase)):
-        return rows, np.asarray(feature_store(classifier, job, views=1).features[0, rows])
+    if at_hand is not None:
+        return rows, np.asarray(at_hand.features[0, rows])
     features = predict_rows(classifier, job, rows, views="one").features
     assert features is not None
     return rows, features

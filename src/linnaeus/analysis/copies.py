@@ -7,6 +7,7 @@ pixels are equal, or, where there are few images, if their fingerprints are near
 from __future__ import annotations
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ from linnaeus.data.cache import CachedImages
 from linnaeus.data.duplicates import THUMBNAIL_PX, Unions, equal_groups, join_near_duplicates, take_fingerprints
 from linnaeus.data.health import wrongly_named
 from linnaeus.data.manifest import TEST, TRAIN, VALIDATION, Manifest
+from linnaeus.machine import usable_cores
 
 MOST_NEAR = 20_000
 """Near copies are sought among at most so many images: a few seconds."""
@@ -68,7 +70,8 @@ def find_copies(cache: CachedImages, *, source_px: int) -> Copies:
         for group in groups:
             for row in group[1:].tolist():
                 unions.join(int(group[0]), row)
-        prints = take_fingerprints(np.stack([_thumbnail(image) for image in cache.pixels]))
+        with ThreadPoolExecutor(usable_cores()) as pool:
+            prints = take_fingerprints(np.stack(list(pool.map(_thumbnail, cache.pixels))))
         join_near_duplicates(prints, unions, rows=rows)
         groups = unions.groups()
     return Copies(groups, len(cache.pixels))

@@ -9,6 +9,16 @@ from typing import Any
 
 REFERENCE_SETS: dict[str, dict[str, Any]] = {
     "c1": {"rotate_degrees": 15, "flip": "horizontal", "shift": 0.1, "fill": "border"},
+    "m1": {
+        "probability": 0.5,
+        "distribution": "normal",
+        "shift": 0.05,
+        "rotate_degrees": 10,
+        "scale": 0.1,
+        "shear_degrees": 5,
+        "flip": "horizontal",
+        "noise": 0.03,
+    },
     "p3": {
         "rotate_degrees": 30,
         "flip": "horizontal",
@@ -22,4 +32,5 @@ REFERENCE_SETS: dict[str, dict[str, Any]] = {
     "u2": {"rotate_degrees": 36, "scale": 0.1},
     "x3": {"flip": "both", "rotate_degrees": 36, "scale": 0.1},
 }
-"""c1 and C2: small photos; p3: plants from above; u2 (and U1): places; x3 (and X4): things seen from above."""
+"""c1 (and C2): small photos; m1 (and all of M): photos, half of them changed; p3: plants from above; u2 (and U1):
+places; x3 (and X4): things seen from above."""

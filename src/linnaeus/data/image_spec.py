@@ -73,7 +73,7 @@ class ImageSpec:
         scale = 255.0 if images.dtype == torch.uint8 else 1.0
         mean = torch.tensor(self.mean, device=images.device).view(1, 3, 1, 1)
         std = torch.tensor(self.std, device=images.device).view(1, 3, 1, 1)
-        return (images.float() - mean * scale) / (std * scale)
+        return (images.float() - mean * scale).div_(std * scale)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""

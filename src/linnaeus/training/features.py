@@ -89,6 +89,8 @@ def extract_features(
     OutputError if the cache folder cannot be written or the disk is full, TrainingError if memory does not suffice for
     a single image.
     """
+    if views == 1:  # the images themselves: the same features however they are divided, so folds and review share them
+        train_rows, other_rows = np.sort(np.concatenate([train_rows, other_rows])), other_rows[:0]
     facts = {
         "format": 1,
         "backbone": [classifier.name, classifier.options, classifier.feature_kind, weights_digest(classifier.backbone)],

@@ -34,15 +34,12 @@ _TRIED_BY_FOLDS = 3
 
 def feature_store(classifier: Classifier, job: Job, *, views: int) -> FeatureStore:
     """The features of the training images (in `views` augmented views) and of the validation images."""
-    train, others = job.manifest.rows(TRAIN), job.manifest.rows(VALIDATION)
-    if views == 1:  # the images themselves: the same features however they are divided, so folds share them
-        train, others = np.sort(np.concatenate([train, others])), np.zeros(0, np.int64)
     assert isinstance(job.store, ImageStore) and job.config.evaluate.batch_size != "auto"
     features = extract_features(
         classifier,
         job.store,
-        train_rows=train,
-        other_rows=others,
+        train_rows=job.manifest.rows(TRAIN),
+        other_rows=job.manifest.rows(VALIDATION),
         spec=job.spec,
         autocast=job.runtime.fabric.autocast,
         batch_size=job.config.evaluate.batch_size,
