@@ -170,6 +170,21 @@ def test_names_are_text_and_the_search_finds_any_class(
     assert made.labels == CLASSES[0]
 
 
+def test_file_names_are_text_whatever_they_hold(
+    visit: Callable[..., Page], run_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    hostile = """'"><img src=x onerror=alert(1)> Übung „zwei“ שלום.png"""
+    write_images(tmp_path / "new", 1)[0].rename(tmp_path / "new" / hostile)
+    reviewed, folder, config = open_run(run_folder())
+    session, _ = open_folder(tmp_path / "new", folder, config, reviewed, runtime=start_runtime(config.runtime))
+    page = visit(session)
+    expect(page.locator("#name")).to_contain_text(hostile)
+    assert page.locator("#picture").evaluate("picture => picture.decode().then(() => picture.naturalWidth)") == 24
+    press(page, "2")
+    assert rows_in(folder.new_labels)[0]["id"].endswith(hostile)
+    assert page.locator("img[src=x]").count() == 0
+
+
 def test_neighbours_and_heat_map_appear_and_the_phone_has_no_sideways_scrolling(
     visit: Callable[..., Page], run_folder: Callable[..., Path]
 ) -> None:

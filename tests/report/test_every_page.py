@@ -1,4 +1,4 @@
-"""Every page of ours under axe-core, light and dark, on a screen and on a phone; and on paper."""
+"""Every page of ours in a real browser: under axe-core, on paper, and with names that would be markup elsewhere."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 PAGES = ("one_label", "several_labels", "evaluation", "audit", "comparison")
+CLASSES = ("ant", "bee", "cow", "dog")
+HOSTILE = """'"><img src=x onerror=alert(1)> Übung „zwei“ שלום <script>alert(2)"""
 
 
 @pytest.fixture(scope="module")
@@ -40,44 +42,51 @@ def browser() -> Iterator[Any]:
 @pytest.fixture
 def write_page(
     make_facts: Callable[..., ReportFacts], make_label_facts: Callable[..., ReportFacts], tmp_path: Path
-) -> Callable[[str], Path]:
-    """Writes one of PAGES with all that it can show, and returns its path."""
+) -> Callable[..., Path]:
+    """`write(page, name="")`: writes one of PAGES with all that it can show, and returns its path. Images, classes and
+    runs have `name` in their names.
+    """
 
-    def one_label() -> ReportFacts:
-        facts = make_facts(("ant", "bee", "cow", "dog"), per_class=60)
+    def one_label(name: str) -> ReportFacts:
+        classes = tuple(name + word for word in CLASSES)
+        facts = make_facts(classes, per_class=60, prefix=name)
         validation, test = facts.predictions.of_split(1), facts.predictions.of_split(2)
         settled = describe_settled(
             settle(validation, facts.config.evaluate), validation=validation, test=test, confidence=0.95
         )
         curves = class_curves(table_of(test), scores=facts.evaluation["test"])
         facts.evaluation.update(settled, curves=curves)
-        issues = pd.DataFrame({"id": ["0.png", "5.png"], "given": "ant", "suggested": "bee", "confidence": 0.9})
-        return make_facts(("ant", "bee", "cow", "dog"), per_class=60, evaluation=facts.evaluation, label_issues=issues)
+        issues = pd.DataFrame(
+            {"id": [f"{name}0.png", f"{name}5.png"], "given": classes[0], "suggested": classes[1], "confidence": 0.9}
+        )
+        return make_facts(classes, per_class=60, prefix=name, evaluation=facts.evaluation, label_issues=issues)
 
-    def images() -> Path:
-        for name, shade in (("a", 40), ("b", 200)):
-            (tmp_path / "photos" / name).mkdir(parents=True)
+    def images(name: str) -> Path:
+        one, other = (tmp_path / "photos" / f"{name}{word}" for word in "ab")
+        for folder, shade in ((one, 40), (other, 200)):
+            folder.mkdir(parents=True)
             for k in range(8):
                 noise = np.random.default_rng(k).integers(0, 50, (40, 48, 3)) + shade
-                Image.fromarray(noise.astype(np.uint8)).save(tmp_path / "photos" / name / f"{k // 2 * 2}{k % 2}.png")
-        Image.new("RGB", (40, 48)).save(tmp_path / "photos" / "a" / "black.png")
-        shutil.copy(tmp_path / "photos" / "a" / "00.png", tmp_path / "photos" / "b" / "copy.png")
-        (tmp_path / "photos" / "b" / "broken.png").write_bytes(b"no picture")
+                Image.fromarray(noise.astype(np.uint8)).save(folder / f"{name}{k}.png")
+        Image.new("RGB", (40, 48)).save(one / f"{name}black.png")
+        shutil.copy(one / f"{name}0.png", other / f"{name}copy.png")
+        (other / f"{name}broken.png").write_bytes(b"no picture")
         return tmp_path / "photos"
 
-    def write(name: str) -> Path:
+    def write(page: str, name: str = "") -> Path:
         path = tmp_path / "page.html"
-        if name == "one_label":
-            write_report(path, one_label())
-        elif name == "several_labels":
-            write_report(path, make_label_facts())
-        elif name == "evaluation":
-            write_evaluation_page(path, one_label().evaluation, title="theirs.csv", level=0.95)
-        elif name == "audit":
-            assert main(["inspect", str(images()), "--out", str(tmp_path / "audit"), "--trace", "a/00.png"]) == 0
-            path = tmp_path / "audit" / "audit.html"
+        if page == "one_label":
+            write_report(path, one_label(name))
+        elif page == "several_labels":
+            write_report(path, make_label_facts(tuple(name + word for word in CLASSES[:3])))
+        elif page == "evaluation":
+            write_evaluation_page(path, one_label(name).evaluation, title=f"{name}theirs.csv", level=0.95)
+        elif page == "audit":
+            data, out = images(name), tmp_path / "audit"
+            assert main(["inspect", str(data), "--out", str(out), "--trace", f"{name}a/{name}0.png"]) == 0
+            path = out / "audit.html"
         else:
-            runs = [str(write_run(tmp_path / str(k), right=right)) for k, right in enumerate((0.95, 0.7))]
+            runs = [str(write_run(tmp_path / f"{name}{k}", right=right)) for k, right in enumerate((0.95, 0.7))]
             assert main(["compare", *runs, "--html", str(path)]) == 0
         return path
 
@@ -87,7 +96,7 @@ def write_page(
 @needs_axe
 @pytest.mark.parametrize("name", PAGES)
 def test_axe_finds_nothing_on_any_page(
-    browser: Any, write_page: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+    browser: Any, write_page: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
 ) -> None:
     monkeypatch.setenv("LINNAEUS_CACHE", str(tmp_path / "cache"))
     path = write_page(name)
@@ -106,7 +115,7 @@ def test_axe_finds_nothing_on_any_page(
 
 @pytest.mark.parametrize("name", PAGES)
 def test_on_paper_a_page_is_black_on_white_and_nothing_is_cut_off(
-    browser: Any, write_page: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+    browser: Any, write_page: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
 ) -> None:
     monkeypatch.setenv("LINNAEUS_CACHE", str(tmp_path / "cache"))
     context = browser.new_context(color_scheme="dark", viewport={"width": 690, "height": 980})  # A4 less its margins
@@ -121,3 +130,23 @@ def test_on_paper_a_page_is_black_on_white_and_nothing_is_cut_off(
     )
     assert page.evaluate(f"Array.from(document.querySelectorAll('.scroll')).filter({hidden}).length") == 0
     context.close()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_names_are_text_whatever_they_hold(
+    browser: Any, write_page: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    monkeypatch.setenv("LINNAEUS_CACHE", str(tmp_path / "cache"))
+    page = browser.new_page()
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
+    page.goto(write_page(name, HOSTILE).as_uri())
+    cells = page.locator("table.matrix td button")
+    for k in range(min(3, cells.count())):
+        cells.nth(k).click()
+    assert said == []
+    assert page.locator("img[src=x], script:not([type]):not(:last-of-type)").count() == 0
+    assert HOSTILE in page.locator("main").evaluate("element => element.textContent")
+    page.close()
