@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -226,6 +227,24 @@ def test_copies_and_neighbours_come_while_the_page_is_open(run_folder: Callable[
     similarities = [n["similarity"] for n in near]
     assert similarities == sorted(similarities, reverse=True)
     assert session.describe(3)["neighbours"], "a test image has neighbours too"
+
+
+def test_what_takes_long_ends_when_it_is_told_to(session: Session) -> None:
+    steps: list[int] = []
+
+    def work(own: Session) -> None:
+        with own.progress.task("features", total=10**6, unit="images") as task:
+            for step in range(10**6):
+                steps.append(step)
+                task.advance()
+                time.sleep(0.001)
+
+    thread = session.prepare(work)
+    while not steps:
+        time.sleep(0.001)
+    session.end()
+    assert not thread.is_alive()
+    assert len(steps) < 10**6 and session.neighbours is None
 
 
 def test_heat_maps_are_pictures_of_what_the_network_sees(session: Session) -> None:

@@ -63,6 +63,7 @@ def review(
         except KeyboardInterrupt:
             pass
         finally:
+            session.end()
             _tell(session)
     return 0
 

@@ -47,14 +47,22 @@ def prepare_run(session: Session, config: RunConfig, runtime: Runtime) -> None:
     """
     manifest, spec = session.manifest, session.bundle.image_spec
     session.preparing = "Looking for copies"
-    cache = open_cache(manifest, spec, threads=config.runtime.threads)
+    cache = open_cache(manifest, spec, threads=config.runtime.threads, progress=session.progress)
     copies = contradictions(manifest, find_copies(cache, source_px=_usual_side(manifest)))
     if len(copies.rows):
         session.queues.insert(1, copies)
     session.preparing = "Looking for neighbours"
     store = ImageStore(cache, manifest, runtime.device)
     classifier = _frozen(config, manifest, session.bundle) or session.bundle.classifier
-    extract = functools.partial(_extract, classifier, store, config=config, bundle=session.bundle, runtime=runtime)
+    extract = functools.partial(
+        _extract,
+        classifier,
+        store,
+        config=config,
+        bundle=session.bundle,
+        runtime=runtime,
+        progress=session.progress,
+    )
     learned = _training_features(extract, manifest)
     others = np.flatnonzero(np.isin(manifest.splits, (TEST, UNASSIGNED)) & cache.readable)
     rest = extract(others, np.zeros(0, np.int64)) if len(others) else learned
@@ -119,10 +127,16 @@ def prepare_folder(
 ) -> None:
     """Neighbours of new images, given their features, among the run's training images, by the run's own model."""
     known = reviewed.manifest
-    cache = open_cache(known, session.bundle.image_spec, threads=config.runtime.threads)
+    cache = open_cache(known, session.bundle.image_spec, threads=config.runtime.threads, progress=session.progress)
     store = ImageStore(cache, known, runtime.device)
     extract = functools.partial(
-        _extract, session.bundle.classifier, store, config=config, bundle=session.bundle, runtime=runtime
+        _extract,
+        session.bundle.classifier,
+        store,
+        config=config,
+        bundle=session.bundle,
+        runtime=runtime,
+        progress=session.progress,
     )
     learned = _training_features(extract, known)
     session.neighbours = find_neighbours(

@@ -31,12 +31,15 @@ from linnaeus.data.manifest import SPLITS, UNASSIGNED, VALIDATION, Manifest
 from linnaeus.errors import ConfigError, LinnaeusError, RunNotFoundError
 from linnaeus.predictions import Predictions
 from linnaeus.review.decisions import Decisions
+from linnaeus.review.ending import Ended, UntilEnded
 from linnaeus.review.neighbours import Neighbours
 from linnaeus.review.queues import Queue, make_queues
 from linnaeus.rundir import RunDir, open_existing
 
 MOST_SHOWN = 9
 """Classes that are shown with an image, the likeliest first; nine have a digit on the keyboard."""
+
+LONGEST_STEP_SECONDS = 30
 
 
 @dataclass
@@ -56,6 +59,7 @@ class Session:
         command: what to type when all is done.
         preparing: what the thread is doing, in words; empty when it is done.
         neighbours: None until the thread has them, and where it could not make them.
+        progress: what the thread tells how far it is, so that `end` can stop it.
     """
 
     title: str
@@ -70,6 +74,8 @@ class Session:
     command: str
     preparing: str = ""
     neighbours: Neighbours | None = None
+    progress: UntilEnded = field(default_factory=UntilEnded)
+    _thread: threading.Thread | None = None
     _issues_of: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -83,15 +89,23 @@ class Session:
             try:
                 work(self)
                 self.preparing = ""
+            except Ended:
+                return
             except LinnaeusError as error:
                 self.preparing = f"Without neighbours: {error}"
             except Exception:
                 self.preparing = "Without neighbours: there is a bug in Linnaeus; the terminal says which"
                 raise
 
-        thread = threading.Thread(target=run, daemon=True)
-        thread.start()
-        return thread
+        self._thread = threading.Thread(target=run, daemon=True)
+        self._thread.start()
+        return self._thread
+
+    def end(self) -> None:
+        """Stop what `prepare` began, and wait until it has: a step takes seconds at most."""
+        self.progress.end()
+        if self._thread is not None:
+            self._thread.join(timeout=LONGEST_STEP_SECONDS)
 
     def given(self, row: int) -> list[str]:
         """Names of the labels that a row has."""
