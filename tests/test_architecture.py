@@ -18,7 +18,7 @@ LAYERS = [
     {"predictions", "bundle"},
     {"training", "evaluation", "analysis", "deployment"},
     {"report", "planning", "review"},
-    {"pipeline", "beginning", "run_classifier", "final_test", "held_out", "alternatives", "delivery"}
+    {"pipeline", "beginning", "run_classifier", "final_test", "held_out", "alternatives", "delivery", "ensemble_report"}
     | {"finished_run", "ensembling", "comparing", "evaluating", "soups", "api", "__init__"},
     {"cli", "__main__"},
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from pathlib import Path
 
@@ -100,6 +101,30 @@ def test_an_ensemble_has_prediction_sets_of_its_mean_and_is_evaluated_like_a_run
     assert again["prediction_sets"] == found["prediction_sets"] and again["test"] == found["test"]
     page = Path("both/evaluation/evaluation.html").read_text(encoding="utf-8")
     assert "Prediction sets promise" in page and "chart-roc" in page and "no prediction sets" not in page
+
+
+def test_the_report_shows_every_run_its_weight_and_the_paired_test(runs: Path) -> None:
+    assert ensemble(runs, "a", "wide") == 0
+    found = json.loads(Path("both/evaluation.json").read_text())
+    page = Path("both/report.html").read_text(encoding="utf-8")
+    for path, share in found["ensemble"]["weights"].items():
+        own = Run(Path(path)).evaluation["test"]["accuracy"]
+        assert found["ensemble"]["members"][path]["accuracy"] == own
+        assert f"<bdi>{path}</bdi></th><td>{100 * share:.0f} %</td>" in page
+        assert f"<span>{100 * own['value']:.1f}</span>" in page
+    assert found["ensemble"]["verdict"] in html.unescape(page)
+    assert "2 runs together" in page and "No epoch was finished" not in page and "a recipe that repeats" not in page
+    assert Path("both/figures/confusion.svg").is_file()
+
+
+def test_an_ensemble_is_compared_like_a_run_and_other_commands_ask_for_a_member(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ensemble(runs, "a", "wide") == 0
+    assert main(["compare", "both", str(runs / "a")]) == 0
+    for command in (["review", "both", "--no-open"], ["resume", "both"]):
+        assert main(command) == 2
+        assert "Name one of them: both/plan.md lists them" in capsys.readouterr().err
 
 
 def test_prediction_asks_each_member_with_its_own_image_size_and_views(runs: Path, tmp_path: Path) -> None:

@@ -91,7 +91,9 @@ def compare_runs(paths: Sequence[Path], *, confidence: float, seed: int = 0) -> 
 
 
 def _read(path: Path) -> Contender:
-    run = rundir.open_existing(path)
+    run = rundir.RunDir(path)
+    if not run.evaluation.is_file():
+        rundir.open_existing(path)  # an ensemble has no config.yaml, but an evaluation
     if not run.evaluation.is_file() or not (run.model / FACTS).is_file():
         raise RunError(f"The run {path} is not finished. Go on with it first: linnaeus resume {path}")
     evaluation = json.loads(run.evaluation.read_text(encoding="utf-8"))

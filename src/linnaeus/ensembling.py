@@ -6,6 +6,7 @@ each run made once are then averaged and compared, so no test image has a say in
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from collections.abc import Sequence
@@ -21,7 +22,9 @@ from linnaeus.bundle import Bundle, ensemble_bundle
 from linnaeus.bundle.files import load_bundle, save_bundle
 from linnaeus.config import EvaluateConfig
 from linnaeus.data.manifest import SPLITS, TEST, VALIDATION
+from linnaeus.ensemble_report import write_ensemble_report
 from linnaeus.errors import ConfigError, DataError, RunError
+from linnaeus.evaluation.class_curves import class_curves
 from linnaeus.evaluation.compare import Comparison, align, compare_predictions
 from linnaeus.evaluation.conformal import describe_sets, learn_sets
 from linnaeus.evaluation.evaluate import evaluate_predictions
@@ -226,14 +229,18 @@ def _write(
     sets = learn_sets(predictions.of_split(VALIDATION), coverage=EvaluateConfig().coverage, seed=0)
     kept = describe_sets(table_of(predictions.of_split(TEST)), sets, confidence=CONFIDENCE) if sets else None
     low, high = comparison.difference.interval
+    verdict = comparison.describe(first=str(best.path), second="the ensemble")
     shares = {str(member.path): float(weight) for member, weight in zip(members, weights, strict=True)}
     evaluation = {
         "format": 1,
         **scores,
         **({} if kept is None else {"prediction_sets": kept}),
+        "curves": class_curves(table_of(predictions.of_split(TEST)), scores=scores["test"]),
         "ensemble": {
             "how": how,
             "weights": shares,
+            "members": {str(member.path): _scores_of(member, comparison.score) for member in members},
+            "verdict": verdict[:1].upper() + verdict[1:],
             "best_single_run": str(best.path),
             "score": comparison.score,
             "ensemble_minus_best": {"value": comparison.difference.value, "low": low, "high": high},
@@ -247,7 +254,6 @@ def _write(
         Decision(path, f"weight {share:.0%}", "taken by validation" if share else "would not help in validation")
         for path, share in shares.items()
     ]
-    verdict = comparison.describe(first=str(best.path), second="the ensemble")
     decisions.append(
         Decision("against the best single run", f"{100 * comparison.difference.value:+.1f} points", verdict)
     )
@@ -265,10 +271,19 @@ def _write(
         rundir.write_text(run.plan, plan_page(decisions))
         save_bundle(replace(bundle, sets=sets, provenance=provenance), run.model)
         rundir.write_json(run.evaluation, evaluation)
+        write_ensemble_report(
+            run, best.path, bundle=bundle, predictions=predictions, evaluation=evaluation, decisions=decisions
+        )
     except BaseException:
         shutil.rmtree(run.path, ignore_errors=True)
         raise
     return EnsembleResult(run.path, shares, best.path, comparison)
+
+
+def _scores_of(member: Member, score: str) -> dict[str, Any]:
+    """The score by which all are compared, with its interval, as the run's own evaluation has it."""
+    written = json.loads(RunDir(member.path).evaluation.read_text(encoding="utf-8"))
+    return {score: written["test"][score]}
 
 
 def _in_order(bundle: Bundle, classes: tuple[str, ...]) -> list[float]:

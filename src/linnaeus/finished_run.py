@@ -78,5 +78,5 @@ class Run:
 
     @property
     def report(self) -> Path:
-        """The page to open in a browser; an ensemble has none, only its `evaluation`."""
+        """The page to open in a browser."""
         return RunDir(self.path).report

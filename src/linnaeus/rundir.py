@@ -166,8 +166,12 @@ def create(path: Path, *, force: bool) -> RunDir:
 
 
 def open_existing(path: Path) -> RunDir:
-    """Return the run in `path`; raises RunNotFoundError if it holds no config.yaml."""
+    """Return the run in `path`; raises RunNotFoundError if it holds no config.yaml: none, or one made of others."""
     run = RunDir(path)
+    if not run.config.is_file() and run.evaluation.is_file():
+        raise RunNotFoundError(
+            f"{path} is made of finished runs, and nothing was trained there. Name one of them: {run.plan} lists them."
+        )
     if not run.config.is_file():
         raise RunNotFoundError(f"There is no run in {path} (no config.yaml there). Runs are listed by: ls runs/")
     return run

@@ -51,6 +51,7 @@ def ensemble(
         table.add_row(escape(name), f"{weight:.0%}" if weight else "left out")
     console.print(table)
     console.print(escape(result.comparison.describe(first=str(result.best), second="the ensemble")), soft_wrap=True)
+    console.print(f"Report   {escape(str(result.path / 'report.html'))}", soft_wrap=True)
     console.print(f"Model    {escape(str(result.path / 'model'))}", soft_wrap=True)
     console.print(f"Next     linnaeus predict {escape(str(result.path))} IMAGES...", soft_wrap=True)
     return 0

@@ -37,8 +37,10 @@ class CurvesSection:
     kept_score: str | None
 
 
-def make_curves_section(facts: ReportFacts) -> CurvesSection:
-    """Draw the history."""
+def make_curves_section(facts: ReportFacts) -> CurvesSection | None:
+    """Draw the history; None for several runs together, each of which has its own."""
+    if "ensemble" in facts.evaluation:
+        return None
     history, keep, seconds = facts.history, facts.config.phases[-1].keep, facts.evaluation["seconds"]
     if history.empty:
         return CurvesSection([], "no epoch", None, None, None, _KEPT_BY[keep], None)

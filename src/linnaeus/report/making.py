@@ -12,7 +12,7 @@ from linnaeus.report.wording import count, duration
 
 @dataclass(frozen=True)
 class Plan:
-    """Every (what, choice, why), and the configuration that came of them, as YAML."""
+    """Every (what, choice, why), and the configuration that came of them, as YAML; "" for several runs together."""
 
     decisions: Sequence[tuple[str, str, str]]
     config: str
@@ -30,7 +30,7 @@ class Making:
 
 def make_plan(facts: ReportFacts) -> Plan:
     """The decisions and the configuration."""
-    return Plan(facts.decisions, to_yaml(facts.config))
+    return Plan(facts.decisions, "" if "ensemble" in facts.evaluation else to_yaml(facts.config))
 
 
 def make_run(facts: ReportFacts) -> Making:

@@ -59,7 +59,8 @@ def paper_figures(facts: ReportFacts) -> list[tuple[str, Markup]]:
     """(title, chart) of everything that the page draws."""
     evaluation, test = facts.evaluation, facts.evaluation["test"]
     sureness, ranking = sureness_of(evaluation), ranking_of(evaluation)
-    charts = list(make_curves_section(facts).charts)
+    training = make_curves_section(facts)
+    charts = [] if training is None else list(training.charts)
     for section in (sureness, ranking):
         charts += [] if section is None else section.charts
     scores = [(name, row["f1"]) for name, row in test["per_class"].items()]

@@ -28,6 +28,7 @@ from linnaeus.report.labels_tables import make_label_mistakes, make_label_table
 from linnaeus.report.labels_together import make_together
 from linnaeus.report.limits import make_slices, make_sureness, make_wishes
 from linnaeus.report.making import make_plan, make_run
+from linnaeus.report.members import make_members
 from linnaeus.report.ranking import make_ranking
 from linnaeus.report.tables import make_class_table, make_confusion
 from linnaeus.report.thresholds import make_thresholds
@@ -74,6 +75,7 @@ STORY = (
             Section("checks", "Scores", make_labels_checks, task="multi"),
             Section("wishes", "Wishes", make_wishes, task=None),
             Section("sureness", "How sure", make_sureness, task=None),
+            Section("members", "Runs", make_members, task=None),
             Section("baselines", "Baselines", make_baselines_section, task=None),
         ),
     ),
