@@ -56,7 +56,7 @@ def test_features_are_the_same_without_batch_norm(name: str, settings: dict[str,
     assert all(torch.equal(before[key], value) for key, value in classifier.state_dict().items())
 
 
-@pytest.mark.parametrize("name", ["densenet121", "tf_efficientnetv2_b0"])
+@pytest.mark.parametrize("name", ["densenet121", "tf_efficientnetv2_b0", "tf_efficientnet_lite0"])
 def test_bfloat16_is_no_further_from_float32_than_it_was(name: str) -> None:
     classifier = trained(name)
     short = folded(classifier, height=64, width=64)

@@ -85,4 +85,51 @@ def _fold(backbone: nn.Module, convolution: str, norm: str) -> None:
     )
     # timm's batch norms hold the activation that follows, and some dropout before it.
     rest = [module for name in ("drop", "act") if isinstance(module := getattr(after, name, None), nn.Module)]
+    rest = [module for module in rest if not isinstance(module, nn.Identity)]
+    if len(rest) == 1 and type(rest[0]) in _CLAMPS and Clamped.takes(before):
+        backbone.set_submodule(convolution, Clamped(before, *_CLAMPS[type(rest[0])]))
+        rest = []
     backbone.set_submodule(norm, nn.Sequential(*rest))
+
+
+_CLAMPS: dict[type[nn.Module], tuple[str, list[float]]] = {nn.ReLU: ("relu", []), nn.ReLU6: ("hardtanh", [0.0, 6.0])}
+"""Activations that oneDNN applies while it writes a convolution's output, by its names for them."""
+
+
+class Clamped(nn.Module):
+    """A convolution on a processor with the activation after it in one kernel, as torch.compile has them."""
+
+    def __init__(self, convolution: nn.Conv2d, name: str, bounds: list[float]) -> None:
+        super().__init__()
+        self.convolution, self.name, self.bounds = convolution, name, bounds
+
+    @staticmethod
+    def takes(convolution: nn.Conv2d) -> bool:
+        """Whether there is such a kernel for it; subclasses may do more than convolve."""
+        return (
+            type(convolution) is nn.Conv2d
+            and not isinstance(convolution.padding, str)
+            and convolution.padding_mode == "zeros"
+            and convolution.weight.device.type == "cpu"
+            and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+            and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+        )
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        """float [B, C, H, W] -> [B, D, h, w], in bfloat16 under its autocast."""
+        own = self.convolution
+        dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else own.weight.dtype
+        assert own.bias is not None and not isinstance(own.padding, str)
+        answer: torch.Tensor = torch.ops.mkldnn._convolution_pointwise(
+            maps.to(dtype),
+            own.weight.to(dtype),
+            own.bias.to(dtype),
+            list(own.padding),
+            list(own.stride),
+            list(own.dilation),
+            own.groups,
+            self.name,
+            self.bounds,
+            "",
+        )
+        return answer
