@@ -57,10 +57,9 @@ class ImageSpec:
             return np.asarray(picture.resize(target, filter_))
         across, down = self.width / w, self.height / h
         if self.resize == "crop":
-            factor = max(across, down)
-            box_w, box_h = self.width / factor, self.height / factor
-            left, top = (w - box_w) / 2, (h - box_h) / 2
-            return np.asarray(picture.resize(target, filter_, box=(left, top, left + box_w, top + box_h)))
+            factor = max(across, down)  # a side divided by its own ratio may come out a hair too long: hence max
+            left, top = max(0.0, (w - self.width / factor) / 2), max(0.0, (h - self.height / factor) / 2)
+            return np.asarray(picture.resize(target, filter_, box=(left, top, w - left, h - top)))
         factor = min(across, down) if self.resize == "pad" else min(across, down, 1.0)
         inner = (max(1, round(w * factor)), max(1, round(h * factor)))
         canvas = np.full((self.height, self.width, 3), PAD_GREY, np.uint8)
