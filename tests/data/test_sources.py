@@ -266,3 +266,10 @@ def test_cifar10_has_6000_images_of_each_class() -> None:
     manifest = read_source(f"{os.environ['LINNAEUS_DATA']}/cifar10")
     assert manifest.class_counts(manifest.rows(TRAIN)).tolist() == [5000] * 10
     assert manifest.class_counts(manifest.rows(TEST)).tolist() == [1000] * 10
+
+
+def test_the_folder_of_a_run_is_no_data(tmp_path: Path) -> None:
+    for name in ("evaluation.json", "predictions.parquet"):
+        (tmp_path / name).touch()
+    with pytest.raises(DataError, match="folder of a run"):
+        read_source(str(tmp_path))

@@ -30,6 +30,7 @@ from linnaeus.data.sources.voc import read_voc, recognise_voc
 from linnaeus.data.sources.xview import read_xview, recognise_xview
 from linnaeus.data.sources.yolo import read_yolo, recognise_yolo
 from linnaeus.errors import ClassesError, DataError, DataNotFoundError, nearest_name
+from linnaeus.rundir import RunDir
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def read_source(source: str, *, format: str | None = None, options: SourceOption
         options: what to take instead of a guess.
 
     Raises DataNotFoundError if there is nothing by that name, NoImagesError or ClassesError if what is there is no
-    labelled data set, DataError for an unknown format.
+    labelled data set, DataError for an unknown format or the folder of a run.
     """
     if format is not None and format not in SOURCES:
         raise DataError(f"There is no data format '{format}'.{nearest_name(format, SOURCES)} Known: {_names(SOURCES)}.")
@@ -78,6 +79,11 @@ def read_source(source: str, *, format: str | None = None, options: SourceOption
     if format is None and is_hub(source):
         return choose_classes(read_hub(source), options)
     path = _existing(source)
+    if RunDir(path).evaluation.is_file() and RunDir(path).predictions.is_file():
+        raise DataError(
+            f"{path} is the folder of a run, with its model and scores, and no labelled images. Give those that it was "
+            "trained on."
+        )
     return choose_classes(SOURCES[format or recognise(path)].read(path, options), options)
 
 
