@@ -90,7 +90,7 @@ def explain(
             method = METHOD_WORDS[found.method]
     _show(rows)
     if method is not None:
-        print(f"\n{len(taken):,} pictures in {out}. Heat maps by {method}.")
+        print(f"\n{len(taken):,} picture{'' if len(taken) == 1 else 's'} in {out}. Heat maps by {method}.")
     num_failed = sum(bool(row.error) for row in rows)
     if num_failed:
         print(f"{num_failed:,} of {len(rows):,} could not be read.", file=sys.stderr)
