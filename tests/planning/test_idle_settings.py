@@ -78,6 +78,10 @@ def test_heads_on_features_see_augmented_images_only_in_several_views_and_never_
     assert idle(asked, finetuned) == []
 
 
+def test_flips_count_without_being_seen_because_mirror_views_are_offered_where_training_flips() -> None:
+    assert idle({"augment": {"flip": "horizontal"}}, HEAD) == []
+
+
 def test_how_several_labels_are_decided_means_nothing_for_one_and_the_other_way_round() -> None:
     asked = {"evaluate": {"thresholds": "common", "decide": "f1"}}
     assert idle(asked, task="single") == ["evaluate.thresholds"]

@@ -81,7 +81,7 @@ def idle_settings(asked: RunConfig, config: RunConfig, *, task: Task) -> list[De
 def _would_use(setting: str, config: RunConfig, task: Task) -> str | None:
     """What would use that setting, where nothing of this run does."""
     section, _, name = setting.partition(".")
-    if section == "augment":
+    if section == "augment" and name != "flip":  # also tells whether mirror views may be averaged or offered
         shown = [phase for phase in config.phases if _shows_augmented(config, phase, name)]
         if not shown:
             views = "" if name in BLENDING else ", and heads with feature_views of 2 or more"
