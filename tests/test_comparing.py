@@ -12,6 +12,7 @@ import pytest
 
 from linnaeus.cli.main import main
 from linnaeus.comparing import compare_runs
+from linnaeus.data.manifest import Manifest
 from linnaeus.errors import ClassesError, ConfigError, DataError, RunError
 from linnaeus.evaluation.evaluate import evaluate_predictions
 from linnaeus.predictions import Predictions
@@ -49,6 +50,17 @@ def write_run(
     (run.model / "bundle.json").write_text(json.dumps({"thresholds": thresholds, "num_parameters": 1_500_000}))
     (run.model / "model.safetensors").write_bytes(b"\0" * 6_000_000)
     return path
+
+
+def save_out_of_fold(path: Path, *, right: float, num: int) -> None:
+    """Out-of-fold predictions and the manifest of a run that `write_run` wrote; images 2k and 2k + 1 are a group."""
+    run = RunDir(path)
+    targets = np.random.default_rng(7).integers(0, 3, num)
+    answers = np.where(np.random.default_rng(int(100 * right)).random(num) < right, targets, (targets + 1) % 3)
+    ids = pa.array([f"{k}.png" for k in range(num)], pa.large_string())
+    splits, groups = np.zeros(num, np.int8), np.arange(num) // 2
+    Manifest(ids=ids, uris=ids, targets=targets, splits=splits, classes=CLASSES, groups=groups).save(run.manifest)
+    Predictions(ids, 4 * np.eye(3, dtype=np.float32)[answers], targets, CLASSES, splits, "0" * 16).save(run.out_of_fold)
 
 
 def test_a_real_difference_is_called_real_and_a_small_one_noise(tmp_path: Path) -> None:
@@ -110,3 +122,23 @@ def test_runs_that_cannot_be_compared_are_named(tmp_path: Path) -> None:
     RunDir(unfinished).evaluation.unlink()
     with pytest.raises(RunError, match=r"not finished.*resume"):
         compare_runs([one, unfinished], confidence=0.95)
+
+
+def test_out_of_fold_images_are_scored_by_what_is_predicted_of_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [write_run(tmp_path / name, right=0.8, seed=k) for k, name in enumerate(("one", "other"))]
+    for path, right in zip(paths, (0.6, 0.9), strict=True):
+        save_out_of_fold(path, right=right, num=1_000)
+    found = compare_runs(paths, confidence=0.95, images="out-of-fold")
+    for each in found.contenders:
+        assert len(each.predictions) == 1_000
+        assert each.scores["accuracy"]["value"] == (each.predictions.predicted == each.predictions.targets).mean()
+    assert found.pairings[0].real and found.pairings[0].better == str(paths[1])
+    assert not compare_runs(paths, confidence=0.95).pairings[0].real
+    assert main(["compare", *map(str, paths), "--on", "out-of-fold", "--html", str(tmp_path / "page.html")]) == 0
+    assert "1,000 out-of-fold images; 95 % intervals" in capsys.readouterr().out
+    assert "2 runs on the same 1,000 out-of-fold images" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    RunDir(paths[0]).out_of_fold.unlink()
+    assert main(["compare", *map(str, paths), "--on", "out-of-fold"]) == 2
+    assert "one has no out-of-fold predictions. Train with --folds 5" in " ".join(capsys.readouterr().err.split())

@@ -1,6 +1,7 @@
 """Comparing finished runs: their folders in, one table and the tests of every pair out.
 
-Beside the story: it reads what runs have written and trains nothing. Knows nothing of terminals or pages.
+On the test images, or on others where a choice is to be made of it. Beside the story: it reads what runs have written
+and trains nothing. Knows nothing of terminals or pages.
 """
 
 from __future__ import annotations
@@ -9,17 +10,21 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
 from linnaeus import rundir
 from linnaeus.bundle.files import FACTS
-from linnaeus.data.manifest import TEST
+from linnaeus.data.manifest import TEST, VALIDATION, Manifest
 from linnaeus.errors import ConfigError, RunError
+from linnaeus.evaluation.evaluate import evaluate_predictions
 from linnaeus.evaluation.side_by_side import Contender, Pairing, compare_all
-from linnaeus.predictions import Predictions
+from linnaeus.predictions import Predictions, groups_of
 
+Images = Literal["test", "validation", "out-of-fold"]
+"""Which images runs are compared on; "out-of-fold": all of training and validation, by classifiers that have not seen
+them."""
 BOOTSTRAP_SAMPLES = 1000
 _SINGLE = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "calibration_error")
 _SEVERAL = ("micro_f1", "macro_f1", "mean_average_precision", "exact_match", "log_loss", "calibration_error")
@@ -33,17 +38,24 @@ class RunComparison:
         contenders: in the order in which they were named.
         pairings: of every two of them.
         confidence: level of intervals and tests.
+        images: on which they are compared.
     """
 
     contenders: tuple[Contender, ...]
     pairings: tuple[Pairing, ...]
     confidence: float
+    images: Images
 
     @property
     def score_names(self) -> tuple[str, ...]:
         """The scores to show, of those that every run has."""
         names = _SINGLE if self.contenders[0].predictions.task == "single" else _SEVERAL
         return tuple(name for name in names if all(name in each.scores for each in self.contenders))
+
+    @property
+    def images_in_words(self) -> str:
+        """Such as "test images"."""
+        return f"{self.images} images"
 
     def to_frame(self) -> pd.DataFrame:
         """One row per run: run, each score with its interval, seconds, num_parameters, num_bytes."""
@@ -75,22 +87,23 @@ class RunComparison:
         )
 
 
-def compare_runs(paths: Sequence[Path], *, confidence: float, seed: int = 0) -> RunComparison:
-    """Compare finished runs on their common test images.
+def compare_runs(paths: Sequence[Path], *, confidence: float, images: Images = "test", seed: int = 0) -> RunComparison:
+    """Compare finished runs on images that all of them were judged by.
 
-    Raises ConfigError for fewer than two or the same twice, RunNotFoundError or RunError for one that is not there or
-    not finished, DataError where test images differ, ClassesError where classes do; both name the two runs.
+    Raises ConfigError for fewer than two or the same twice, RunNotFoundError or RunError for one that is not there, not
+    finished or without such predictions, DataError where images differ, ClassesError where classes do; both name the
+    two runs.
     """
     if len(paths) < 2:
         raise ConfigError("There is nothing to compare with a single run: linnaeus compare runs/a runs/b")
     if len({path.resolve() for path in paths}) < len(paths):
         raise ConfigError("The same run is named twice.")
-    contenders = tuple(_read(path) for path in paths)
+    contenders = tuple(_read(path, images, confidence=confidence) for path in paths)
     pairings = compare_all(contenders, confidence=confidence, num_samples=BOOTSTRAP_SAMPLES, seed=seed)
-    return RunComparison(contenders, tuple(pairings), confidence)
+    return RunComparison(contenders, tuple(pairings), confidence, images)
 
 
-def _read(path: Path) -> Contender:
+def _read(path: Path, images: Images, *, confidence: float) -> Contender:
     run = rundir.RunDir(path)
     if not run.evaluation.is_file():
         rundir.open_existing(path)  # an ensemble has no config.yaml, but an evaluation
@@ -98,17 +111,45 @@ def _read(path: Path) -> Contender:
         raise RunError(f"The run {path} is not finished. Go on with it first: linnaeus resume {path}")
     evaluation = json.loads(run.evaluation.read_text(encoding="utf-8"))
     facts = json.loads((run.model / FACTS).read_text(encoding="utf-8"))
-    thresholds = facts["thresholds"]
+    thresholds = None if facts["thresholds"] is None else tuple(facts["thresholds"])
+    if images == "out-of-fold":
+        predictions = _out_of_fold(run)
+        scores = _scores(predictions, run, thresholds, confidence=confidence)
+    else:
+        predictions = Predictions.load(run.predictions).of_split({"test": TEST, "validation": VALIDATION}[images])
+        scores = evaluation[images]
     return Contender(
         name=str(path),
-        predictions=Predictions.load(run.predictions).of_split(TEST),
-        thresholds=None if thresholds is None else tuple(thresholds),
+        predictions=predictions,
+        thresholds=thresholds,
         facts={
             "seconds": evaluation["seconds"].get("total"),
             "num_parameters": facts["num_parameters"],
             "num_bytes": sum(file.stat().st_size for file in run.model.glob("*.safetensors")),
         },
-        scores={name: score for name, score in evaluation["test"].items() if _is_score(score)},
+        scores={name: score for name, score in scores.items() if _is_score(score)},
+    )
+
+
+def _out_of_fold(run: rundir.RunDir) -> Predictions:
+    if not run.out_of_fold.is_file():
+        raise RunError(
+            f"The run {run.path} has no out-of-fold predictions. Train with --folds 5, or compare on the images of "
+            "validation: --on validation"
+        )
+    return Predictions.load(run.out_of_fold)
+
+
+def _scores(
+    predictions: Predictions, run: rundir.RunDir, thresholds: tuple[float, ...] | None, *, confidence: float
+) -> dict[str, Any]:
+    return evaluate_predictions(
+        predictions,
+        confidence=confidence,
+        bootstrap_samples=BOOTSTRAP_SAMPLES,
+        seed=0,
+        thresholds=thresholds,
+        groups=groups_of(predictions, Manifest.load(run.manifest)),
     )
 
 

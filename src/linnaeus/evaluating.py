@@ -8,7 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from linnaeus import rundir
@@ -61,7 +60,7 @@ def evaluate_run(path: Path, *, config: EvaluateConfig, seed: int = 0) -> dict[s
     groups = groups_of(test, manifest)
     return evaluate(
         table_of(test),
-        groups=groups if len(np.unique(groups)) < len(groups) else None,
+        groups=groups,
         columns=known_columns(manifest, rows_of(test, manifest)),
         thresholds=facts.thresholds,
         sets=facts.sets,

@@ -85,7 +85,7 @@ def _score(
         bootstrap_samples=config.evaluate.bootstrap_samples,
         seed=config.seed,
         thresholds=thresholds,
-        groups=groups if len(np.unique(groups)) < len(groups) else None,
+        groups=groups,
     )
 
 

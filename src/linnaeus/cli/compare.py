@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 from rich.console import Console
@@ -24,21 +24,29 @@ MOST_PAIRS, MOST_SCORES = 15, 3
 
 def compare(
     *runs: Annotated[Path, Parameter(required=True)],
+    on: Literal["test", "validation", "out-of-fold"] = "test",
     html: Path | None = None,
     csv: Path | None = None,
     confidence: float = EvaluateConfig.model_fields["confidence"].default,
 ) -> int:
     """Show trained models side by side, and say which differences are more than noise.
 
-    The runs must share their test images and classes. Every pair is tested on them, by McNemar's exact test or, where
-    images have several labels, a paired bootstrap; p values are corrected for the number of pairs (Holm).
+    The runs must share their images and classes. Every pair is tested on them, by McNemar's exact test or, where images
+    have several labels, a paired bootstrap; p values are corrected for the number of pairs (Holm).
 
-    Example: `linnaeus compare runs/a runs/b --html comparison.html`
+    To choose a model, compare on validation or out-of-fold images: scores of test images by which something was chosen
+    are too good.
+
+    Examples: `linnaeus compare runs/a runs/b --html comparison.html`,
+    `linnaeus compare runs/a runs/b --on out-of-fold`
 
     Parameters
     ----------
     runs
         Folders of finished runs.
+    on
+        The images: of the test; of validation; or out of fold, all of training and validation, each by a classifier
+        that has not seen it (runs with --folds and heads that were solved for have them).
     html
         Also write a page.
     csv
@@ -50,7 +58,7 @@ def compare(
         raise ConfigError(f"--confidence is a level such as 0.95, not {confidence:g}.")
     from linnaeus.comparing import compare_runs  # takes seconds: torch
 
-    found = compare_runs(runs, confidence=confidence)
+    found = compare_runs(runs, confidence=confidence, images=on)
     _show(found)
     if csv is not None:
         pairs = csv.with_name(f"{csv.stem}-pairs{csv.suffix}")
@@ -60,7 +68,14 @@ def compare(
     if html is not None:
         from linnaeus.report.compare_page import write_compare_page
 
-        write_compare_page(html, found.to_frame(), list(found.score_names), list(found.pairings), level=confidence)
+        write_compare_page(
+            html,
+            found.to_frame(),
+            list(found.score_names),
+            list(found.pairings),
+            level=confidence,
+            images=found.images_in_words,
+        )
         print(f"Page     {html}")
     return 0
 
@@ -94,4 +109,4 @@ def _show(found: RunComparison) -> None:
     num = len(found.contenders[0].predictions)
     pairs = "1 pair" if len(found.pairings) == 1 else f"{len(found.pairings):,} pairs"
     level = f"{100 * found.confidence:g} %"
-    console.print(f"{num:,} test images; {level} intervals; p values corrected for {pairs} (Holm).")
+    console.print(f"{num:,} {found.images_in_words}; {level} intervals; p values corrected for {pairs} (Holm).")

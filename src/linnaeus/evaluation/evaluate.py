@@ -58,7 +58,7 @@ def evaluate_predictions(
         bootstrap_samples: resampled test sets behind the intervals of scores that have no closed form.
         seed: of the resampling; the same seed gives the same intervals.
         thresholds: K probabilities from which a label is given, where images have several; None for one label.
-        groups: int64 [N], images that belong together (and are then resampled together); None where none do.
+        groups: int64 [N], images that belong together (and are then resampled together); None if each is its own.
 
     Returns what `evaluate_labels` does where images have several labels, else accuracy, balanced_accuracy,
     macro_precision, macro_f1, top_3_accuracy and top_5_accuracy (where there are more classes), log_loss, brier and
@@ -88,6 +88,8 @@ def evaluate_table(
     """`evaluate_predictions` of a table that need not fit in memory."""
     if len(table) == 0:
         raise DataError("There are no images to evaluate: this split is empty.")
+    if groups is not None and len(np.unique(groups)) == len(groups):
+        groups = None  # each is its own
     if table.task == "multi":
         assert thresholds is not None, "several labels are given by thresholds"
         return evaluate_labels(

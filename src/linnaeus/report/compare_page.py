@@ -27,7 +27,13 @@ class Row:
 
 
 def write_compare_page(
-    path: Path, runs: pd.DataFrame, score_names: Sequence[str], pairings: Sequence[Pairing], *, level: float
+    path: Path,
+    runs: pd.DataFrame,
+    score_names: Sequence[str],
+    pairings: Sequence[Pairing],
+    *,
+    level: float,
+    images: str,
 ) -> None:
     """Write the page, whole or not at all. Raises OutputError if it cannot be written.
 
@@ -36,6 +42,7 @@ def write_compare_page(
         score_names: the scores among its columns.
         pairings: of every two runs.
         level: of the intervals, such as 0.95.
+        images: what they are, such as "test images".
     """
     environment = make_environment()
     rows = [_row({str(k): v for k, v in row.items()}, score_names) for row in runs.to_dict("records")]
@@ -46,7 +53,7 @@ def write_compare_page(
         "pairings": pairings,
         "num_real": len(real),
         "level": f"{100 * level:g} %",
-        "num_images": f"{pairings[0].comparison.num_images:,}",
+        "images": f"{pairings[0].comparison.num_images:,} {images}",
     }
     write_text(path, render_page(environment, "compare.html", {**frame_parts(environment), **values}))
 
