@@ -27,6 +27,8 @@ from linnaeus.errors import ConfigError, DataError, UnreadableImageError
 from linnaeus.machine import choose_device, choose_precision
 from linnaeus.metrics.conformal import prediction_sets
 from linnaeus.metrics.operating_point import decide, ranked_answers
+from linnaeus.models.classifier import Classifier
+from linnaeus.models.folding import folded
 from linnaeus.predictions import short_features, view_logits
 from linnaeus.progress import SILENT, Progress
 
@@ -49,7 +51,7 @@ class Predictor:
     """Answers what images show.
 
     Args:
-        bundle: the model; its classifier is moved to the device.
+        bundle: the model; its classifier is moved to the device, and a copy with its batch norms folded answers.
         device: "cpu", "cuda", "mps", or "auto" for the fastest there is.
         batch_size: images per forward pass; bounds the memory together with the image size.
         precision: "32", "bf16" (autocast), or "auto" for bfloat16 where the hardware computes in it, as in training.
@@ -65,8 +67,14 @@ class Predictor:
         self._in_bfloat16 = choose_precision(precision, self.device.type)[0] == "bf16"
         self.batch_size = batch_size
         self._members = bundle.members or (bundle,)
-        for member in self._members:
-            member.classifier.to(self.device).eval()
+        self._networks = [
+            folded(
+                member.classifier.to(self.device).eval(),
+                height=member.image_spec.height,
+                width=member.image_spec.width,
+            )
+            for member in self._members
+        ]
 
     def predict(
         self,
@@ -150,9 +158,9 @@ class Predictor:
             images = list(images) * len(self._members)
         total = sum(member.weight for member in self._members)
         parts = []
-        for member, pixels in zip(self._members, images, strict=True):
+        for member, network, pixels in zip(self._members, self._networks, images, strict=True):
             order = [member.classes.index(name) for name in self.bundle.classes]
-            found, features = self._of_member(member, pixels)
+            found, features = self._of_member(member, network, pixels)
             parts.append(member.weight / total * found[:, order])
         known = self.bundle.familiarity
         unfamiliar = None if known is None else known.unfamiliar(features)
@@ -170,16 +178,18 @@ class Predictor:
         return (kept.logit() / temperature).sigmoid().numpy()
 
     @torch.inference_mode()
-    def _of_member(self, member: Bundle, images: Pixels) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float16]]:
+    def _of_member(
+        self, member: Bundle, network: Classifier, images: Pixels
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float16]]:
         """uint8 [B, H, W, 3], fitted by the member's ImageSpec -> float64 [B, K], in its own order of classes, and the
         features [B, D].
         """
         batch = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2)
         normalized = member.image_spec.normalize(batch).contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._in_bfloat16):
-            features = member.classifier.features(normalized)
-            straight = member.classifier.logits(features)
-            logits = view_logits(member.classifier, normalized, views=member.views, straight=straight).cpu()
+            features = network.features(normalized)
+            straight = network.logits(features)
+            logits = view_logits(network, normalized, views=member.views, straight=straight).cpu()
         logits = logits.double() / torch.tensor(member.temperature, dtype=torch.float64)
         found = torch.softmax(logits, dim=1) if self.bundle.task == "single" else logits.sigmoid()
         return found.numpy(), short_features(features)
