@@ -23,7 +23,7 @@ from linnaeus.planning.transfer import is_backbone
 from linnaeus.predictions import rows_of
 from linnaeus.run_classifier import build_untrained, fill_pretrained
 from linnaeus.training.baselines import answer_baselines
-from linnaeus.training.loop import Job
+from linnaeus.training.job import Job
 from linnaeus.training.phases import on_features
 from linnaeus.training.unbalanced import answer_with_and_without, balances
 

@@ -23,7 +23,8 @@ from linnaeus.planning.transfer import is_backbone, phases_within
 from linnaeus.predictions import NUM_VIEWS
 from linnaeus.rundir import RunDir
 from linnaeus.training.fold_runs import trains_folds_whole
-from linnaeus.training.loop import VALIDATION_COST, Job, num_shown
+from linnaeus.training.job import Job, num_shown
+from linnaeus.training.loop import VALIDATION_COST
 from linnaeus.training.phases import on_features
 from linnaeus.training.run import measure_throughput
 

@@ -33,7 +33,7 @@ from linnaeus.report.paper import write_paper
 from linnaeus.report.thumbnails import thumbnail_of
 from linnaeus.rundir import RunDir
 from linnaeus.training.checkpoint import Position
-from linnaeus.training.loop import Job
+from linnaeus.training.job import Job
 from linnaeus.training.run import config_fingerprint
 from linnaeus.training.runtime import describe_environment
 

@@ -31,7 +31,7 @@ from linnaeus.models import Classifier
 from linnaeus.predictions import Predictions, groups_of, rows_of
 from linnaeus.rundir import RunDir
 from linnaeus.training.checkpoint import Position
-from linnaeus.training.loop import Job
+from linnaeus.training.job import Job
 
 
 def judge(

@@ -25,7 +25,7 @@ from linnaeus.predictions import Predictions, Views, concatenate_predictions, pr
 from linnaeus.rundir import RunDir
 from linnaeus.training.checkpoint import Position
 from linnaeus.training.head_phase import feature_store
-from linnaeus.training.loop import Job
+from linnaeus.training.job import Job
 from linnaeus.training.phases import on_features
 
 

@@ -48,7 +48,7 @@ from linnaeus.rundir import RunDir
 from linnaeus.training.checkpoint import Position
 from linnaeus.training.fold_runs import train_folds, trains_folds_whole
 from linnaeus.training.head_phase import check_heads
-from linnaeus.training.loop import Job, class_counts
+from linnaeus.training.job import Job, class_counts
 from linnaeus.training.run import stop_signals, train
 from linnaeus.training.runtime import Runtime, start_runtime
 

@@ -18,7 +18,7 @@ from linnaeus.models import Classifier, build_classifier
 from linnaeus.models.heads import shift_logits
 from linnaeus.planning.transfer import is_backbone
 from linnaeus.rundir import RunDir
-from linnaeus.training.loop import class_counts
+from linnaeus.training.job import class_counts
 from linnaeus.training.run import started
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from linnaeus.config import RunConfig, parse_config
 from linnaeus.data.manifest import TRAIN, Manifest
 from linnaeus.errors import ConfigError
 from linnaeus.planning.balance import plan_balance
-from linnaeus.training.loop import class_counts
+from linnaeus.training.job import class_counts
 
 
 def manifest(counts: list[int], *, several: bool = False) -> Manifest:

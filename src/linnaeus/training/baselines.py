@@ -20,7 +20,7 @@ from linnaeus.models.classifier import Classifier
 from linnaeus.predictions import Predictions, predictions_of
 from linnaeus.training.features import compute_features
 from linnaeus.training.head_phase import feature_store
-from linnaeus.training.loop import Job
+from linnaeus.training.job import Job
 
 Floats = npt.NDArray[np.float32]
 Targets = npt.NDArray[np.int64] | npt.NDArray[np.uint8]

@@ -19,7 +19,7 @@ from linnaeus.models.classifier import Classifier
 from linnaeus.predictions import Predictions, predict, predictions_of
 from linnaeus.rundir import RunDir, write_whole
 from linnaeus.training.head_phase import fold_of_rows
-from linnaeus.training.loop import Job
+from linnaeus.training.job import Job
 from linnaeus.training.run import train
 
 

@@ -26,7 +26,8 @@ from linnaeus.models.classifier import Classifier
 from linnaeus.predictions import Predictions, predictions_of
 from linnaeus.training.features import extract_features
 from linnaeus.training.head_path import PENALTIES, FoldSolution, Targets, solve_folds, solve_path
-from linnaeus.training.loop import Job, class_counts, count_right
+from linnaeus.training.job import Job, class_counts
+from linnaeus.training.loop import count_right
 
 _TRIED_BY_FOLDS = 3
 """Penalties under which heads that leave a fold out are solved for, where validation has chosen one already."""

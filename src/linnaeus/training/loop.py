@@ -7,13 +7,11 @@ nothing of files beyond its checkpoints, nor of how the finished model will be j
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,105 +20,27 @@ import torch
 from torch import nn
 
 from linnaeus.augment import augment_batch
-from linnaeus.config import PhaseConfig, RunConfig
-from linnaeus.data.image_spec import ImageSpec
+from linnaeus.config import PhaseConfig
 from linnaeus.data.loader import Batch, FeatureStore, ImageStore
-from linnaeus.data.manifest import TRAIN, VALIDATION, Manifest
-from linnaeus.data.sampling import draw_positions, epoch_length, epoch_order, shown_counts
+from linnaeus.data.manifest import TRAIN, VALIDATION
+from linnaeus.data.sampling import draw_positions, epoch_order
 from linnaeus.errors import Interrupted, TrainingError
-from linnaeus.losses import Loss, build_loss
 from linnaeus.losses.multilabel import binary_cross_entropy
 from linnaeus.losses.penalty import weight_penalty
 from linnaeus.metrics.classification import accuracy_score, balanced_accuracy_score
 from linnaeus.metrics.multilabel import label_counts, mean_average_precision, micro_f1
 from linnaeus.models.classifier import Classifier
-from linnaeus.predictions import NUM_VIEWS, Predictions, Views, predict
-from linnaeus.progress import SILENT, Progress, Task
+from linnaeus.predictions import NUM_VIEWS, Predictions, predict
+from linnaeus.progress import Task
 from linnaeus.training.checkpoint import Position, TrainState
 from linnaeus.training.depthwise import FastDepthwiseGradients
+from linnaeus.training.job import Job, num_batches_per_epoch, num_steps
 from linnaeus.training.optim import normalize_filters, plateau_factor, schedule_factor, set_learning_rates
 from linnaeus.training.phases import set_mode
-from linnaeus.training.runtime import FabricModule, Runtime
-
-
-@dataclass(frozen=True)
-class Job:
-    """What the loop works on; nothing in it changes while it runs.
-
-    Attributes:
-        config: settled, no "auto" left.
-        manifest: every row readable, splits assigned.
-        store: pixels of the manifest's rows, or their features where the phase trains the head alone.
-        spec: preprocessing, mean and deviation settled.
-        runtime: device, precision, processes.
-        views: how validation looks at an image, as the finished model will.
-        progress: hears of every batch.
-        stop_requested: asked after every batch; True saves the state and raises Interrupted.
-    """
-
-    config: RunConfig
-    manifest: Manifest
-    store: ImageStore | FeatureStore
-    spec: ImageSpec
-    runtime: Runtime
-    views: Views
-    progress: Progress = SILENT
-    stop_requested: Callable[[], bool] = lambda: False
-
-    @property
-    def on_features(self) -> bool:
-        """Whether batches hold features. Then every process trains the whole (small) head, on all rows."""
-        return isinstance(self.store, FeatureStore)
-
-    @functools.cached_property
-    def criterion(self) -> Loss:
-        """The loss, which may know how many images of each class an epoch shows."""
-        counts = torch.from_numpy(class_counts(self.config, self.manifest)).float()
-        return build_loss(self.config.loss, class_counts=counts.to(self.runtime.device))
-
-    @property
-    def num_shards(self) -> int:
-        """Processes that share each batch."""
-        return 1 if self.on_features else self.runtime.fabric.world_size
-
-    @property
-    def shard(self) -> int:
-        """Which of the shares is this process's."""
-        return 0 if self.on_features else self.runtime.fabric.global_rank
-
+from linnaeus.training.runtime import FabricModule
 
 VALIDATION_COST = 0.4  # of one view of an image, against training on it: a forward pass instead of three, and some room
 SaveState = Callable[[], None]
-
-
-def class_counts(config: RunConfig, manifest: Manifest) -> npt.NDArray[np.float64]:
-    """float64 [K]: images of each class that an epoch of training shows."""
-    return shown_counts(
-        manifest.targets[manifest.rows(TRAIN)],
-        num_classes=manifest.num_classes,
-        balance=config.data.balance,
-        growth=config.data.balance_growth,
-        seed=config.seed,
-    )
-
-
-def num_shown(config: RunConfig, manifest: Manifest) -> int:
-    """Images that an epoch of training shows, on all processes."""
-    data = config.data
-    return epoch_length(len(manifest.rows(TRAIN)), balance=data.balance, growth=data.balance_growth)
-
-
-def num_batches_per_epoch(job: Job, phase: PhaseConfig) -> int:
-    """Batches of one epoch on one process; a rest smaller than half a batch is left for another epoch's shuffle."""
-    assert isinstance(phase.batch_size, int)
-    num_rows = -(-num_shown(job.config, job.manifest) // job.num_shards)
-    return max(1, int(num_rows / (phase.batch_size / job.num_shards) + 0.5))
-
-
-def num_steps(job: Job, phase: PhaseConfig) -> int:
-    """Steps of the optimizer in a whole phase, at least one."""
-    assert phase.epochs != "auto"
-    return max(1, round(phase.epochs * num_batches_per_epoch(job, phase)))
 
 
 def train_epoch(state: TrainState, job: Job, phase: PhaseConfig, *, save: SaveState) -> bool:

@@ -35,7 +35,8 @@ from linnaeus.training.checkpoint import (
     save_weights,
 )
 from linnaeus.training.head_phase import feature_store, solve_head
-from linnaeus.training.loop import Job, num_steps, prepare, train_batch, train_epoch, validate
+from linnaeus.training.job import Job, num_steps
+from linnaeus.training.loop import prepare, train_batch, train_epoch, validate
 from linnaeus.training.optim import build_optimizers, lower_on_plateau
 from linnaeus.training.phases import fixed_parameters, moving_average, on_features, set_trainable
 

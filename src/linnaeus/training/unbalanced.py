@@ -19,7 +19,7 @@ from linnaeus.losses import log_shares
 from linnaeus.models.classifier import Classifier
 from linnaeus.predictions import Predictions, predictions_of
 from linnaeus.training.head_phase import feature_store, solve_head
-from linnaeus.training.loop import Job, class_counts
+from linnaeus.training.job import Job, class_counts
 
 
 def balances(config: RunConfig) -> bool:
