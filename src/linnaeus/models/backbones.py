@@ -36,6 +36,7 @@ class BackboneSpec:
         mean, std: per channel, of values in 0-1.
         interpolation: "bicubic", "bilinear" or "nearest".
         input_size: side in pixels.
+        whole_size: side in pixels of a whole image whose centre, `input_size` wide, was looked at when it was tested.
         fixed_size: it takes no other.
     """
 
@@ -43,6 +44,7 @@ class BackboneSpec:
     std: Channels
     interpolation: str
     input_size: int
+    whole_size: int
     fixed_size: bool
 
 
@@ -61,11 +63,14 @@ def backbone_spec(name: str) -> BackboneSpec:
         _check_name(each)
     config = timm.get_pretrained_cfg(names[0]) or PretrainedCfg()
     alone = len(names) == 1
+    tested = config.test_input_size or config.input_size
+    shown = config.test_crop_pct or config.crop_pct  # of the whole image's side; the rest was cut off
     return BackboneSpec(
         mean=_channels(config.mean) if alone else (0.0, 0.0, 0.0),
         std=_channels(config.std) if alone else (1.0, 1.0, 1.0),
         interpolation=config.interpolation,
         input_size=config.input_size[-1],
+        whole_size=config.input_size[-1] if config.fixed_input_size else round(tested[-1] / shown),
         fixed_size=bool(config.fixed_input_size) and not _is_sized(names[0]),
     )
 

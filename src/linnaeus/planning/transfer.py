@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 WEIGHT_FILES = (".safetensors", ".pth", ".bin")
 MIN_PX, STEP_PX = 96, 32
-ENLARGED = 4
+ENLARGED, ENLARGED_ONCE = 4, 7
+"""Small images are enlarged so many times at most, where each is seen in every epoch or only once."""
 SHOWN, LEAST, MOST = 30_000, 3, 15
 
 
@@ -30,6 +31,11 @@ def is_backbone(config: ModelConfig) -> bool:
     if config.name == "auto":
         return config.weights not in ("auto", "none")
     return config.name not in MODELS
+
+
+def is_head_alone(phases: Sequence[PhaseConfig]) -> bool:
+    """Whether no phase trains the backbone."""
+    return all(phase.train == "head" for phase in phases)
 
 
 def choose_backbone(config: ModelConfig) -> tuple[ModelConfig, list[Decision]]:
@@ -60,8 +66,7 @@ def choose_features(config: ModelConfig, phases: Sequence[PhaseConfig]) -> tuple
         return config, [Decision("features", config.features, "as asked")]
     from linnaeus.models.backbones import shows_stages  # takes seconds: timm
 
-    head_only = all(phase.train == "head" for phase in phases)
-    if not head_only:
+    if not is_head_alone(phases):
         features, why = "last", "all layers are trained after the head"
     elif "+" in config.name or config.head.map_dropout or not shows_stages(config.name):
         features, why = "last", "those of all stages are for a single backbone that shows them"
@@ -71,27 +76,34 @@ def choose_features(config: ModelConfig, phases: Sequence[PhaseConfig]) -> tuple
 
 
 def plan_backbone_image(config: RunConfig, fingerprint: Fingerprint) -> tuple[RunConfig, list[Decision]]:
-    """Settle `image.size`: what the backbone was trained with, or less for images that are much smaller."""
+    """Settle `image.size`: what the backbone was trained with, or less for images that are much smaller.
+
+    For a head alone, what a whole image measures of which the backbone was tested on the centre: nothing is cut off
+    here, and frozen layers know things at the size at which they saw them (Touvron et al., arXiv 1906.06423).
+    """
     from linnaeus.models.backbones import backbone_spec  # takes seconds: timm
 
     spec = backbone_spec(config.model.name)
     if config.image.size != "auto":
         return config, [Decision("image size", f"{config.image.size} px", "as asked")]
-    size, why = _size_for(spec, max(fingerprint.width, fingerprint.height))
+    longest, head_alone = max(fingerprint.width, fingerprint.height), is_head_alone(config.phases)
+    size, why = _size_for(spec, longest, head_alone=head_alone)
     image = config.image.model_copy(update={"size": size})
     return config.model_copy(update={"image": image}), [Decision("image size", f"{size} px, {image.resize}", why)]
 
 
-def _size_for(spec: BackboneSpec, longest_px: int) -> tuple[int, str]:
+def _size_for(spec: BackboneSpec, longest_px: int, *, head_alone: bool) -> tuple[int, str]:
     if spec.fixed_size:
         return spec.input_size, "the only size that the backbone takes"
-    enlarged = max(MIN_PX, math.ceil(ENLARGED * longest_px / STEP_PX) * STEP_PX)
-    if enlarged < spec.input_size:
-        return (
-            enlarged,
-            f"{ENLARGED} times the images' {longest_px} px; the backbone was trained at {spec.input_size} px",
-        )
-    return spec.input_size, "the size that the backbone was trained at"
+    known, why = spec.input_size, "the size that the backbone was trained at"
+    if head_alone and spec.whole_size > known:
+        known = round(spec.whole_size / STEP_PX) * STEP_PX
+        why = f"images whose central {spec.input_size} px a backbone was tested on are {spec.whole_size} px wide"
+    times = ENLARGED_ONCE if head_alone else ENLARGED
+    enlarged = max(MIN_PX, math.ceil(times * longest_px / STEP_PX) * STEP_PX)
+    if enlarged < known:
+        return enlarged, f"{times} times the images' {longest_px} px; the backbone knows {known} px"
+    return known, why
 
 
 def finetuning_epochs(num_train: int) -> int:
