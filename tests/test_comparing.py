@@ -93,7 +93,12 @@ def test_the_command_prints_and_writes_page_and_tables(
     page, table = tmp_path / "page.html", tmp_path / "table.csv"
     assert main(["compare", str(one), str(other), "--html", str(page), "--csv", str(table)]) == 0
     printed = capsys.readouterr().out
-    assert "is really better than" in printed and "1.5 M" in printed and "6.0 MB" in printed and "61 s" in printed
+    assert (
+        "one <b> is really better than other (" in printed
+        and "1.5 M" in printed
+        and "6.0 MB" in printed
+        and "61 s" in printed
+    )
     runs, pairs = pd.read_csv(table), pd.read_csv(tmp_path / "table-pairs.csv")
     assert list(runs["run"]) == [str(one), str(other)] and runs["num_parameters"].tolist() == [1_500_000] * 2
     assert pairs["better"].tolist() == [str(one)] and pairs["real"].tolist() == [True]
@@ -142,3 +147,11 @@ def test_out_of_fold_images_are_scored_by_what_is_predicted_of_them(
     RunDir(paths[0]).out_of_fold.unlink()
     assert main(["compare", *map(str, paths), "--on", "out-of-fold"]) == 2
     assert "one has no out-of-fold predictions. Train with --folds 5" in " ".join(capsys.readouterr().err.split())
+
+
+def test_runs_of_one_name_in_different_folders_are_told_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [write_run(tmp_path / folder / "photos", right=share) for folder, share in (("a", 0.95), ("b", 0.7))]
+    assert main(["compare", *map(str, paths)]) == 0
+    assert f"{paths[0]} is really better than {paths[1]} (" in capsys.readouterr().out

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -80,7 +82,14 @@ def compare(
     return 0
 
 
+def _short_names(names: Sequence[str]) -> dict[str, str]:
+    """Each path -> what tells it apart on a terminal: its last part, or all of it where two end alike."""
+    last = {name: Path(name).name for name in names}
+    return last if len(set(last.values())) == len(names) else {name: name for name in names}
+
+
 def _show(found: RunComparison) -> None:
+    short = _short_names([each.name for each in found.contenders])
     console = Console(highlight=False)
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("run", overflow="fold")
@@ -99,10 +108,11 @@ def _show(found: RunComparison) -> None:
             "" if parameters is None else f"{parameters / 1e6:.1f} M",
             "" if size is None else f"{size / 1e6:.1f} MB",
         ]
-        table.add_row(escape(each.name), *cells)
+        table.add_row(escape(short[each.name]), *cells)
     console.print(table)
     console.print()
-    for pair in found.pairings[:MOST_PAIRS]:
+    for full in found.pairings[:MOST_PAIRS]:
+        pair = replace(full, better=short[full.better], worse=short[full.worse])
         console.print(escape(pair.describe()), style="bold" if pair.real else "", soft_wrap=True)
     if len(found.pairings) > MOST_PAIRS:
         console.print(f"... and {len(found.pairings) - MOST_PAIRS:,} more pairs. See all with --csv or --html.")
