@@ -14,7 +14,8 @@ from linnaeus.bundle.files import load_bundle, save_bundle
 from linnaeus.data.image_spec import ImageSpec
 from linnaeus.errors import ModelError
 from linnaeus.models import build_classifier, count_parameters
-from linnaeus.models.backbones import StageFeatures, backbone_spec, depth_groups
+from linnaeus.models.backbone_features import StageFeatures
+from linnaeus.models.backbones import backbone_spec, depth_groups
 from linnaeus.models.heads import build_head
 
 SMALL = "resnet10t"

@@ -19,7 +19,6 @@ from safetensors.torch import load_file
 from linnaeus.config import PhaseConfig, RunConfig, StopConfig
 from linnaeus.config_page import to_yaml
 from linnaeus.data.manifest import TRAIN, VALIDATION
-from linnaeus.errors import ConfigError
 from linnaeus.losses.penalty import Penalty, choose_penalties
 from linnaeus.models.classifier import Classifier
 from linnaeus.predictions import Predictions
@@ -34,13 +33,12 @@ from linnaeus.training.checkpoint import (
     save_checkpoint,
     save_weights,
 )
+from linnaeus.training.event_file import Record, tensorboard
 from linnaeus.training.head_phase import feature_store, solve_head
 from linnaeus.training.job import Job, num_steps
 from linnaeus.training.loop import prepare, train_batch, train_epoch, validate
 from linnaeus.training.optim import build_optimizers, lower_on_plateau
 from linnaeus.training.phases import fixed_parameters, moving_average, on_features, set_trainable
-
-Record = Callable[[dict[str, Any]], None]
 
 
 def config_fingerprint(config: RunConfig) -> str:
@@ -287,31 +285,6 @@ def _write_history(run: RunDir, position: Position) -> None:
     frame = pd.DataFrame(position.history)
     frame["kept"] = frame["epoch"] == position.best.get("epoch", frame["epoch"].max())
     write_whole(run.history, lambda temporary: frame.to_csv(temporary, index=False))
-
-
-@contextmanager
-def tensorboard(run: RunDir, history: list[dict[str, Any]]) -> Iterator[Record]:
-    """Yield a function that adds a row of the history to a TensorBoard event file; `history` is written anew first.
-
-    Raises ConfigError if TensorBoard is not installed.
-    """
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise ConfigError("runtime.tensorboard needs TensorBoard: pip install 'linnaeus[tensorboard]'") from error
-    for old in run.tensorboard.glob("events.*"):
-        old.unlink()
-    with SummaryWriter(str(run.tensorboard)) as writer:
-
-        def record(row: dict[str, Any]) -> None:
-            for name, value in row.items():
-                if isinstance(value, float):
-                    writer.add_scalar(name, value, row["epoch"])
-            writer.flush()
-
-        for row in history:
-            record(row)
-        yield record
 
 
 def measure_throughput(classifier: Classifier, job: Job, phase: PhaseConfig) -> float:
