@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from scipy.stats import norm
 
 from linnaeus.cli.main import main
 from linnaeus.comparing import compare_runs
 from linnaeus.data.manifest import Manifest
 from linnaeus.errors import ClassesError, ConfigError, DataError, RunError
+from linnaeus.evaluation.compare import Comparison, Difference
 from linnaeus.evaluation.evaluate import evaluate_predictions
+from linnaeus.evaluation.intervals import Interval
+from linnaeus.evaluation.side_by_side import p_value_of
 from linnaeus.predictions import Predictions
 from linnaeus.rundir import RunDir
 
@@ -155,3 +160,12 @@ def test_runs_of_one_name_in_different_folders_are_told_apart(
     paths = [write_run(tmp_path / folder / "photos", right=share) for folder, share in (("a", 0.95), ("b", 0.7))]
     assert main(["compare", *map(str, paths)]) == 0
     assert f"{paths[0]} is really better than {paths[1]} (" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("deviations", [0.5, 1.0, 1.96, 3.0, 9.0, 20.0])
+def test_p_values_of_several_labels_are_those_of_the_normal_curve_however_small(deviations: float) -> None:
+    half = NormalDist().inv_cdf(0.975) * 0.01
+    value = 0.01 * deviations
+    difference = Difference(value, Interval(value - half, value + half))
+    comparison = Comparison("micro_f1", 0.5, 0.5 + value, difference, None, 0.95, 100)
+    assert p_value_of(comparison) == pytest.approx(2 * norm.sf(deviations), rel=1e-6)

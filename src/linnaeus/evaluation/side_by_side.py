@@ -7,6 +7,7 @@ corrected for their number, so that trying many models does not find a better on
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -85,13 +86,12 @@ def p_value_of(comparison: Comparison) -> float:
     """Of McNemar's test; for several labels that of the normal interval of the paired bootstrap."""
     if comparison.mcnemar is not None:
         return comparison.mcnemar.p_value
-    normal = NormalDist()
     low, high = comparison.difference.interval
     half = max(high - comparison.difference.value, comparison.difference.value - low)
     if half <= 0:
         return 1.0
-    deviation = half / normal.inv_cdf((1 + comparison.confidence) / 2)
-    return 2 * (1 - normal.cdf(abs(comparison.difference.value) / deviation))
+    deviation = half / NormalDist().inv_cdf((1 + comparison.confidence) / 2)
+    return math.erfc(abs(comparison.difference.value) / deviation / math.sqrt(2))  # 1 less a cdf would be 0 too soon
 
 
 def _compare(one: Contender, other: Contender, *, confidence: float, num_samples: int, seed: int) -> Comparison:
