@@ -156,7 +156,8 @@ def test_a_head_with_hidden_layers_trains_on_features_and_stops_early(weights: P
 
 def test_joined_backbones_share_a_head(weights: Path) -> None:
     run = run_of("--backbone", "resnet10t+resnet18", "--weights", str(weights), "--recipe", head_only())
-    assert run.bundle.classifier.head.in_features == 1024
+    stages = 64 + 64 + 128 + 256 + 512  # stem and four stages: of each a mean and a deviation
+    assert run.bundle.classifier.head.in_features == 2 * (2 * stages + 512)
     assert run.config.image.normalize == "backbone"
     assert json.loads(Path("run/settled.json").read_text())["image_spec"]["mean"] == [0.0, 0.0, 0.0]
 

@@ -181,8 +181,8 @@ class ModelConfig(Section):
     """Fetch weights from the hub where they are nowhere on this machine."""
     features: Literal["last", "maps", "stages"] | Auto = "auto"
     """`last`: the backbone's own pooled output; `maps`: its last feature maps, flattened without pooling; `stages`:
-    means and deviations of the maps of all its stages (arXiv 2201.03529). `auto`: `stages` where nothing but a head on
-    a single backbone is trained, else `last`."""
+    means and deviations of the maps of all its stages (arXiv 2201.03529). `auto`: `stages` where nothing but a head is
+    trained, else `last`."""
     head: HeadConfig = Field(default_factory=HeadConfig)
     """What stands on the features."""
 

@@ -195,10 +195,13 @@ def count_backbone(name: str) -> tuple[int, int]:
 
 
 def shows_stages(name: str) -> bool:
-    """Whether an architecture gives the feature maps of its stages; no memory is taken to find out."""
-    _check_name(name)
-    with torch.device("meta"):
-        return hasattr(timm.create_model(name, num_classes=0), "forward_intermediates")
+    """Whether an architecture (each of joined ones) gives the feature maps of its stages; no memory is taken for it."""
+    for each in name.split("+"):
+        _check_name(each)
+        with torch.device("meta"):
+            if not hasattr(timm.create_model(each, num_classes=0), "forward_intermediates"):
+                return False
+    return True
 
 
 def hub_repository(name: str) -> str | None:

@@ -68,8 +68,8 @@ def choose_features(config: ModelConfig, phases: Sequence[PhaseConfig]) -> tuple
 
     if not is_head_alone(phases):
         features, why = "last", "all layers are trained after the head"
-    elif "+" in config.name or config.head.map_dropout or not shows_stages(config.name):
-        features, why = "last", "those of all stages are for a single backbone that shows them"
+    elif config.head.map_dropout or not shows_stages(config.name):
+        features, why = "last", "those of all stages need a backbone that shows them, without dropout on its maps"
     else:
         features, why = "stages", "a head alone is two points better on those of all stages: docs/transfer.md"
     return config.model_copy(update={"features": features}), [Decision("features", features, why)]
