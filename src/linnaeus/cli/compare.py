@@ -39,8 +39,7 @@ def compare(
     To choose a model, compare on validation or out-of-fold images: scores of test images by which something was chosen
     are too good.
 
-    Examples: `linnaeus compare runs/a runs/b --html comparison.html`,
-    `linnaeus compare runs/a runs/b --on out-of-fold`
+    Example: `linnaeus compare runs/a runs/b --on out-of-fold --html comparison.html`
 
     Parameters
     ----------
