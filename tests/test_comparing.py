@@ -60,6 +60,8 @@ def write_run(
 def save_out_of_fold(path: Path, *, right: float, num: int) -> None:
     """Out-of-fold predictions and the manifest of a run that `write_run` wrote; images 2k and 2k + 1 are a group."""
     run = RunDir(path)
+    run.config.write_text("phases: [{name: head, train: head, optimizer: lbfgs}, {name: finetune, optimizer: adamw}]\n")
+    run.history.write_text("epoch,phase,kept\n1,head,True\n2,finetune,False\n")
     targets = np.random.default_rng(7).integers(0, 3, num)
     answers = np.where(np.random.default_rng(int(100 * right)).random(num) < right, targets, (targets + 1) % 3)
     ids = pa.array([f"{k}.png" for k in range(num)], pa.large_string())
@@ -149,6 +151,9 @@ def test_out_of_fold_images_are_scored_by_what_is_predicted_of_them(
     assert main(["compare", *map(str, paths), "--on", "out-of-fold", "--html", str(tmp_path / "page.html")]) == 0
     assert "1,000 out-of-fold images; 95 % intervals" in capsys.readouterr().out
     assert "2 runs on the same 1,000 out-of-fold images" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    RunDir(paths[1]).history.write_text("epoch,phase,kept\n1,head,False\n2,finetune,True\n")
+    assert main(["compare", *map(str, paths), "--on", "out-of-fold"]) == 2
+    assert "are those of the head before the network was fine-tuned" in " ".join(capsys.readouterr().err.split())
     RunDir(paths[0]).out_of_fold.unlink()
     assert main(["compare", *map(str, paths), "--on", "out-of-fold"]) == 2
     assert "one has no out-of-fold predictions. Train with --folds 5" in " ".join(capsys.readouterr().err.split())

@@ -16,6 +16,8 @@ import pandas as pd
 
 from linnaeus import rundir
 from linnaeus.bundle.files import FACTS
+from linnaeus.config import parse_config
+from linnaeus.config_page import read_page
 from linnaeus.data.manifest import TEST, VALIDATION, Manifest
 from linnaeus.errors import ConfigError, RunError
 from linnaeus.evaluation.evaluate import evaluate_predictions
@@ -136,6 +138,14 @@ def _out_of_fold(run: rundir.RunDir) -> Predictions:
         raise RunError(
             f"The run {run.path} has no out-of-fold predictions. Train with --folds 5, or compare on the images of "
             "validation: --on validation"
+        )
+    config, history = parse_config(read_page(run.config), where=str(run.config)), pd.read_csv(run.history)
+    kept = set(history.loc[history["kept"], "phase"])
+    by_heads = config.data.folds is None or config.data.fold_training == "head"
+    if by_heads and not kept <= {phase.name for phase in config.phases if phase.optimizer == "lbfgs"}:
+        raise RunError(
+            f"The out-of-fold predictions of the run {run.path} are those of the head before the network was "
+            "fine-tuned, not of its model. Compare on the images of validation: --on validation"
         )
     return Predictions.load(run.out_of_fold)
 
