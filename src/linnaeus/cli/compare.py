@@ -47,7 +47,7 @@ def compare(
         Folders of finished runs.
     on
         The images: of the test; of validation; or out of fold, all of training and validation, each by a classifier
-        that has not seen it (runs with --folds and heads that were solved for have them).
+        that has not seen it (runs with --folds and heads alone that were solved for).
     html
         Also write a page.
     csv
