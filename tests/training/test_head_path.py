@@ -10,6 +10,9 @@ from sklearn.linear_model import LogisticRegression
 from linnaeus.training import head_path
 from linnaeus.training.head_path import PENALTIES, solve_folds, solve_path
 
+EXACT = 1e-6
+"""Tolerance where solutions are compared with each other or with those of scikit-learn."""
+
 
 def problem(seed: int, *, num: int = 400, dim: int = 12, classes: int = 4):  # type: ignore[no-untyped-def]
     features, targets = make_classification(
@@ -26,7 +29,8 @@ def test_the_solution_is_that_of_scikit_learn(penalty: float) -> None:
     reference = LogisticRegression(C=1 / (penalty * len(targets)), tol=1e-8, max_iter=5000)
     reference.fit(standard.astype(np.float64), targets)
     wanted = reference.predict_proba(standard)
-    solution = solve_path(features, targets, validation=(features, targets), num_classes=4, penalties=[penalty])
+    settings = {"num_classes": 4, "penalties": [penalty], "tolerance": EXACT}
+    solution = solve_path(features, targets, validation=(features, targets), **settings)  # type: ignore[arg-type]
     logits = solution.head.logits(features).astype(np.float64)
     found = np.exp(logits - logits.max(1, keepdims=True))
     assert np.abs(found / found.sum(1, keepdims=True) - wanted).max() < 2e-3
@@ -36,7 +40,8 @@ def test_several_labels_are_as_many_separate_problems() -> None:
     features, targets = problem(1, classes=3)
     labels = np.eye(3, dtype=np.uint8)[targets]
     penalty = 0.05
-    solution = solve_path(features, labels, validation=(features, labels), num_classes=3, penalties=[penalty])
+    settings = {"num_classes": 3, "penalties": [penalty], "tolerance": EXACT}
+    solution = solve_path(features, labels, validation=(features, labels), **settings)  # type: ignore[arg-type]
     standard = ((features - features.mean(0)) / features.std(0)).astype(np.float64)
     for k in range(3):
         reference = LogisticRegression(C=1 / (penalty * len(targets)), tol=1e-8, max_iter=5000)
@@ -70,12 +75,30 @@ def test_the_path_ends_when_validation_gets_worse() -> None:
     assert solution.penalty == solution.path[int(np.argmin(losses))].penalty
 
 
+def test_one_clearly_worse_step_ends_the_path() -> None:
+    rng = np.random.default_rng(0)
+    features, targets = rng.normal(size=(60, 40)).astype(np.float32), rng.integers(0, 3, 60)
+    path = solve_path(features, targets, validation=(features[::-1].copy(), targets), num_classes=3).path
+    assert path[1].validation_loss > 1.01 * path[0].validation_loss
+    assert len(path) == 2
+
+
+def test_the_default_tolerance_settles_the_loss_to_the_third_digit() -> None:
+    features, targets = problem(8, num=2000, dim=60)
+    train, held_out = slice(0, 1500), slice(1500, 2000)
+    settings = {"validation": (features[held_out], targets[held_out]), "num_classes": 4, "penalties": (0.1, 0.01, 1e-3)}
+    loose = solve_path(features[train], targets[train], **settings)  # type: ignore[arg-type]
+    exact = solve_path(features[train], targets[train], tolerance=1e-8, **settings)  # type: ignore[arg-type]
+    for one, other in zip(loose.path, exact.path, strict=True):
+        assert one.validation_loss == pytest.approx(other.validation_loss, rel=5e-3)
+
+
 def test_a_weight_of_2_is_the_row_twice_and_one_of_0_the_set_without_it() -> None:
     features, targets = problem(2, num=120)
     weights = np.where(np.arange(120) < 40, 2.0, 1.0).astype(np.float32)
     weights[100:] = 0.0
     rows = np.repeat(np.arange(120), weights.astype(int))
-    settings = {"validation": (features, targets), "num_classes": 4, "penalties": [0.1]}
+    settings = {"validation": (features, targets), "num_classes": 4, "penalties": [0.1], "tolerance": EXACT}
     weighted = solve_path(features, targets, sample_weights=weights, **settings)  # type: ignore[arg-type]
     repeated = solve_path(features[rows], targets[rows], **settings)  # type: ignore[arg-type]
     plain = solve_path(features, targets, **settings)  # type: ignore[arg-type]
@@ -111,7 +134,7 @@ def test_a_constant_feature_does_no_harm() -> None:
 def test_out_of_fold_logits_come_from_heads_that_have_not_seen_the_row() -> None:
     features, targets = problem(4)
     folds = np.arange(len(targets)) % 5
-    found = solve_folds(features, targets, folds, num_classes=4)
+    found = solve_folds(features, targets, folds, num_classes=4, tolerance=EXACT)
     assert len(found.heads) == 5
     for fold in range(5):
         seen, left_out = folds != fold, folds == fold
@@ -121,6 +144,7 @@ def test_out_of_fold_logits_come_from_heads_that_have_not_seen_the_row() -> None
             validation=(features[left_out], targets[left_out]),
             num_classes=4,
             penalties=[step.penalty for step in found.path if step.penalty >= found.penalty],
+            tolerance=EXACT,
         )
         if alone.penalty == found.penalty:
             assert np.abs(alone.head.logits(features[left_out]) - found.logits[left_out]).max() < 1e-2
@@ -156,7 +180,7 @@ def test_logit_adjustment_in_the_loss_moves_the_bias_by_as_much(folds: bool) -> 
     targets = generator.choice(3, 240, p=[0.7, 0.2, 0.1])
     features = (generator.normal(size=(240, 5)) + 0.7 * np.eye(3, 5)[targets]).astype(np.float32)
     adjustment = np.log(np.bincount(targets) / 240).astype(np.float32)
-    settings = {"num_classes": 3, "penalties": (0.01,)}
+    settings = {"num_classes": 3, "penalties": (0.01,), "tolerance": EXACT}
     if folds:
         parts = np.arange(240) % 3
         plain = solve_folds(features, targets, parts, **settings).logits

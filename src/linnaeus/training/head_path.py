@@ -21,12 +21,14 @@ Targets = npt.NDArray[np.int64] | npt.NDArray[np.uint8]
 
 PENALTIES = (1.0, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5)
 """From strong to weak: each solution is where the next one begins."""
-_PATIENCE = 2
+_PATIENCE, _CLEARLY_WORSE = 2, 0.01
 _FLOOR = 1e-3
 """Features that vary less than this share of the one that varies most are taken to be noise."""
 _MAX_ITERATIONS = 60
 _MEMORY = 20
-_GRADIENT_TOLERANCE, _VALUE_TOLERANCE = 1e-5, 1e-6
+_GRADIENT_TOLERANCE = 1e-5
+TOLERANCE = 3e-5
+"""A thirtieth of it costs up to twice the time and moves validation losses by less than a hundredth of themselves."""
 LOGITS_AT_ONCE = 2**26
 """Rows times classes times folds that are solved for together; each takes some 20 bytes while it is."""
 
@@ -71,13 +73,14 @@ def solve_path(
     sample_weights: Floats | None = None,
     adjustment: Floats | None = None,
     penalties: Sequence[float] = PENALTIES,
+    tolerance: float = TOLERANCE,
 ) -> Solution:
     """Minimise, for each penalty p, the mean loss + p / 2 |W|^2 over standardised features, by L-BFGS.
 
     The loss is softmax cross-entropy for one label per image, the sum over labels of binary cross-entropy for several;
     biases carry no penalty. The step with the lowest validation loss is taken, the stronger penalty on ties: loss and
     not accuracy, because it judges every validation image and not only those near a border. The path ends after two
-    steps that are worse than the best.
+    steps that are worse than the best, or one that is worse by more than a hundredth.
 
     Args:
         features: float32 [N, D].
@@ -88,18 +91,21 @@ def solve_path(
             2 is what the row twice would be, one of 0 what the set without it would be.
         adjustment: float32 [K], added to the logits of the training loss alone (logit adjustment).
         penalties: from strong to weak.
+        tolerance: a head is solved for where a step lowers its loss by no more, as a share of it where it is above 1.
     """
     heads: list[Head] = []
     steps: list[Step] = []
     weights = np.ones(len(features), np.float32) if sample_weights is None else sample_weights
-    walk = _walk(features, targets, weights[:, None], num_classes, label_smoothing, adjustment, penalties=penalties)
+    settings = num_classes, label_smoothing, adjustment, penalties, tolerance
+    walk = _walk(features, targets, weights[:, None], *settings)
     for penalty, (head,) in walk:
         losses = _losses(head.logits(features), targets, label_smoothing=label_smoothing, adjustment=adjustment)
         held_out = _losses(head.logits(validation[0]), validation[1])
         steps.append(Step(penalty, float(np.average(losses, weights=weights)), float(held_out.mean())))
         heads.append(head)
         best = min(range(len(steps)), key=lambda k: steps[k].validation_loss)
-        if len(steps) - 1 - best == _PATIENCE:
+        clearly = steps[-1].validation_loss > (1 + _CLEARLY_WORSE) * steps[best].validation_loss
+        if clearly or len(steps) - 1 - best == _PATIENCE:
             break
     return Solution(heads[best], steps[best].penalty, tuple(steps))
 
@@ -131,6 +137,7 @@ def solve_folds(
     sample_weights: Floats | None = None,
     adjustment: Floats | None = None,
     penalties: Sequence[float] = PENALTIES,
+    tolerance: float = TOLERANCE,
 ) -> FoldSolution:
     """Solve for a head without each fold in turn; the penalty is chosen by the out-of-fold loss over all rows.
 
@@ -138,16 +145,16 @@ def solve_folds(
         features: float32 [N, D].
         targets: int64 [N], or uint8 [N, K].
         folds: int [N], the fold of each row, 0 to F - 1, none empty.
-        label_smoothing, sample_weights, adjustment, penalties: as for `solve_path`; every row counts the same in the
-            losses by which the penalty is chosen.
+        label_smoothing, sample_weights, adjustment, penalties, tolerance: as for `solve_path`; every row counts the
+            same in the losses by which the penalty is chosen.
     """
     num_folds = int(folds.max()) + 1
     weights = np.ones(len(features), np.float32) if sample_weights is None else sample_weights
     seen = weights[:, None] * (folds[:, None] != np.arange(num_folds))
     at_once = max(1, min(num_folds, LOGITS_AT_ONCE // (len(features) * num_classes)))
+    settings = num_classes, label_smoothing, adjustment, penalties, tolerance
     walks = [
-        _walk(features, targets, part, num_classes, label_smoothing, adjustment, penalties=penalties)
-        for part in np.array_split(seen, -(-num_folds // at_once), axis=1)
+        _walk(features, targets, part, *settings) for part in np.array_split(seen, -(-num_folds // at_once), axis=1)
     ]
     best: FoldSolution | None = None
     path: list[Step] = []
@@ -174,8 +181,8 @@ def _walk(
     num_classes: int,
     label_smoothing: float,
     adjustment: Floats | None,
-    *,
     penalties: Sequence[float],
+    tolerance: float,
 ) -> Iterator[tuple[float, list[Head]]]:
     """Each penalty with P heads, one for each column of `weights` float32 [N, P], which say how much it sees a row."""
     mean, scale = _standardisation(features)
@@ -197,7 +204,7 @@ def _walk(
             max_iterations=_MAX_ITERATIONS,
             memory=_MEMORY,
             gradient_tolerance=_GRADIENT_TOLERANCE,
-            value_tolerance=_VALUE_TOLERANCE,
+            value_tolerance=tolerance,
         )
         weight, bias = (part.numpy() for part in problem.parts(point))
         plain = weight / scale

@@ -34,7 +34,7 @@ def minimise(
         max_iterations: of each problem.
         memory: pairs of steps and changes of the gradient that stand for the curvature.
         gradient_tolerance: a problem is solved where no entry of its gradient is larger,
-        value_tolerance: or where a step lowers its value by no more.
+        value_tolerance: or where a step lowers its value by no more, as a share of it where it is above 1.
     """
     point = start.clone()
     value, gradient = evaluate(point)
@@ -58,7 +58,8 @@ def minimise(
         point = torch.where(better[:, None], moved, point)
         gradient = torch.where(better[:, None], new_gradient, gradient)
         value = torch.where(better, new_value, value)
-        open_ &= (gain > value_tolerance) & (gradient.abs().amax(1) > gradient_tolerance)
+        worth = value_tolerance * value.abs().clamp(min=1.0)
+        open_ &= (gain > worth) & (gradient.abs().amax(1) > gradient_tolerance)
     return point
 
 
