@@ -92,7 +92,7 @@ def features_of(photos: str, weights: Path) -> tuple[np.ndarray, np.ndarray, tup
         batch_size=64,
     )
     rows = np.concatenate([train, validation])
-    return found[0, rows].astype(np.float32), manifest.targets[rows], manifest.classes
+    return found.values[0, rows].astype(np.float32), manifest.targets[rows], manifest.classes
 
 
 def describe(predicted: np.ndarray, targets: np.ndarray, counts: np.ndarray) -> str:

@@ -21,6 +21,7 @@ from linnaeus.evaluation.evaluate import evaluate_predictions
 from linnaeus.evaluation.intervals import Interval
 from linnaeus.evaluation.side_by_side import p_value_of
 from linnaeus.predictions import Predictions
+from linnaeus.report.wording import duration
 from linnaeus.rundir import RunDir
 
 CLASSES = ("ant", "bee", "<script>")
@@ -111,6 +112,25 @@ def test_the_command_prints_and_writes_page_and_tables(
     assert pairs["better"].tolist() == [str(one)] and pairs["real"].tolist() == [True]
     html = page.read_text(encoding="utf-8")
     assert "one &lt;b&gt;" in html and "one <b>" not in html and "really better" in html
+
+
+def test_time_that_earlier_runs_spent_on_the_features_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [write_run(tmp_path / name, right=0.9, seed=seed) for seed, name in enumerate(("cold", "warm"))]
+    page, table = tmp_path / "page.html", tmp_path / "table.csv"
+    arguments = ["compare", *map(str, paths), "--html", str(page), "--csv", str(table)]
+    assert main(arguments) == 0
+    assert "earlier runs" not in capsys.readouterr().out + page.read_text(encoding="utf-8")
+    found = json.loads(RunDir(paths[1]).evaluation.read_text())
+    found["seconds"]["features_at_hand"] = 240.0
+    RunDir(paths[1]).evaluation.write_text(json.dumps(found))
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "+ 240 s" in printed and "earlier runs spent on features" in printed
+    assert pd.read_csv(table)["seconds_at_hand"].tolist() == [0.0, 240.0]
+    html = page.read_text(encoding="utf-8")
+    assert "earlier runs spent on features" in html and f"{duration(61.0)} + {duration(240.0)}" in html
 
 
 def test_classes_in_another_order_are_matched_by_name(tmp_path: Path) -> None:

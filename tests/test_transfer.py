@@ -95,12 +95,15 @@ def test_what_balancing_did_is_what_a_run_without_it_shows(weights: Path) -> Non
     arguments = ("--backbone", "resnet10t", "--weights", str(weights), "--recipe", head_only(), "--classes", "1,2,3,8")
     plain = run_of(*arguments, "--set", "data.out_of_fold=0")
     assert "balancing" not in plain.evaluation
+    plain_seconds = plain.evaluation["seconds"]
     weighed = run_of(*arguments, "--force", "--set", "data.out_of_fold=0", "--set", "loss.class_weights=balanced")
     scores = weighed.evaluation["balancing"]["scores"]
     for name in ("accuracy", "balanced_accuracy", "macro_f1"):
         assert scores[name]["without"] == pytest.approx(plain.evaluation["validation"][name]["value"], abs=0.01)
         assert scores[name]["with"] == pytest.approx(weighed.evaluation["validation"][name]["value"], abs=0.01)
     assert "What balancing did" in weighed.report.read_text()
+    assert "features_at_hand" not in plain_seconds
+    assert weighed.evaluation["seconds"]["features_at_hand"] > 0, "those of the run before"
 
 
 def test_the_offer_of_mirror_views_is_what_they_then_give(weights: Path) -> None:

@@ -60,7 +60,10 @@ class RunComparison:
         return f"{self.images} images"
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per run: run, each score with its interval, seconds, num_parameters, num_bytes."""
+        """One row per run: run, each score with its interval, seconds, seconds_at_hand, num_parameters, num_bytes.
+
+        `seconds_at_hand` is what earlier runs spent on features that this one found in the cache.
+        """
         rows: list[dict[str, Any]] = []
         for each in self.contenders:
             row: dict[str, Any] = {"run": each.name}
@@ -126,6 +129,7 @@ def _read(path: Path, images: Images, *, confidence: float) -> Contender:
         thresholds=thresholds,
         facts={
             "seconds": evaluation["seconds"].get("total"),
+            "seconds_at_hand": evaluation["seconds"].get("features_at_hand", 0.0),
             "num_parameters": facts["num_parameters"],
             "num_bytes": sum(file.stat().st_size for file in run.model.glob("*.safetensors")),
         },

@@ -53,7 +53,10 @@ def judge(
     described |= describe_alternatives(job, held_out, settled)
     seconds = {"prepare": settled["seconds"], "train": position.seconds, "evaluate": time.perf_counter() - clock}
     seconds = {name: round(value, 2) for name, value in seconds.items()}
-    evaluation = {"format": 1, **scores, **described, "seconds": {**seconds, "total": round(sum(seconds.values()), 2)}}
+    seconds["total"] = round(sum(seconds.values()), 2)
+    if earlier := round(sum(position.earlier_seconds.values()), 2):
+        seconds["features_at_hand"] = earlier
+    evaluation = {"format": 1, **scores, **described, "seconds": seconds}
     rundir.write_json(run.evaluation, evaluation)
     deliver(run, job, held_out, position, evaluation=evaluation, settled=settled)
 

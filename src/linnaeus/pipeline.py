@@ -222,7 +222,12 @@ def finish(run: RunDir, *, runtime: Runtime, progress: Progress) -> Run:
             if trains_folds_whole(config):
                 folds = train_folds(build, adjust, job, run)
                 classifiers = folds.classifiers
-                position = Position(seconds=folds.seconds, best={"out_of_fold": True}, finished=True)
+                position = Position(
+                    seconds=folds.seconds,
+                    earlier_seconds=folds.earlier_seconds,
+                    best={"out_of_fold": True},
+                    finished=True,
+                )
                 if runtime.fabric.is_global_zero:
                     folds.out_of_fold.save(run.out_of_fold)
             else:

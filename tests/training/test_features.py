@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import threading
+import time
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from linnaeus.errors import Interrupted, OutputError, TrainingError
 from linnaeus.models import build_classifier
 from linnaeus.models.classifier import Classifier
 from linnaeus.training import features as features_module
-from linnaeus.training.features import extract_features
+from linnaeus.training.features import KeptFeatures, extract_features
 
 SPEC = ImageSpec(16, 16, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 DATA = os.environ.get("LINNAEUS_DATA")
@@ -43,6 +44,10 @@ def network(seed: int = 0) -> Classifier:
 
 
 def extract(classifier: Classifier, store: ImageStore, **settings):  # type: ignore[no-untyped-def]
+    return keep(classifier, store, **settings).values
+
+
+def keep(classifier: Classifier, store: ImageStore, **settings) -> KeptFeatures:  # type: ignore[no-untyped-def]
     settings = {"spec": SPEC, "batch_size": 16, "autocast": nullcontext, **settings}
     return extract_features(classifier, store, train_rows=ROWS, other_rows=OTHERS, **settings)
 
@@ -77,6 +82,16 @@ def test_a_second_time_nothing_is_computed(store: ImageStore, monkeypatch: pytes
     sizes = count_calls(again, monkeypatch)
     assert np.array_equal(first, extract(again, store))
     assert sizes == []
+
+
+def test_the_seconds_that_they_took_are_known_to_who_reopens_them(store: ImageStore) -> None:
+    clock = time.perf_counter()
+    first = keep(network(), store)
+    spent = time.perf_counter() - clock
+    assert first.earlier_seconds == 0
+    again, third = keep(network(), store), keep(network(), store)
+    assert again.key == first.key
+    assert 0 < again.earlier_seconds == third.earlier_seconds <= spent
 
 
 @pytest.mark.parametrize("change", ["weights", "spec", "views"])
@@ -115,8 +130,10 @@ def test_an_interrupted_extraction_goes_on_where_it_was(store: ImageStore, monke
         extract(broken, store)
     resumed = network()
     sizes = count_calls(resumed, monkeypatch)
-    assert np.array_equal(extract(resumed, store), whole)
+    found = keep(resumed, store)
+    assert np.array_equal(found.values, whole)
     assert sum(sizes) == 50 - 2 * 16
+    assert 0 < found.earlier_seconds < keep(resumed, store).earlier_seconds
 
 
 @pytest.mark.parametrize(
@@ -288,7 +305,7 @@ def test_features_of_real_photos_tell_classes_apart(tmp_path: Path, monkeypatch:
 
     def features(precision: object) -> np.ndarray:
         settings = {"train_rows": rows, "other_rows": rows[:0], "spec": spec, "batch_size": 16, "autocast": precision}
-        return np.array(extract_features(classifier, photos, **settings)[0], np.float32)  # type: ignore[arg-type]
+        return np.array(extract_features(classifier, photos, **settings).values[0], np.float32)  # type: ignore[arg-type]
 
     plain = features(nullcontext)
     clear = plain - plain.mean(0)

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from linnaeus.config import EvaluateConfig
 from linnaeus.errors import ConfigError
-from linnaeus.report.wording import score_words
+from linnaeus.report.wording import AT_HAND, score_words
 from linnaeus.rundir import write_whole
 
 if TYPE_CHECKING:
@@ -102,13 +102,16 @@ def _show(found: RunComparison) -> None:
             score = each.scores[name]
             cells.append(f"{score['value']:.3f}\n[dim]{score['low']:.3f}-{score['high']:.3f}[/dim]")
         seconds, parameters, size = (each.facts[name] for name in ("seconds", "num_parameters", "num_bytes"))
+        at_hand = each.facts["seconds_at_hand"]
         cells += [
-            "" if seconds is None else f"{seconds:,.0f} s",
+            "" if seconds is None else f"{seconds:,.0f} s" + (f"\n[dim]+ {at_hand:,.0f} s[/dim]" if at_hand else ""),
             "" if parameters is None else f"{parameters / 1e6:.1f} M",
             "" if size is None else f"{size / 1e6:.1f} MB",
         ]
         table.add_row(escape(short[each.name]), *cells)
     console.print(table)
+    if any(each.facts["seconds_at_hand"] for each in found.contenders):
+        console.print(f"+: {AT_HAND}.", style="dim")
     console.print()
     for full in found.pairings[:MOST_PAIRS]:
         pair = replace(full, better=short[full.better], worse=short[full.worse])

@@ -50,7 +50,11 @@ def print_summary(run: Run, *, console: Console | None = None) -> None:
         _print_classes(test, console)
     _print_label_issues(run, console)
     _print_offers(evaluation, console)
-    console.print(f"Training took {seconds['train']:.0f} s, everything {seconds['total']:.0f} s.")
+    at_hand = seconds.get("features_at_hand")
+    console.print(
+        f"Training took {seconds['train']:.0f} s, everything {seconds['total']:.0f} s"
+        + (f", with features at hand that had taken {at_hand:.0f} s." if at_hand else ".")
+    )
     console.print()
     console.print(f"Report   {escape(str(run.report))}", soft_wrap=True)
     console.print(f"Model    {escape(str(run.path / 'model'))}", soft_wrap=True)

@@ -7,7 +7,7 @@ nothing of files, splits or models, and never hands out a row that could not be 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -131,6 +131,7 @@ class FeatureStore:
         manifest: the N samples, with their targets.
         device: where batches are wanted.
         seed: of the draw of a view for each row and epoch.
+        earlier_seconds: spent on these features before they were opened here, under their key.
     """
 
     def __init__(
@@ -140,9 +141,11 @@ class FeatureStore:
         device: torch.device,
         *,
         seed: int,
+        earlier_seconds: Mapping[str, float] | None = None,
     ) -> None:
         self.device = device
         self.features = features
+        self.earlier_seconds = dict(earlier_seconds or {})
         self._targets = torch.from_numpy(np.array(manifest.targets)).to(device)
         self._weights = weights_on(device, manifest)
         self._seed = seed

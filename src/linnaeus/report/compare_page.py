@@ -11,7 +11,7 @@ import pandas as pd
 from linnaeus.evaluation.side_by_side import Pairing
 from linnaeus.report.embedded import render_page
 from linnaeus.report.page import frame_parts, make_environment
-from linnaeus.report.wording import capital, duration, figure, score_words
+from linnaeus.report.wording import AT_HAND, capital, duration, figure, score_words
 from linnaeus.rundir import write_text
 
 LOSSES = ("log_loss", "calibration_error")
@@ -54,6 +54,7 @@ def write_compare_page(
         "num_real": len(real),
         "level": f"{100 * level:g} %",
         "images": f"{pairings[0].comparison.num_images:,} {images}",
+        "at_hand": AT_HAND if any(runs["seconds_at_hand"]) else None,
     }
     write_text(path, render_page(environment, "compare.html", {**frame_parts(environment), **values}))
 
@@ -65,8 +66,10 @@ def _row(row: dict[str, object], score_names: Sequence[str]) -> Row:
         write = (lambda v: f"{v:.3f}") if name in LOSSES else figure
         scores.append((value, write(value), f"{write(low)}–{write(high)}"))
     seconds, parameters, size = (float(str(row[key])) for key in ("seconds", "num_parameters", "num_bytes"))
+    at_hand = float(str(row["seconds_at_hand"]))
+    in_words = duration(seconds) if seconds == seconds else ""
     facts = [
-        (seconds, duration(seconds) if seconds == seconds else ""),
+        (seconds, f"{in_words} + {duration(at_hand)}" if at_hand else in_words),
         (parameters, f"{parameters / 1e6:.1f} M"),
         (size, f"{size / 1e6:.1f} MB"),
     ]

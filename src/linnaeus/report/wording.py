@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 NBSP = "\N{NO-BREAK SPACE}"
+AT_HAND = "what earlier runs spent on features that this one found in the cache"
 
 
 def figure(share: float) -> str:

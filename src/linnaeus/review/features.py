@@ -162,7 +162,7 @@ def _extract(
 ) -> Features:
     """float16 [N, D]; rows that were not asked for are zero."""
     assert config.evaluate.batch_size != "auto", "a run's configuration is settled"
-    features: Features = extract_features(
+    kept = extract_features(
         classifier.to(runtime.device),
         store,
         train_rows=train_rows,
@@ -171,8 +171,9 @@ def _extract(
         autocast=runtime.fabric.autocast,
         batch_size=config.evaluate.batch_size,
         progress=progress,
-    )[0]
-    return features
+    )
+    values: Features = kept.values[0]
+    return values
 
 
 def _training_features(extract: Callable[[Rows, Rows], Features], manifest: Manifest) -> Features:

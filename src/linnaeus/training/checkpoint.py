@@ -44,6 +44,7 @@ class Position:
         loss_sum, num_correct, num_seen: of the running epoch; with several labels per image, `num_correct` adds up the
             shares of labels that are right.
         epoch_seconds: spent in the running epoch; `seconds` in all.
+        earlier_seconds: that others had spent on features before this run first opened them, by their key.
         best: {"metric", "value", "epoch", "file", "backbone", "out_of_fold"} of the kept weights, or empty; where
             "backbone" names a file too, "file" holds the head alone; "out_of_fold" says that it has seen the validation
             images, of which other heads made the predictions.
@@ -63,6 +64,7 @@ class Position:
     num_seen: int = 0
     epoch_seconds: float = 0.0
     seconds: float = 0.0
+    earlier_seconds: dict[str, float] = field(default_factory=dict)
     best: dict[str, Any] = field(default_factory=dict)
     stop_value: float | None = None
     stale_epochs: int = 0

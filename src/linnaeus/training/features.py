@@ -15,6 +15,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,21 @@ Autocast = Callable[[], AbstractContextManager[Any]]
 """Opens the block in which a network runs at the chosen precision."""
 
 
+@dataclass(frozen=True)
+class KeptFeatures:
+    """Features on disk, and what they had cost before.
+
+    Attributes:
+        values: float16 [V, N, D], memory-mapped; rows that were not asked for are zero.
+        key: of everything that shapes them.
+        earlier_seconds: that were spent on them before this call, by this run or another; 0 where it computed all.
+    """
+
+    values: npt.NDArray[np.float16]
+    key: str
+    earlier_seconds: float
+
+
 def weights_digest(model: nn.Module) -> str:
     """16 hex digits over the names and values of a network's parameters and statistics."""
     digest = hashlib.sha256()
@@ -70,7 +86,7 @@ def extract_features(
     seed: int = 0,
     progress: Progress = SILENT,
     stop_requested: Callable[[], bool] = lambda: False,
-) -> npt.NDArray[np.float16]:
+) -> KeptFeatures:
     """Features of some rows, computed in evaluation mode or reopened from the cache.
 
     Args:
@@ -85,14 +101,13 @@ def extract_features(
         seed: of the augmentation.
         stop_requested: asked after every batch.
 
-    Returns float16 [V, N, D], memory-mapped; rows that were not asked for are zero. Raises Interrupted after saving,
-    OutputError if the cache folder cannot be written or the disk is full, TrainingError if memory does not suffice for
-    a single image.
+    Raises Interrupted after saving, OutputError if the cache folder cannot be written or the disk is full,
+    TrainingError if memory does not suffice for a single image.
     """
     if views == 1:  # the images themselves: the same features however they are divided, so folds and review share them
         train_rows, other_rows = np.sort(np.concatenate([train_rows, other_rows])), other_rows[:0]
     facts = {
-        "format": 1,
+        "format": 2,
         "backbone": [classifier.name, classifier.options, classifier.feature_kind, weights_digest(classifier.backbone)],
         "spec": spec.to_dict(),
         "pixels": store.key,
@@ -110,13 +125,13 @@ def extract_features(
         folder.parent.mkdir(parents=True, exist_ok=True)
         # Without the lock a second run, or another process of this one, would begin the same file anew.
         with locked(folder, progress, work="computing these features"):
-            array, done = _open(folder, facts, shape=shape)
+            array, done, earlier = _open(folder, facts, shape=shape)
             if done == total:
                 progress.say(f"Features of {total:,} views reopened: {folder.name}")
-                return array
+                return KeptFeatures(array, key, earlier)
             with _answering(classifier, spec) as short, progress.task("features", total=total, unit="images") as task:
                 task.advance(done)
-                saved = time.perf_counter()
+                begun = saved = time.perf_counter()
                 remaining = _remaining(tasks, done)
                 for view, rows, features in _batches(partial(compute, short), remaining, batch_size, progress):
                     array[view, rows] = features
@@ -125,11 +140,11 @@ def extract_features(
                     stop = done < total and stop_requested()
                     if stop or done == total or time.perf_counter() - saved > _BLOCK_SECONDS:
                         array.flush()
-                        write_json(folder / _FACTS, {**facts, "done": done})
                         saved = time.perf_counter()
+                        write_json(folder / _FACTS, {**facts, "done": done, "seconds": earlier + saved - begun})
                     if stop:
                         raise Interrupted("Stopped; the features computed so far are saved.")
-            return array
+            return KeptFeatures(array, key, earlier)
     except OSError as error:
         raise OutputError(_explain(error, folder.parent, num_bytes=2 * math.prod(shape))) from error
 
@@ -196,20 +211,22 @@ def _remaining(tasks: list[tuple[int, Rows]], done: int) -> Iterator[tuple[int, 
 
 def _open(
     folder: Path, facts: dict[str, Any], *, shape: tuple[int, int, int]
-) -> tuple[np.memmap[Any, np.dtype[np.float16]], int]:
-    """The array on disk, and how many of its rows are done; begun anew unless it belongs to exactly these facts."""
+) -> tuple[np.memmap[Any, np.dtype[np.float16]], int, float]:
+    """The array on disk, how many of its rows are done and in how many seconds; begun anew unless it belongs to exactly
+    these facts.
+    """
     try:
         stored = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
-        done = stored.pop("done")
+        done, seconds = stored.pop("done"), stored.pop("seconds")
         array = np.load(folder / _PIXELS, mmap_mode="r+", allow_pickle=False)
         if stored == json.loads(json.dumps(facts)) and array.shape == shape:
-            return array, done
+            return array, done, seconds
     except (OSError, ValueError, KeyError, EOFError):
         pass  # nothing there, or cut off before its first block
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     try:
-        return _create(folder / _PIXELS, shape), 0
+        return _create(folder / _PIXELS, shape), 0, 0.0
     except OSError:
         shutil.rmtree(folder, ignore_errors=True)
         raise

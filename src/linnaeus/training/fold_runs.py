@@ -31,11 +31,13 @@ class TrainedFolds:
         classifiers: one per fold, with its kept weights.
         out_of_fold: predictions of the training and validation images, each by the classifier that has not seen it.
         seconds: of all trainings.
+        earlier_seconds: as of `Position`.
     """
 
     classifiers: tuple[Classifier, ...]
     out_of_fold: Predictions
     seconds: float
+    earlier_seconds: dict[str, float]
 
 
 def trains_folds_whole(config: RunConfig) -> bool:
@@ -65,6 +67,7 @@ def train_folds(
     config = job.config.model_copy(update=alone)
     logits = np.zeros((len(rows), manifest.num_classes), np.float32)
     classifiers, histories, seconds = [], [], 0.0
+    earlier: dict[str, float] = {}
     for k in range(num_folds):
         splits = manifest.splits.copy()
         splits[rows] = np.where(fold == k, VALIDATION, TRAIN)
@@ -78,9 +81,10 @@ def train_folds(
         histories.append(pd.read_csv(own.history).assign(fold=k + 1))
         classifiers.append(classifier)
         seconds += position.seconds
+        earlier = {**position.earlier_seconds, **earlier}
     if job.runtime.fabric.is_global_zero:
         write_whole(run.history, lambda temporary: _one_history(histories).to_csv(temporary, index=False))
-    return TrainedFolds(tuple(classifiers), predictions_of(manifest, rows, logits), seconds)
+    return TrainedFolds(tuple(classifiers), predictions_of(manifest, rows, logits), seconds, earlier)
 
 
 def _answers(classifier: Classifier, job: Job, rows: np.ndarray) -> Predictions:

@@ -50,7 +50,10 @@ def feature_store(classifier: Classifier, job: Job, *, views: int) -> FeatureSto
         progress=job.progress,
         stop_requested=job.stop_requested,
     )
-    return FeatureStore(features, job.manifest, job.runtime.device, seed=job.config.seed)
+    earlier = {features.key: features.earlier_seconds}
+    return FeatureStore(
+        features.values, job.manifest, job.runtime.device, seed=job.config.seed, earlier_seconds=earlier
+    )
 
 
 def check_heads(config: RunConfig, manifest: Manifest) -> None:

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 
 from linnaeus.config import PhaseConfig, RunConfig, StopConfig
 from linnaeus.config_page import to_yaml
+from linnaeus.data.loader import FeatureStore
 from linnaeus.data.manifest import TRAIN, VALIDATION
 from linnaeus.losses.penalty import Penalty, choose_penalties
 from linnaeus.models.classifier import Classifier
@@ -80,6 +81,8 @@ def train(classifier: Classifier, job: Job, run: RunDir) -> Position:
             clock = time.perf_counter()
             phase_job = _job_of_phase(classifier, job, phase, position, run)
             position.seconds += time.perf_counter() - clock
+            if isinstance(phase_job.store, FeatureStore):
+                position.earlier_seconds = {**phase_job.store.earlier_seconds, **position.earlier_seconds}
             part = classifier.head if phase_job.on_features else classifier
             model = part if phase_job.on_features else fabric.setup_module(part)
             average, penalties = moving_average(part, phase), _penalties(classifier, config)
