@@ -91,11 +91,12 @@ def test_what_the_features_answer_without_training_stands_beside_the_model(weigh
     assert "Against no training at all" in run.report.read_text()
 
 
-def test_what_balancing_did_is_what_a_run_without_it_shows(weights: Path) -> None:
+def test_what_balancing_did_is_what_a_run_without_it_shows(weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ("--backbone", "resnet10t", "--weights", str(weights), "--recipe", head_only(), "--classes", "1,2,3,8")
     plain = run_of(*arguments, "--set", "data.out_of_fold=0")
     assert "balancing" not in plain.evaluation
     plain_seconds = plain.evaluation["seconds"]
+    assert "features at hand" not in capsys.readouterr().out
     weighed = run_of(*arguments, "--force", "--set", "data.out_of_fold=0", "--set", "loss.class_weights=balanced")
     scores = weighed.evaluation["balancing"]["scores"]
     for name in ("accuracy", "balanced_accuracy", "macro_f1"):
@@ -104,6 +105,7 @@ def test_what_balancing_did_is_what_a_run_without_it_shows(weights: Path) -> Non
     assert "What balancing did" in weighed.report.read_text()
     assert "features_at_hand" not in plain_seconds
     assert weighed.evaluation["seconds"]["features_at_hand"] > 0, "those of the run before"
+    assert "with features at hand that had taken" in " ".join(capsys.readouterr().out.split())
 
 
 def test_the_offer_of_mirror_views_is_what_they_then_give(weights: Path) -> None:
