@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from linnaeus.data.cache import open_cache
+from linnaeus.data.cache.images import open_cache
 from linnaeus.data.loader import FeatureStore, ImageStore
 from linnaeus.data.manifest import TRAIN, VALIDATION
-from linnaeus.finished_run import Run
 from linnaeus.progress import SILENT
 from linnaeus.review.selection import most_informative
+from linnaeus.run.finished import Run
 from linnaeus.training.head_path import solve_path
 from linnaeus.training.head_phase import feature_store
 from linnaeus.training.loop import Job

@@ -15,14 +15,14 @@ import numpy as np
 import torch
 from sklearn.metrics import f1_score
 
-from linnaeus.config import ImageConfig, LossConfig
-from linnaeus.data.cache import open_cache
-from linnaeus.data.folds import stratified_folds
+from linnaeus.config.settings import ImageConfig, LossConfig
+from linnaeus.data.cache.images import open_cache
 from linnaeus.data.image_spec import spec_from_config
 from linnaeus.data.loader import ImageStore
 from linnaeus.data.manifest import TRAIN, VALIDATION
-from linnaeus.data.sampling import row_weights
 from linnaeus.data.sources import read_source
+from linnaeus.data.splits.folds import stratified_folds
+from linnaeus.data.splits.sampling import row_weights
 from linnaeus.losses import build_class_weights, log_shares
 from linnaeus.models import build_classifier
 from linnaeus.models.backbones import backbone_spec

@@ -29,8 +29,8 @@ from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms import InterpolationMode, v2
 
 from linnaeus.augment import augment_batch
-from linnaeus.config import AugmentConfig
-from linnaeus.data.cache import open_cache
+from linnaeus.config.settings import AugmentConfig
+from linnaeus.data.cache.images import open_cache
 from linnaeus.data.image_spec import IMAGENET_MEAN, IMAGENET_STD, ImageSpec
 from linnaeus.data.loader import ImageStore
 from linnaeus.data.sources import read_source

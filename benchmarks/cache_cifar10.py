@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from linnaeus.data.cache import CachedImages, open_cache
+from linnaeus.data.cache.images import CachedImages, open_cache
 from linnaeus.data.image_spec import ImageSpec
 from linnaeus.data.sources import read_source
 

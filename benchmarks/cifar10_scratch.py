@@ -68,7 +68,7 @@ class Verdict:
 def train_once(name: str, source: str, out: str, *, seed: int, limit: float, epochs: int | None) -> Result:
     """Runs in a process of its own, so that time and memory are this run's alone."""
     from linnaeus.data.manifest import TRAIN
-    from linnaeus.pipeline import fit
+    from linnaeus.run.fit import fit
 
     settings = {"data": {"source": source}, "seed": seed, "time_limit_seconds": limit}
     run = fit(settings, recipe=RECIPE, epochs=epochs, out=Path(out))

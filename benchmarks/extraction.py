@@ -27,8 +27,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from linnaeus.config import ImageConfig
-from linnaeus.data.cache import open_cache
+from linnaeus.config.settings import ImageConfig
+from linnaeus.data.cache.images import open_cache
 from linnaeus.data.image_spec import spec_from_config
 from linnaeus.data.loader import ImageStore
 from linnaeus.data.sources import read_source

@@ -33,7 +33,7 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from linnaeus.machine import choose_precision, keep_freed_memory
-from linnaeus.pipeline import fit
+from linnaeus.run.fit import fit
 
 BACKBONE, EPOCHS, BATCH_SIZE, NUM_WORKERS, GOAL = "tf_efficientnet_lite0", 10, 64, 2, 8.0
 

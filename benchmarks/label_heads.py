@@ -18,12 +18,12 @@ import numpy as np
 import torch
 
 from linnaeus.data.manifest import TRAIN, VALIDATION
-from linnaeus.data.split_multilabel import multilabel_folds
-from linnaeus.evaluation.thresholds import choose_thresholds
+from linnaeus.data.splits.multilabel import multilabel_folds
+from linnaeus.judging.thresholds import choose_thresholds
 from linnaeus.losses.multilabel import asymmetric_loss, binary_cross_entropy
 from linnaeus.metrics.classification import mean_f1
 from linnaeus.metrics.multilabel import label_counts, mean_average_precision, micro_f1
-from linnaeus.pipeline import Run
+from linnaeus.run.fit import Run
 from linnaeus.training.head_path import solve_path
 
 SEEDS, EPOCHS, HALVES = 3, 12, 10

@@ -24,15 +24,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import torch
 
-from linnaeus import pipeline
 from linnaeus.analysis.label_issues import MISSING, SUPERFLUOUS, find_label_issues
-from linnaeus.config import parse_config
-from linnaeus.config_page import overlay
-from linnaeus.data.cache import open_cache
+from linnaeus.config.pages import overlay
+from linnaeus.config.settings import parse_config
+from linnaeus.data.cache.images import open_cache
 from linnaeus.data.loader import FeatureStore, ImageStore
 from linnaeus.data.manifest import TRAIN, VALIDATION, Manifest
 from linnaeus.predictions import Predictions
 from linnaeus.progress import SILENT
+from linnaeus.run import fit
 from linnaeus.training.head_phase import feature_store, solve_head
 from linnaeus.training.loop import Job
 from linnaeus.training.runtime import start_runtime
@@ -82,8 +82,8 @@ def clean_job(name: str, data: dict[str, str], out: Path, arguments: argparse.Na
             "model": {"name": arguments.backbone, "weights": str(arguments.data / "weights")},
             "runtime": {"threads": arguments.threads},
         }
-        pipeline.fit(settings, recipe=str(out / "head.yaml"), out=out / name, force=True)
-    run = pipeline.Run(out / name)
+        fit.fit(settings, recipe=str(out / "head.yaml"), out=out / name, force=True)
+    run = fit.Run(out / name)
     config = parse_config(overlay(run.config.model_dump(), {"data": {"folds": None, "out_of_fold": 5}}))
     runtime = start_runtime(config.runtime)
     cache = open_cache(run.manifest, run.bundle.image_spec)

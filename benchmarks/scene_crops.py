@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from linnaeus.data.cache import open_cache
-from linnaeus.data.decode import read_image
+from linnaeus.data.cache.images import open_cache
 from linnaeus.data.image_spec import ImageSpec
+from linnaeus.data.images.decode import read_image
 from linnaeus.data.sources import read_source
 from linnaeus.data.sources.voc import read_voc
 

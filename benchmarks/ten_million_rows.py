@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from linnaeus.data.manifest import TEST, TRAIN, UNASSIGNED, VALIDATION, Manifest
-from linnaeus.data.split import assign_splits
+from linnaeus.data.splits.stratified import assign_splits
 
 T = TypeVar("T")
 NUM_CLASSES = 100

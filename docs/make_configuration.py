@@ -1,4 +1,4 @@
-"""Writes docs/configuration.md from the fields of src/linnaeus/config.py and their docstrings.
+"""Writes docs/configuration.md from the fields of src/linnaeus/config/settings.py and their docstrings.
 
     python docs/make_configuration.py
 
@@ -16,13 +16,13 @@ from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from linnaeus.config import SECTIONS, RunConfig
+from linnaeus.config.settings import SECTIONS, RunConfig
 
 PAGE = Path(__file__).with_name("configuration.md")
 _ADDRESSES = {"head": "model.head", "phases": "phases.0", "stop": "phases.0.stop"}
 _INTRODUCTION = """# Configuration
 
-<!-- Written by docs/make_configuration.py from the docstrings in src/linnaeus/config.py. Change those, not this. -->
+<!-- Written by docs/make_configuration.py from the docstrings of config/settings.py. Change those, not this. -->
 
 Every setting of a run, with its default. There are three ways to give one:
 

@@ -13,8 +13,8 @@ from cyclopts import CycloptsError
 
 import linnaeus
 from linnaeus.cli.main import build_app
-from linnaeus.config import parse_config
-from linnaeus.config_page import overlay, read_recipe, recipe_names, settings_from
+from linnaeus.config.pages import overlay, read_recipe, recipe_names, settings_from
+from linnaeus.config.settings import parse_config
 from linnaeus.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]

@@ -16,15 +16,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from linnaeus import pipeline
 from linnaeus.bundle.files import bundle_folder, load_bundle
-from linnaeus.config_page import overlay
+from linnaeus.config.pages import overlay
 from linnaeus.data.manifest import SPLITS, UNASSIGNED, Manifest, manifest_from_columns
 from linnaeus.data.sources import read_source
 from linnaeus.deployment.predictor import Predictor
 from linnaeus.errors import DataError, nearest_name
-from linnaeus.finished_run import Run
 from linnaeus.progress import SILENT, Progress
+from linnaeus.run import fit
+from linnaeus.run.finished import Run
 
 __all__ = ["Manifest", "Predictor", "Run", "load", "predict", "read", "resume", "train"]
 
@@ -88,7 +88,7 @@ def train(
     """
     table = isinstance(data, pd.DataFrame)
     source = "table" if table else str(data)
-    return pipeline.fit(
+    return fit.fit(
         overlay({"data": {"source": source}}, settings or {}),
         recipe=recipe,
         epochs=epochs,
@@ -101,7 +101,7 @@ def train(
 
 def resume(run: str | Path, *, progress: Progress = SILENT) -> Run:
     """Go on with a run that was stopped, as `linnaeus resume` does; a finished run is returned as it is."""
-    return pipeline.resume(Path(run), progress=progress)
+    return fit.resume(Path(run), progress=progress)
 
 
 def load(model: str | Path, *, device: str = "auto", batch_size: int = 64) -> Predictor:

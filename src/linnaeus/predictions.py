@@ -21,13 +21,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from linnaeus.atomic import write_whole
 from linnaeus.data.image_spec import ImageSpec
 from linnaeus.data.loader import Batch
 from linnaeus.data.manifest import Manifest, Task
 from linnaeus.errors import DataError
 from linnaeus.metrics.operating_point import OperatingPoint, decide
 from linnaeus.models.classifier import Classifier
-from linnaeus.rundir import write_whole
 
 Views = Literal["one", "mirror", "mirror_shift"]
 Temperature = float | tuple[float, ...]

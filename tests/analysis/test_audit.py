@@ -15,7 +15,7 @@ from PIL import Image
 
 from linnaeus.analysis import audit as audit_module
 from linnaeus.analysis.audit import audit
-from linnaeus.data.health import examine
+from linnaeus.analysis.health import examine
 from linnaeus.data.manifest import Manifest, manifest_from_columns
 from linnaeus.data.sources import read_source
 

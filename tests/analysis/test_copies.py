@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from linnaeus.analysis.copies import Copies, describe_copies, find_copies
+from linnaeus.analysis.copies import describe_copies, find_copies
 from linnaeus.cli.main import main
-from linnaeus.data.cache import CachedImages
+from linnaeus.data.cache.images import CachedImages
+from linnaeus.data.copies import Copies
+from linnaeus.data.intake import describe
 from linnaeus.data.manifest import TEST, TRAIN, UNASSIGNED, VALIDATION, manifest_from_columns
-from linnaeus.finished_run import Run
-from linnaeus.planning.intake import describe
+from linnaeus.run.finished import Run
 
 QUICK = ["--epochs", "1", "--image-size", "32", "--set", "runtime.threads=1", "--set", "model.options.widths=[8, 8, 8]"]
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from linnaeus.augment import augment_batch, pipeline
 from linnaeus.augment.pipeline import _draw_maps
-from linnaeus.config import AugmentConfig
+from linnaeus.config.settings import AugmentConfig
 from linnaeus.data.image_spec import ImageSpec
 from linnaeus.errors import ConfigError
 

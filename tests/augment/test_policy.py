@@ -21,7 +21,7 @@ from linnaeus.augment.policy import (
     moves,
     policy_maps,
 )
-from linnaeus.config import AugmentConfig
+from linnaeus.config.settings import AugmentConfig
 
 NAMES = {"auto_contrast": "AutoContrast", "shear_x": "ShearX", "shear_y": "ShearY"}
 NAMES |= {"translate_x": "TranslateX", "translate_y": "TranslateY"}

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from linnaeus.cli.main import main
-from linnaeus.data.cache import open_cache
+from linnaeus.data.cache.images import open_cache
 from linnaeus.data.image_spec import ImageSpec
 from linnaeus.data.manifest import manifest_from_columns
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from linnaeus import pipeline
 from linnaeus.cli.main import main
 from linnaeus.cli.train import parse_pixels, parse_shape, split_names
-from linnaeus.config import parse_config
+from linnaeus.config.settings import parse_config
+from linnaeus.data.intake import source_options
 from linnaeus.data.sources.options import SourceOptions
 from linnaeus.errors import ConfigError, DataError
-from linnaeus.planning.intake import source_options
+from linnaeus.run import fit as fit_module
 
 
 def test_every_option_reaches_the_reader(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,7 +23,7 @@ def test_every_option_reaches_the_reader(monkeypatch: pytest.MonkeyPatch) -> Non
         seen.update(settings)
         raise DataError("far enough")
 
-    monkeypatch.setattr(pipeline, "fit", fit)
+    monkeypatch.setattr(fit_module, "fit", fit)
     words = (
         "train x.csv --format table --image-column Id --label-columns a,b --label-columns N/A --image-root pics "
         "--image-shape 30,20,3 --top-classes 12 --context 0.2 --min-box 4px"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from linnaeus.config import DataConfig
+from linnaeus.config.settings import DataConfig
 from linnaeus.data.corrections import (
     Correction,
     apply_corrections,
@@ -18,10 +18,10 @@ from linnaeus.data.corrections import (
     spell_labels,
     write_corrections,
 )
+from linnaeus.data.intake import divide, read_manifest
 from linnaeus.data.manifest import TEST, TRAIN, VALIDATION, Manifest, manifest_from_columns
 from linnaeus.errors import ClassesError, DataError
-from linnaeus.planning.intake import divide, read_manifest
-from linnaeus.rundir import RunDir
+from linnaeus.run_folder import RunDir
 
 CLASSES = ("ant", "bee", "cow")
 

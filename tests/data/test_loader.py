@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from linnaeus.data.cache import CachedImages
+from linnaeus.data.cache.images import CachedImages
 from linnaeus.data.loader import ImageStore, _upload
 from linnaeus.data.manifest import Manifest, manifest_from_columns
 

@@ -13,8 +13,8 @@ from PIL import Image
 
 from linnaeus.bundle import Bundle
 from linnaeus.bundle.files import load_bundle, save_bundle
-from linnaeus.data.decode import read_image
 from linnaeus.data.image_spec import ImageSpec
+from linnaeus.data.images.decode import read_image
 from linnaeus.deployment.predictor import Predictor
 from linnaeus.models import build_classifier
 from linnaeus.predictions import view_logits

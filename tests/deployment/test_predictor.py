@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from linnaeus.bundle import Bundle
-from linnaeus.data.decode import read_image
 from linnaeus.data.image_spec import ImageSpec
+from linnaeus.data.images.decode import read_image
 from linnaeus.deployment.predictor import Predictor, expand_paths
 from linnaeus.errors import ConfigError, DeviceError
 from linnaeus.models import build_classifier

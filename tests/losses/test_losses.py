@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from sklearn.utils.class_weight import compute_class_weight
 from torchvision.ops import sigmoid_focal_loss
 
-from linnaeus.config import LossConfig
+from linnaeus.config.settings import LossConfig
 from linnaeus.losses import build_class_weights, build_loss, cross_entropy, focal_loss
 from linnaeus.losses.multilabel import binary_focal_loss
 

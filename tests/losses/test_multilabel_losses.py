@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from linnaeus.config import LossConfig
+from linnaeus.config.settings import LossConfig
 from linnaeus.losses import build_loss
 from linnaeus.losses.multilabel import asymmetric_loss, binary_cross_entropy, squeezed_binary_cross_entropy
 

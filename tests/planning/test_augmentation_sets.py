@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from linnaeus.augment.sets import REFERENCE_SETS
-from linnaeus.config import parse_config
-from linnaeus.config_page import read_recipe
+from linnaeus.config.pages import read_recipe
+from linnaeus.config.settings import parse_config
 from linnaeus.planning.plan import _plan_augment
 
 

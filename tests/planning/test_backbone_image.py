@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from linnaeus.config import PhaseConfig, RunConfig
+from linnaeus.config.settings import PhaseConfig, RunConfig
 from linnaeus.planning.fingerprint import Fingerprint
 from linnaeus.planning.transfer import plan_backbone_image
 

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from linnaeus.config import RunConfig, parse_config
+from linnaeus.config.settings import RunConfig, parse_config
 from linnaeus.data.manifest import TRAIN, Manifest
 from linnaeus.errors import ConfigError
 from linnaeus.planning.balance import plan_balance

@@ -6,7 +6,7 @@ import pytest
 import timm
 from torch.nn import Linear
 
-from linnaeus.config import HeadConfig, ModelConfig, PhaseConfig
+from linnaeus.config.settings import HeadConfig, ModelConfig, PhaseConfig
 from linnaeus.planning.transfer import choose_features
 
 HEAD, FINETUNE = PhaseConfig(train="head"), PhaseConfig(train="all")

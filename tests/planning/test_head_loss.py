@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from linnaeus.config import RunConfig, parse_config
+from linnaeus.config.settings import RunConfig, parse_config
 from linnaeus.errors import ConfigError
 from linnaeus.planning.head_loss import check_head_loss, plan_head_loss
 

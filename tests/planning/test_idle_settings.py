@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from linnaeus.config import RunConfig, parse_config
-from linnaeus.config_page import overlay, read_recipe, recipe_names
+from linnaeus.config.pages import overlay, read_recipe, recipe_names
+from linnaeus.config.settings import RunConfig, parse_config
 from linnaeus.data.manifest import Task
 from linnaeus.planning.idle_settings import USED, USED_BY_TASK, USED_IN_PHASE, idle_settings
 

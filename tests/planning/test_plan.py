@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from linnaeus.config import RunConfig, parse_config
-from linnaeus.config_page import overlay, read_recipe
+from linnaeus.config.pages import overlay, read_recipe
+from linnaeus.config.settings import RunConfig, parse_config
 from linnaeus.data.manifest import TRAIN, manifest_from_columns
 from linnaeus.planning.fingerprint import Fingerprint, take_fingerprint
 from linnaeus.planning.plan import (

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from linnaeus.config import RunConfig, parse_config
+from linnaeus.config.settings import RunConfig, parse_config
 from linnaeus.data.manifest import TEST, TRAIN, VALIDATION, Manifest, manifest_from_columns
 from linnaeus.planning import labels
 from linnaeus.planning.labels import plan_folds

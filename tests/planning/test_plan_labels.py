@@ -6,8 +6,8 @@ import dataclasses
 
 import pytest
 
-from linnaeus.config import RunConfig, parse_config
-from linnaeus.config_page import read_recipe
+from linnaeus.config.pages import read_recipe
+from linnaeus.config.settings import RunConfig, parse_config
 from linnaeus.errors import ConfigError
 from linnaeus.planning.fingerprint import Fingerprint
 from linnaeus.planning.labels import plan_labels

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from linnaeus.config import parse_config
+from linnaeus.config.settings import parse_config
 from linnaeus.data.manifest import Manifest, manifest_from_columns
-from linnaeus.evaluation.evaluate import evaluate_predictions
+from linnaeus.judging.scores import evaluate_predictions
 from linnaeus.predictions import Predictions
 from linnaeus.report.facts import ReportFacts
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from linnaeus.config import parse_config
+from linnaeus.config.settings import parse_config
 from linnaeus.report import advice
 from linnaeus.report.advice import recommend
 from linnaeus.report.page import render_report

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from linnaeus.config import parse_config
-from linnaeus.evaluation.balance_effect import balance_effect
+from linnaeus.config.settings import parse_config
+from linnaeus.judging.balancing import balance_effect
 from linnaeus.report.balancing import make_balancing
 from linnaeus.report.page import render_report
 

@@ -12,12 +12,12 @@ import pandas as pd
 import pytest
 from axe import needs_axe, violations
 from PIL import Image
-from test_comparing import write_run
+from test_compare import write_run
 
 from linnaeus.cli.main import main
-from linnaeus.evaluation.class_curves import class_curves
-from linnaeus.evaluation.score_table import table_of
-from linnaeus.evaluation.settle import describe_settled, settle
+from linnaeus.judging.curves import class_curves
+from linnaeus.judging.score_table import table_of
+from linnaeus.judging.settle import describe_settled, settle
 from linnaeus.report.evaluation_page import write_evaluation_page
 from linnaeus.report.facts import ReportFacts
 from linnaeus.report.page import write_report

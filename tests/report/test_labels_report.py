@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from test_page import HOSTILE, Page
 
-from linnaeus.evaluation.evaluate import evaluate_predictions
+from linnaeus.judging.scores import evaluate_predictions
 from linnaeus.report.facts import ReportFacts
 from linnaeus.report.gallery import leading_label
 from linnaeus.report.labels_gallery import make_label_galleries

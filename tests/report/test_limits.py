@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from linnaeus.evaluation.abstention import abstention_curve
-from linnaeus.evaluation.conformal import calibrate_sets, describe_sets
-from linnaeus.evaluation.score_table import table_of
-from linnaeus.evaluation.settle import describe_settled, settle
-from linnaeus.evaluation.slices import find_slices
+from linnaeus.judging.conformal import calibrate_sets, describe_sets
+from linnaeus.judging.score_table import table_of
+from linnaeus.judging.selective import abstention_curve
+from linnaeus.judging.settle import describe_settled, settle
 from linnaeus.report.limits import slices_of, sureness_of, wishes_of
 from linnaeus.report.page import render_report
 from linnaeus.report.xy_chart import Trace, share_chart
+from linnaeus.statistics.slices import find_slices
 
 
 @pytest.fixture

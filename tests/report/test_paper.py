@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from linnaeus.evaluation.class_curves import class_curves
-from linnaeus.evaluation.score_table import table_of
+from linnaeus.judging.curves import class_curves
+from linnaeus.judging.score_table import table_of
 from linnaeus.report.paper import paper_figures, paper_tables, render_png, standalone_svg, write_paper
 from linnaeus.report.ranking import ranking_of
 

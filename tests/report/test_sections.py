@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from linnaeus.config import parse_config
+from linnaeus.config.settings import parse_config
 from linnaeus.report.curves import make_curves_section
 from linnaeus.report.gallery import data_uri, make_galleries, make_samples, one_class_after_another
 from linnaeus.report.headline import level, make_checks, make_headline

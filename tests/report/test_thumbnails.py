@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from linnaeus.data import decode
+from linnaeus.data.images import decode
 from linnaeus.data.manifest import Manifest, manifest_from_columns
 from linnaeus.report import thumbnails
 
@@ -35,7 +35,7 @@ def test_a_scene_is_decoded_once_or_not_at_all(
         return decode.read_image(uri)
 
     monkeypatch.setattr(thumbnails, "read_image", counted)
-    monkeypatch.setattr("linnaeus.data.scenes.read_image", counted)
+    monkeypatch.setattr("linnaeus.data.images.scenes.read_image", counted)
     thumbnail = thumbnails.thumbnail_of(manifest)
     assert manifest.boxes is not None
     for row, box in enumerate(manifest.boxes.tolist()):

@@ -9,15 +9,16 @@ import pyarrow as pa
 import torch
 from PIL import Image
 
+from linnaeus.atomic import write_text
 from linnaeus.bundle import Bundle
 from linnaeus.bundle.files import save_bundle
-from linnaeus.config import parse_config
-from linnaeus.config_page import to_yaml
+from linnaeus.config.pages import to_yaml
+from linnaeus.config.settings import parse_config
 from linnaeus.data.image_spec import ImageSpec
 from linnaeus.data.manifest import TEST, TRAIN, VALIDATION, Manifest
 from linnaeus.models import build_classifier
 from linnaeus.predictions import Predictions, predictions_of
-from linnaeus.rundir import RunDir, write_text
+from linnaeus.run_folder import RunDir
 
 CLASSES = ("<script>alert(1)</script>", "bee", "cow", "dog")
 SPEC = ImageSpec(16, 16)

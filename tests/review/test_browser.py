@@ -22,7 +22,7 @@ from linnaeus.review.features import open_folder, prepare_folder, prepare_run
 from linnaeus.review.heat import heat_of
 from linnaeus.review.server import create_app, listen
 from linnaeus.review.session import Session, open_run
-from linnaeus.rundir import RunDir
+from linnaeus.run_folder import RunDir
 from linnaeus.training.runtime import start_runtime
 
 CHROMIUM = Path("/usr/bin/chromium")

@@ -15,15 +15,16 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from small_run import CLASSES, write_images
 
-from linnaeus.config import parse_config
-from linnaeus.config_page import read_page, to_yaml
+from linnaeus.atomic import write_text
+from linnaeus.config.pages import read_page, to_yaml
+from linnaeus.config.settings import parse_config
 from linnaeus.data.manifest import TEST, TRAIN, VALIDATION, Manifest
 from linnaeus.errors import ConfigError, RunNotFoundError
 from linnaeus.review.features import open_folder, prepare_folder, prepare_run
 from linnaeus.review.heat import heat_of
 from linnaeus.review.server import create_app, listen
 from linnaeus.review.session import Session, open_run
-from linnaeus.rundir import RunDir, write_text
+from linnaeus.run_folder import RunDir
 from linnaeus.training.runtime import start_runtime
 
 PORT, TOKEN = 8765, "a-secret"

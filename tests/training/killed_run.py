@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from linnaeus import delivery, pipeline
+from linnaeus.run import fit, write
 from linnaeus.training import checkpoint, loop, run
 
 SETTINGS: dict[str, Any] = {
@@ -82,11 +82,11 @@ def main(path: Path, moment: str, settings: dict[str, Any]) -> None:
     elif kind == "rename":
         Path.replace = die_at_call(int(number), Path.replace)  # type: ignore[method-assign]
     elif kind == "judge":
-        delivery.save_bundle = die_at_call(1, delivery.save_bundle)
+        write.save_bundle = die_at_call(1, write.save_bundle)
     else:
         raise SystemExit(f"no moment {moment}")
     assert run.train_epoch is loop.train_epoch
-    pipeline.fit(settings, out=path)
+    fit.fit(settings, out=path)
 
 
 if __name__ == "__main__":

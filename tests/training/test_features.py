@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 import torch
 
-from linnaeus.config import AugmentConfig
-from linnaeus.data.cache import clear_caches, feature_bytes, open_cache
+from linnaeus.config.settings import AugmentConfig
+from linnaeus.data.cache.folder import clear_caches, feature_bytes
+from linnaeus.data.cache.images import open_cache
 from linnaeus.data.image_spec import ImageSpec
 from linnaeus.data.loader import FeatureStore, ImageStore
 from linnaeus.data.manifest import manifest_from_columns

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from killed_run import FOLDS
 
-from linnaeus import pipeline
-from linnaeus.config_page import overlay
+from linnaeus.config.pages import overlay
 from linnaeus.data.manifest import TEST, TRAIN, VALIDATION, Manifest
 from linnaeus.errors import ClassesError
-from linnaeus.finished_run import Run
 from linnaeus.predictions import Predictions
-from linnaeus.rundir import RunDir
+from linnaeus.run import fit
+from linnaeus.run.finished import Run
+from linnaeus.run_folder import RunDir
 from linnaeus.training import fold_runs
 
 HERE = Path(__file__).parent
@@ -45,7 +45,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory, cache_for_all: Path, seen: l
         patch.setenv("LINNAEUS_CACHE", str(cache_for_all))
         train = fold_runs.train
         patch.setattr(fold_runs, "train", lambda c, job, run: (seen.append(job.manifest), train(c, job, run))[1])
-        return pipeline.fit(FOLDS, out=tmp_path_factory.mktemp("runs") / "whole")
+        return fit.fit(FOLDS, out=tmp_path_factory.mktemp("runs") / "whole")
 
 
 def weights(path: Path) -> bytes:
@@ -91,7 +91,7 @@ def test_a_kill_in_the_middle_of_fold_3_costs_nothing_but_time(whole: Run, tmp_p
             "train_epoch",
             lambda state, *rest, **named: (trained.append(state.position.batch), epoch(state, *rest, **named))[1],
         )
-        pipeline.resume(path)
+        fit.resume(path)
     assert len(trained) == 1 and trained[0] > 0, "only fold 3 was trained, and not from its beginning"
     assert weights(path) == weights(whole.path)
     assert np.array_equal(Predictions.load(RunDir(path).out_of_fold).logits, whole.out_of_fold.logits)
@@ -99,5 +99,5 @@ def test_a_kill_in_the_middle_of_fold_3_costs_nothing_but_time(whole: Run, tmp_p
 
 def test_more_folds_than_images_of_a_class_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ClassesError, match="too few for 500 folds"):
-        pipeline.fit(overlay(FOLDS, {"data": {"folds": 500}}), out=tmp_path / "run")
+        fit.fit(overlay(FOLDS, {"data": {"folds": 500}}), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()

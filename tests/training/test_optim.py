@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from linnaeus.config import PhaseConfig
+from linnaeus.config.settings import PhaseConfig
 from linnaeus.models import build_classifier
 from linnaeus.training.optim import (
     build_optimizers,

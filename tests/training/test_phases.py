@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from linnaeus.config import PhaseConfig, RunConfig, parse_config
+from linnaeus.config.settings import PhaseConfig, RunConfig, parse_config
 from linnaeus.models import build_classifier
 from linnaeus.models.classifier import Classifier
 from linnaeus.training.optim import build_optimizers

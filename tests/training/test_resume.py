@@ -14,12 +14,12 @@ import torch
 from killed_run import SETTINGS, transfer
 from safetensors.torch import save_file
 
-from linnaeus import pipeline
-from linnaeus.config_page import overlay
+from linnaeus.config.pages import overlay
 from linnaeus.data.loader import ImageStore
 from linnaeus.errors import CheckpointError, DataError, Interrupted, OutputError
-from linnaeus.finished_run import Run
-from linnaeus.rundir import RunDir
+from linnaeus.run import fit
+from linnaeus.run.finished import Run
+from linnaeus.run_folder import RunDir
 from linnaeus.training import loop, run
 
 HERE = Path(__file__).parent
@@ -43,7 +43,7 @@ def weights(path: Path) -> bytes:
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory, cache_for_all: Path) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LINNAEUS_CACHE", str(cache_for_all))
-        return pipeline.fit(SETTINGS, out=tmp_path_factory.mktemp("runs") / "whole").path
+        return fit.fit(SETTINGS, out=tmp_path_factory.mktemp("runs") / "whole").path
 
 
 @pytest.mark.parametrize("moment", ["batch:5", "batch:20", "save:4", "rename:9", "judge"])
@@ -53,7 +53,7 @@ def test_kill_9_at_any_moment_costs_nothing_but_time(moment: str, uninterrupted:
     killed = subprocess.run(command, capture_output=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     assert not RunDir(path).report.exists()
-    pipeline.resume(path)
+    fit.resume(path)
     assert weights(path) == weights(uninterrupted)
     deterministic = ["epoch", "lr", "train_loss", "train_accuracy", "validation_loss", "kept"]
     ours, theirs = Run(path).history, Run(uninterrupted).history
@@ -75,7 +75,7 @@ def uninterrupted_phases(
 ) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LINNAEUS_CACHE", str(cache_for_all))
-        yield pipeline.fit(transfer(backbone_weights), out=tmp_path_factory.mktemp("runs") / "phases").path
+        yield fit.fit(transfer(backbone_weights), out=tmp_path_factory.mktemp("runs") / "phases").path
 
 
 @pytest.mark.parametrize("moment", ["batch:4", "batch:38", "batch:55", "batch:73", "rename:30", "judge"])
@@ -86,7 +86,7 @@ def test_kill_9_in_any_phase_costs_nothing_but_time(
     command = [sys.executable, str(HERE / "killed_run.py"), str(path), moment, str(backbone_weights)]
     killed = subprocess.run(command, capture_output=True, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
-    pipeline.resume(path)
+    fit.resume(path)
     assert weights(path) == weights(uninterrupted_phases)
     deterministic = ["epoch", "phase", "lr", "train_loss", "validation_loss", "kept"]
     ours, theirs = Run(path).history, Run(uninterrupted_phases).history
@@ -95,7 +95,7 @@ def test_kill_9_in_any_phase_costs_nothing_but_time(
 
 
 def test_another_seed_gives_other_weights(uninterrupted: Path, tmp_path: Path) -> None:
-    other = pipeline.fit(overlay(SETTINGS, {"seed": 1}), out=tmp_path / "other")
+    other = fit.fit(overlay(SETTINGS, {"seed": 1}), out=tmp_path / "other")
     assert weights(other.path) != weights(uninterrupted)
 
 
@@ -119,7 +119,7 @@ def test_ctrl_c_and_sigterm_save_and_say_how_to_go_on(
     with monkeypatch.context() as patch:
         stop_after(7, patch, number)
         with pytest.raises(Interrupted, match=rf"linnaeus resume {path}"):
-            pipeline.fit(SETTINGS, out=path)
+            fit.fit(SETTINGS, out=path)
     resumed_batches = []
     batches = ImageStore.batches
 
@@ -128,7 +128,7 @@ def test_ctrl_c_and_sigterm_save_and_say_how_to_go_on(
         return batches(self, rows, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(ImageStore, "batches", watched)
-    pipeline.resume(path)
+    fit.resume(path)
     assert resumed_batches[0] == 7, "it went on in the middle of the epoch"
     assert weights(path) == weights(uninterrupted)
 
@@ -139,14 +139,14 @@ def test_muon_and_micro_batches_resume_exactly(tmp_path: Path, monkeypatch: pyte
         {"name": "one", "optimizer": "muon", "lr": 0.2, "batch_size": 64, "micro_batch_size": 20, "epochs": 2},
         {"name": "two", "optimizer": "sgd", "lr": 0.01, "batch_size": 64, "epochs": 1},
     ]
-    whole = pipeline.fit(settings, out=tmp_path / "whole")
+    whole = fit.fit(settings, out=tmp_path / "whole")
     for number, batches in enumerate((3, 12, 17)):
         path = tmp_path / f"stopped{number}"
         with monkeypatch.context() as patch:
             stop_after(batches, patch)
             with pytest.raises(Interrupted):
-                pipeline.fit(settings, out=path)
-        pipeline.resume(path)
+                fit.fit(settings, out=path)
+        fit.resume(path)
         assert weights(path) == weights(whole.path)
 
 
@@ -158,7 +158,7 @@ def test_plateaus_balancing_and_rmsprop_resume_exactly(tmp_path: Path, monkeypat
         {"name": "one", "optimizer": "rmsprop", "lr": 0.03, "epochs": 1, **shared},
         {"name": "two", "optimizer": "sgd", "lr": 0.5, "epochs": 4, **shared},
     ]
-    whole = pipeline.fit(settings, out=tmp_path / "whole")
+    whole = fit.fit(settings, out=tmp_path / "whole")
     rates = Run(whole.path).history["lr"]
     assert rates[0] == 0.03 and rates[1] == 0.5, "the second phase begins anew"
     assert rates.iloc[-1] < 0.1
@@ -167,8 +167,8 @@ def test_plateaus_balancing_and_rmsprop_resume_exactly(tmp_path: Path, monkeypat
         with monkeypatch.context() as patch:
             stop_after(batches, patch)
             with pytest.raises(Interrupted):
-                pipeline.fit(settings, out=path)
-        pipeline.resume(path)
+                fit.fit(settings, out=path)
+        fit.resume(path)
         assert weights(path) == weights(whole.path)
         assert Run(path).history["lr"].equals(rates)
 
@@ -178,14 +178,14 @@ def stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunDir:
     with monkeypatch.context() as patch:
         stop_after(4, patch)
         with pytest.raises(Interrupted):
-            pipeline.fit(SETTINGS, out=tmp_path / "stopped")
+            fit.fit(SETTINGS, out=tmp_path / "stopped")
     return RunDir(tmp_path / "stopped")
 
 
 def test_a_checkpoint_of_another_config_is_refused(stopped: RunDir) -> None:
     stopped.config.write_text(stopped.config.read_text().replace("batch_size: 32", "batch_size: 16"))
     with pytest.raises(CheckpointError, match="another configuration"):
-        pipeline.resume(stopped.path)
+        fit.resume(stopped.path)
 
 
 @pytest.mark.parametrize("position", [3, 5000, -1])
@@ -195,13 +195,13 @@ def test_a_flipped_byte_in_a_checkpoint_is_noticed(stopped: RunDir, position: in
     content[position] ^= 1
     file.write_bytes(content)
     with pytest.raises(CheckpointError, match=r"last\.safetensors"):
-        pipeline.resume(stopped.path)
+        fit.resume(stopped.path)
 
 
 def test_changed_images_are_noticed(stopped: RunDir) -> None:
     stopped.settled.write_text(stopped.settled.read_text().replace('"cache": "', '"cache": "other'))
     with pytest.raises(DataError, match="have changed"):
-        pipeline.resume(stopped.path)
+        fit.resume(stopped.path)
 
 
 def test_a_full_disk_leaves_the_last_checkpoint_intact(
@@ -223,12 +223,12 @@ def test_a_full_disk_leaves_the_last_checkpoint_intact(
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "save_file", full)
         with pytest.raises(OutputError, match="disk is full"):
-            pipeline.fit(SETTINGS, out=path)
+            fit.fit(SETTINGS, out=path)
     assert not list(path.rglob("*.part"))
-    pipeline.resume(path)
+    fit.resume(path)
     assert weights(path) == weights(uninterrupted)
 
 
 def test_a_finished_run_is_not_trained_again(uninterrupted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "train_epoch", lambda *_: pytest.fail("trained again"))
-    assert pipeline.resume(uninterrupted).path == uninterrupted
+    assert fit.resume(uninterrupted).path == uninterrupted

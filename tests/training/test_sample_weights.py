@@ -13,7 +13,7 @@ from PIL import Image
 
 import linnaeus
 from linnaeus.augment.mixing import mixup
-from linnaeus.data.cache import open_cache
+from linnaeus.data.cache.images import open_cache
 from linnaeus.data.image_spec import ImageSpec
 from linnaeus.data.loader import ImageStore
 from linnaeus.data.manifest import TEST, TRAIN, manifest_from_columns

@@ -13,9 +13,9 @@ import pyarrow.compute as pc
 
 from linnaeus.analysis.duplicate_groups import find_groups, summarise_leaks
 from linnaeus.analysis.findings import make_findings
+from linnaeus.analysis.health import Health, format_of_name
 from linnaeus.analysis.shortcuts import find_shortcuts
-from linnaeus.data.decode import MAX_PIXELS
-from linnaeus.data.health import Health, format_of_name
+from linnaeus.data.images.decode import MAX_PIXELS
 from linnaeus.data.manifest import SPLITS, UNASSIGNED, Manifest
 from linnaeus.progress import SILENT, Progress
 

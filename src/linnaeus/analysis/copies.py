@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from linnaeus.analysis.duplicate_groups import LEAST_PX, labels_of
-from linnaeus.data.cache import CachedImages
-from linnaeus.data.duplicates import THUMBNAIL_PX, Unions, equal_groups, join_near_duplicates, take_fingerprints
-from linnaeus.data.health import wrongly_named
+from linnaeus.analysis.duplicates import THUMBNAIL_PX, Unions, equal_groups, join_near_duplicates, take_fingerprints
+from linnaeus.analysis.health import wrongly_named
+from linnaeus.data.cache.images import CachedImages
+from linnaeus.data.copies import Copies
 from linnaeus.data.manifest import TEST, TRAIN, VALIDATION, Manifest
 from linnaeus.machine import usable_cores
 
@@ -28,37 +28,6 @@ MOST_HEADS = 200_000
 _LINES, _DIGEST_BYTES = 4, 16
 
 _Rows = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Copies:
-    """Groups of rows, each ascending, that show the same picture; rows of different groups differ."""
-
-    groups: list[_Rows]
-    num_rows: int
-
-    def leaked(self, manifest: Manifest) -> _Rows:
-        """Test rows that have a copy in training or validation, ascending."""
-        found = [
-            group[manifest.splits[group] == TEST]
-            for group in self.groups
-            if np.isin(manifest.splits[group], (TRAIN, VALIDATION)).any()
-        ]
-        return np.sort(np.concatenate(found)) if found else np.empty(0, np.int64)
-
-    def groups_with(self, own: npt.NDArray[np.int64] | None) -> npt.NDArray[np.int64]:
-        """int64 [N] for a manifest: its `own` groups (None: every row is its own), joined where copies connect them."""
-        if own is None:
-            labels = np.arange(self.num_rows)
-            for group in self.groups:
-                labels[group] = group[0]
-            return labels
-        values, inverse = np.unique(own, return_inverse=True)
-        unions = Unions(len(values))
-        for group in self.groups:
-            for row in group[1:].tolist():
-                unions.join(int(inverse[group[0]]), int(inverse[row]))
-        return np.array([unions.find(k) for k in range(len(values))], np.int64)[inverse]
 
 
 def find_copies(cache: CachedImages, *, source_px: int) -> Copies:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from linnaeus.data.duplicates import Unions, correlations, equal_groups, join_near_duplicates
-from linnaeus.data.health import Health
+from linnaeus.analysis.duplicates import Unions, correlations, equal_groups, join_near_duplicates
+from linnaeus.analysis.health import Health
 from linnaeus.data.manifest import SPLITS, TEST, UNASSIGNED, VALIDATION, Manifest
 from linnaeus.progress import SILENT, Progress
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from sklearn.model_selection import StratifiedKFold
 from sklearn.tree import DecisionTreeClassifier
 
-from linnaeus.data.health import Health
+from linnaeus.analysis.health import Health
 from linnaeus.data.manifest import Manifest
 
 NOTEWORTHY = 0.25

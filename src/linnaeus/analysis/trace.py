@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from linnaeus.analysis.health import examine
 from linnaeus.augment import augment_batch
-from linnaeus.config import RunConfig
-from linnaeus.data.cache import open_cache
-from linnaeus.data.decode import read_image
-from linnaeus.data.health import examine
+from linnaeus.config.settings import RunConfig
+from linnaeus.data.cache.images import open_cache
 from linnaeus.data.image_spec import ImageSpec
+from linnaeus.data.images.decode import read_image
 from linnaeus.data.loader import ImageStore
 from linnaeus.data.manifest import Manifest
 from linnaeus.errors import UnreadableImageError

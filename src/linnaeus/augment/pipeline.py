@@ -9,7 +9,7 @@ import torch
 
 from linnaeus.augment import colour, crop, flips, geometry, mixing, noise, policy
 from linnaeus.augment.draws import normal, uniform
-from linnaeus.config import AugmentConfig
+from linnaeus.config.settings import AugmentConfig
 from linnaeus.errors import ConfigError
 
 CHUNK_BYTES = 2**20

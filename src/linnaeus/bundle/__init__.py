@@ -13,7 +13,7 @@ from typing import Any, Literal
 from linnaeus.data.image_spec import ImageSpec
 from linnaeus.data.manifest import Task
 from linnaeus.metrics.conformal import LabelSetRule, SetRule
-from linnaeus.metrics.familiarity import Familiarity
+from linnaeus.metrics.ood import Familiarity
 from linnaeus.metrics.operating_point import OperatingPoint
 from linnaeus.models import Classifier
 from linnaeus.models.ensemble import EnsembleClassifier
@@ -36,7 +36,7 @@ class Bundle:
         thresholds: K probabilities from which a label is given, for several labels per image; None for one label.
         sets: which classes stand in an image's prediction set; None where nobody calibrated them.
         familiarity: which images look unlike those of training.
-        provenance: JSON values that say where it comes from; see `linnaeus.model_card` for those the card shows.
+        provenance: JSON values that say where it comes from; see `linnaeus.bundle.card` for those the card shows.
         members: of an ensemble, the models that answer together, each with its own preprocessing, views and order of
             classes; `classifier` is then theirs together. Made by `ensemble_bundle`.
         weight: of this model in an ensemble that it is a member of.

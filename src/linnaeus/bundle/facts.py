@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, PositiveFloat, ValidationError
 
 from linnaeus.bundle import Bundle, Views
-from linnaeus.config import Option
+from linnaeus.config.settings import Option
 from linnaeus.data.image_spec import ImageSpec
 from linnaeus.errors import BundleError
 from linnaeus.metrics.conformal import LabelSetRule, SetRule

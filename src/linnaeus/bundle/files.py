@@ -24,13 +24,14 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from linnaeus.atomic import write_json, write_text
 from linnaeus.bundle import Bundle, ensemble_bundle
+from linnaeus.bundle.card import model_card
 from linnaeus.bundle.facts import COPY_AGAIN, Facts, MemberFacts, describe_bundle, read_facts
 from linnaeus.errors import BundleError, DeviceError, ModelError, OutputError
-from linnaeus.metrics.familiarity import Familiarity
-from linnaeus.model_card import model_card
+from linnaeus.metrics.ood import Familiarity
 from linnaeus.models import Classifier, build_classifier
-from linnaeus.rundir import RunDir, write_json, write_text
+from linnaeus.run_folder import RunDir
 from linnaeus.version import __version__
 
 WEIGHTS, FACTS, CARD, SUMS = "model.safetensors", "bundle.json", "README.md", "SHA256SUMS"

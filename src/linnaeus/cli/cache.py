@@ -19,8 +19,8 @@ def show() -> None:
 
     Example: `linnaeus cache`
     """
-    from linnaeus.data.cache import cache_folder, list_caches  # takes seconds: torch
-    from linnaeus.data.cache_build import format_bytes
+    from linnaeus.data.cache.build import format_bytes
+    from linnaeus.data.cache.folder import cache_folder, list_caches  # takes seconds: torch
 
     entries = list_caches()
     console = Console()
@@ -55,8 +55,8 @@ def clear() -> None:
 
     Example: `linnaeus cache clear`
     """
-    from linnaeus.data.cache import cache_folder, clear_caches
-    from linnaeus.data.cache_build import format_bytes
+    from linnaeus.data.cache.build import format_bytes
+    from linnaeus.data.cache.folder import cache_folder, clear_caches
 
     freed = clear_caches()
     print(f"{format_bytes(freed)} freed in {cache_folder()}.")

@@ -12,13 +12,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from linnaeus.config import EvaluateConfig
+from linnaeus.atomic import write_whole
+from linnaeus.config.settings import EvaluateConfig
 from linnaeus.errors import ConfigError
 from linnaeus.report.wording import AT_HAND, score_words
-from linnaeus.rundir import write_whole
 
 if TYPE_CHECKING:
-    from linnaeus.comparing import RunComparison
+    from linnaeus.runs.compare import RunComparison
 
 MOST_PAIRS, MOST_SCORES = 15, 3
 """On a terminal; page and tables have them all."""
@@ -57,7 +57,7 @@ def compare(
     """
     if not 0.5 < confidence < 1:
         raise ConfigError(f"--confidence is a level such as 0.95, not {confidence:g}.")
-    from linnaeus.comparing import compare_runs  # takes seconds: torch
+    from linnaeus.runs.compare import compare_runs  # takes seconds: torch
 
     found = compare_runs(runs, confidence=confidence, images=on)
     _show(found)

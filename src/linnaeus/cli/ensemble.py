@@ -38,13 +38,13 @@ def ensemble(
     force
         Replace a run that is in the folder already.
     """
-    from linnaeus import ensembling  # takes seconds: torch
+    from linnaeus.runs import ensemble  # takes seconds: torch
 
     path = out or _free_path()
     if soup:
-        result = ensembling.combine_weights(runs, out=path, force=force, progress=Bars())
+        result = ensemble.combine_weights(runs, out=path, force=force, progress=Bars())
     else:
-        result = ensembling.combine(runs, out=path, force=force)
+        result = ensemble.combine(runs, out=path, force=force)
     console = Console(highlight=False)
     table = Table("run", "weight", box=None, pad_edge=False, header_style="bold")
     for name, weight in result.weights.items():

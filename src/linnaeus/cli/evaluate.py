@@ -9,10 +9,10 @@ from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-from linnaeus.config import EvaluateConfig
+from linnaeus.atomic import write_json
+from linnaeus.config.settings import EvaluateConfig
 from linnaeus.errors import ConfigError, OutputError
 from linnaeus.report.wording import score_words
-from linnaeus.rundir import write_json
 
 
 def evaluate(
@@ -54,8 +54,8 @@ def evaluate(
         raise ConfigError(f"--confidence is a level such as 0.95, not {confidence:g}.")
     if not 0 < threshold < 1:
         raise ConfigError(f"--threshold is a probability such as 0.5, not {threshold:g}.")
-    from linnaeus.evaluating import evaluate_file, evaluate_run  # takes seconds: torch
     from linnaeus.report.evaluation_page import write_evaluation_page
+    from linnaeus.runs.evaluate import evaluate_file, evaluate_run  # takes seconds: torch
 
     config = EvaluateConfig(confidence=confidence)
     if predictions is not None:

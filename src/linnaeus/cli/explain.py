@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from linnaeus.cli.main import OK, SOME_FAILED
-from linnaeus.config import RuntimeConfig
+from linnaeus.config.settings import RuntimeConfig
 from linnaeus.errors import OutputError, UnreadableImageError
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def explain(
     """
     from linnaeus.analysis.explain import METHOD_WORDS, explain_labels, place_of  # takes seconds: torch
     from linnaeus.bundle.files import bundle_folder, load_bundle
-    from linnaeus.data.decode import read_image
+    from linnaeus.data.images.decode import read_image
     from linnaeus.deployment.predictor import expand_paths
     from linnaeus.machine import choose_device
 
@@ -113,7 +113,7 @@ def _write(path: Path, found: Explanation) -> None:
     from PIL import Image
 
     from linnaeus.analysis.explain import overlay
-    from linnaeus.rundir import write_whole
+    from linnaeus.atomic import write_whole
 
     factor = -(-LEAST_SIDE_PX // found.fitted.shape[0])
     both = np.concatenate([found.fitted, overlay(found.fitted, found.heat)], axis=1)

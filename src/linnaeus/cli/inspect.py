@@ -10,8 +10,8 @@ from cyclopts import Parameter
 
 from linnaeus.cli.bars import Bars
 from linnaeus.cli.train import parse_pixels, parse_shape, split_names
-from linnaeus.config import RunConfig, parse_config
-from linnaeus.config_page import overlay, read_recipe, settings_from
+from linnaeus.config.pages import overlay, read_recipe, settings_from
+from linnaeus.config.settings import RunConfig, parse_config
 from linnaeus.errors import DataNotFoundError, OutputError, nearest_name
 
 if TYPE_CHECKING:
@@ -99,11 +99,11 @@ def inspect(
         _check_outside(config, save, option="--save")
 
     from linnaeus.analysis.audit import audit  # takes seconds: scikit-learn, torch
-    from linnaeus.data.health import examine
-    from linnaeus.planning.intake import read_manifest
+    from linnaeus.analysis.health import examine
+    from linnaeus.atomic import write_json
+    from linnaeus.data.intake import read_manifest
     from linnaeus.report.audit_page import AuditFacts, write_audit_page
     from linnaeus.report.thumbnails import thumbnail_of
-    from linnaeus.rundir import write_json
 
     bars = Bars()
     manifest = read_manifest(config.data)
@@ -184,7 +184,7 @@ def _trace(manifest: Manifest, name: str, settings: Mapping[str, Any]) -> TraceV
 
     from linnaeus.analysis.duplicate_groups import labels_of
     from linnaeus.analysis.trace import trace_image
-    from linnaeus.data.cache import open_cache
+    from linnaeus.data.cache.images import open_cache
     from linnaeus.data.image_spec import spec_from_config
     from linnaeus.data.manifest import TRAIN, UNASSIGNED
     from linnaeus.data.statistics import channel_statistics, is_grey, sample_rows

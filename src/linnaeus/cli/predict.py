@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from linnaeus.atomic import write_whole
 from linnaeus.cli.bars import Bars
 from linnaeus.cli.main import OK, SOME_FAILED
-from linnaeus.config import RuntimeConfig
+from linnaeus.config.settings import RuntimeConfig
 from linnaeus.errors import ConfigError, OutputError
-from linnaeus.rundir import write_whole
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import resources
 from typing import Literal
 
-from linnaeus.config_page import read_recipe, recipe_names
+from linnaeus.config.pages import read_recipe, recipe_names
 from linnaeus.errors import RecipeError
 
 
@@ -34,4 +34,4 @@ def recipes(action: Literal["list", "show"] = "list", name: str = "", /) -> int:
 
 
 def _page(name: str) -> str:
-    return (resources.files("linnaeus") / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")
+    return (resources.files("linnaeus.config") / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")

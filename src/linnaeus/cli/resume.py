@@ -22,11 +22,11 @@ def resume(run: Path, /) -> int:
     run
         Folder of the run.
     """
-    from linnaeus import pipeline  # takes seconds: torch
     from linnaeus.machine import is_main_process
+    from linnaeus.run import fit  # takes seconds: torch
 
     progress = Bars() if is_main_process() else SILENT
-    finished = pipeline.resume(run, progress=progress)
+    finished = fit.resume(run, progress=progress)
     if is_main_process():
         print_summary(finished)
     return 0

@@ -10,10 +10,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from linnaeus.report.wording import score_words
-from linnaeus.rundir import RunDir
+from linnaeus.run_folder import RunDir
 
 if TYPE_CHECKING:
-    from linnaeus.finished_run import Run
+    from linnaeus.run.finished import Run
 
 _SCORES = {
     "accuracy": "accuracy",

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from linnaeus.cli.bars import Bars
 from linnaeus.cli.summary import print_summary
-from linnaeus.config_page import overlay, settings_from
+from linnaeus.config.pages import overlay, settings_from
 from linnaeus.errors import ConfigError
 from linnaeus.progress import SILENT
 
@@ -134,7 +134,7 @@ def train(
     settings = overlay(settings, settings_from(set_))
 
     from linnaeus.machine import is_main_process  # takes seconds: torch
-    from linnaeus.pipeline import fit
+    from linnaeus.run.fit import fit
 
     progress = Bars() if is_main_process() else SILENT
     run = fit(settings, recipe=recipe, epochs=epochs, out=out, force=force, progress=progress)

@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from linnaeus.data.images.scenes import read_size
 from linnaeus.data.loader import ImageStore
 from linnaeus.data.manifest import Manifest
-from linnaeus.data.scenes import read_size
 from linnaeus.errors import UnreadableImageError
 
 _AT_ONCE = 256

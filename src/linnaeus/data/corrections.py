@@ -27,9 +27,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from linnaeus.atomic import write_whole
 from linnaeus.data.manifest import TEST, TRAIN, UNASSIGNED, Manifest, Task, concatenate
 from linnaeus.errors import ClassesError, DataError, nearest_name
-from linnaeus.rundir import RunDir, write_whole
+from linnaeus.run_folder import RunDir
 
 COLUMNS = ("id", "given", "decision", "labels", "time")
 ACCEPT, RELABEL, EXCLUDE, SKIP, LABEL = "accept", "relabel", "exclude", "skip", "label"

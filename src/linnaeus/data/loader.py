@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from linnaeus.data.cache import CachedImages
+from linnaeus.data.cache.images import CachedImages
 from linnaeus.data.manifest import Manifest
 
 RESIDENT_SHARE = 0.6

@@ -21,8 +21,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from linnaeus.atomic import write_whole
 from linnaeus.errors import ClassesError, DataError
-from linnaeus.rundir import write_whole
 
 SPLITS = ("train", "validation", "test")
 """Split names; `Manifest.splits` holds their positions, or UNASSIGNED."""

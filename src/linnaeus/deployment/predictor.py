@@ -21,7 +21,7 @@ import pandas as pd
 import torch
 
 from linnaeus.bundle import Bundle
-from linnaeus.data.decode import PILLOW_RULES, read_image
+from linnaeus.data.images.decode import PILLOW_RULES, read_image
 from linnaeus.data.sources.folder import walk_images
 from linnaeus.errors import ConfigError, DataError, UnreadableImageError
 from linnaeus.machine import choose_device, choose_precision

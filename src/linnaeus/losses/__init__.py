@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 import torch.nn.functional as F
 
-from linnaeus.config import LossConfig
+from linnaeus.config.settings import LossConfig
 from linnaeus.losses.multilabel import (
     asymmetric_loss,
     binary_cross_entropy,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from linnaeus.config import LAYERS
+from linnaeus.config.settings import LAYERS
 from linnaeus.errors import ConfigError
 
 _KINDS: dict[str, tuple[type[nn.Conv2d] | type[nn.Linear], ...]] = {

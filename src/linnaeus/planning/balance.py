@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from linnaeus.config import RunConfig
+from linnaeus.config.settings import RunConfig
 from linnaeus.data.manifest import TRAIN, Manifest
 from linnaeus.errors import ConfigError
 from linnaeus.planning.decision import Decision

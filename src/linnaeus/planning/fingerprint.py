@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from linnaeus.data.decode import read_image
+from linnaeus.data.images.decode import read_image
 from linnaeus.data.manifest import TRAIN, Manifest, Task
 from linnaeus.data.statistics import sample_rows
 from linnaeus.errors import UnreadableImageError

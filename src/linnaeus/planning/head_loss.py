@@ -7,7 +7,7 @@ Other losses and penalties count for the other phases alone, and that is said. K
 
 from __future__ import annotations
 
-from linnaeus.config import RunConfig
+from linnaeus.config.settings import RunConfig
 from linnaeus.errors import ConfigError
 from linnaeus.planning.decision import Decision
 

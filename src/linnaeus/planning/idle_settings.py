@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from linnaeus.config import AugmentConfig, PhaseConfig, RunConfig
+from linnaeus.config.settings import AugmentConfig, PhaseConfig, RunConfig
 from linnaeus.data.manifest import Task
 from linnaeus.planning.decision import Decision
 from linnaeus.planning.transfer import is_backbone

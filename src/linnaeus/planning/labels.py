@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from linnaeus.config import PhaseConfig, RunConfig
+from linnaeus.config.settings import PhaseConfig, RunConfig
 from linnaeus.data.manifest import TRAIN, VALIDATION, Manifest, Task
 from linnaeus.errors import ConfigError
 from linnaeus.planning.decision import Decision

@@ -10,7 +10,7 @@ import math
 from typing import Any
 
 from linnaeus.augment.sets import REFERENCE_SETS
-from linnaeus.config import AugmentConfig, PhaseConfig, RunConfig
+from linnaeus.config.settings import AugmentConfig, PhaseConfig, RunConfig
 from linnaeus.planning.decision import Decision
 from linnaeus.planning.fingerprint import Fingerprint
 from linnaeus.planning.transfer import finetuning_epochs, is_backbone, plan_backbone_image

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from linnaeus.config import ModelConfig, PhaseConfig, RunConfig
+from linnaeus.config.settings import ModelConfig, PhaseConfig, RunConfig
 from linnaeus.errors import ModelError
 from linnaeus.models import MODELS
 from linnaeus.planning.decision import Decision

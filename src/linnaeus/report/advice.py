@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from linnaeus.config_page import recipe_names
+from linnaeus.config.pages import recipe_names
 from linnaeus.data.manifest import TRAIN
 from linnaeus.report.facts import ReportFacts
 from linnaeus.report.label_issues import LARGE_SHARE, share_in_doubt

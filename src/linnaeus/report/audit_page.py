@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from linnaeus.atomic import write_text
 from linnaeus.report.audit_sections import (
     make_cooccurrence,
     make_data,
@@ -25,7 +26,6 @@ from linnaeus.report.audit_trace import TraceView
 from linnaeus.report.embedded import render_page
 from linnaeus.report.page import frame_parts, make_environment
 from linnaeus.report.wording import count, plural
-from linnaeus.rundir import write_text
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from linnaeus.evaluation.side_by_side import Pairing
+from linnaeus.atomic import write_text
+from linnaeus.judging.pairwise import Pairing
 from linnaeus.report.embedded import render_page
 from linnaeus.report.page import frame_parts, make_environment
 from linnaeus.report.wording import AT_HAND, capital, duration, figure, score_words
-from linnaeus.rundir import write_text
 
 LOSSES = ("log_loss", "calibration_error")
 
@@ -38,7 +38,7 @@ def write_compare_page(
     """Write the page, whole or not at all. Raises OutputError if it cannot be written.
 
     Args:
-        runs: as of `linnaeus.comparing.RunComparison.to_frame`.
+        runs: as of `linnaeus.runs.compare.RunComparison.to_frame`.
         score_names: the scores among its columns.
         pairings: of every two runs.
         level: of the intervals, such as 0.95.

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from linnaeus.atomic import write_text
 from linnaeus.report.embedded import render_page
 from linnaeus.report.limits import slices_of, sureness_of
 from linnaeus.report.page import frame_parts, make_environment
 from linnaeus.report.ranking import ranking_of
 from linnaeus.report.wording import capital, count, figure, score_words
-from linnaeus.rundir import write_text
 
 MOST_CLASSES = 1000
 _UNBOUNDED = ("log_loss", "brier")
@@ -21,7 +21,7 @@ def write_evaluation_page(path: Path, evaluation: Mapping[str, Any], *, title: s
     """Write the page, whole or not at all. Raises OutputError if it cannot be written.
 
     Args:
-        evaluation: as `linnaeus.evaluating.evaluate` makes it.
+        evaluation: as `linnaeus.runs.evaluate.evaluate` makes it.
         title: a file or run.
         level: of the intervals, such as 0.95.
     """

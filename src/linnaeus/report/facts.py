@@ -1,4 +1,4 @@
-"""ReportFacts: everything the page shows, gathered by the pipeline. The report itself measures nothing."""
+"""ReportFacts: everything the page shows, gathered by the run. The report itself measures nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from linnaeus.analysis.errors import ExplainedError
-from linnaeus.config import RunConfig
+from linnaeus.config.settings import RunConfig
 from linnaeus.data.manifest import Manifest
 from linnaeus.predictions import Predictions
 

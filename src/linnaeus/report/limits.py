@@ -11,7 +11,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from linnaeus.evaluation.abstention import LEAST_ANSWERED
+from linnaeus.judging.selective import LEAST_ANSWERED
 from linnaeus.report.facts import ReportFacts
 from linnaeus.report.wording import count, figure, percent, percent_range, plural
 from linnaeus.report.xy_chart import Trace, share_chart

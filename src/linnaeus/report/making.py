@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from linnaeus.config_page import to_yaml
+from linnaeus.config.pages import to_yaml
 from linnaeus.report.facts import ReportFacts
 from linnaeus.report.wording import count, duration
 

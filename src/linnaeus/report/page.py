@@ -14,11 +14,11 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from linnaeus.atomic import write_text
 from linnaeus.report.embedded import PLACE, render_page
 from linnaeus.report.facts import ReportFacts
 from linnaeus.report.headline import level, one_line
 from linnaeus.report.story import OPENING, STORY, Part, tell
-from linnaeus.rundir import write_text
 from linnaeus.version import __version__
 
 __all__ = ["ReportFacts", "render_report", "write_report"]

@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
+from linnaeus.atomic import write_text, write_whole
 from linnaeus.report.curves import make_curves_section
 from linnaeus.report.facts import ReportFacts
 from linnaeus.report.grid_chart import bar_chart, grid_chart
@@ -22,7 +23,6 @@ from linnaeus.report.limits import sureness_of
 from linnaeus.report.ranking import ranking_of
 from linnaeus.report.tables import make_matrix
 from linnaeus.report.wording import score_words
-from linnaeus.rundir import write_text, write_whole
 
 MOST_BARS = 60
 _ZOOM = 3

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from linnaeus.data.decode import crop, read_image
+from linnaeus.data.images.decode import crop, read_image
+from linnaeus.data.images.scenes import read_scene
 from linnaeus.data.manifest import Manifest
-from linnaeus.data.scenes import read_scene
 
 SIDE_PX = 160
 _QUALITY = 80

@@ -16,9 +16,9 @@ import torch
 
 from linnaeus.analysis.copies import find_copies
 from linnaeus.bundle import Bundle
-from linnaeus.config import RunConfig
-from linnaeus.data.cache import open_cache
-from linnaeus.data.decode import read_image
+from linnaeus.config.settings import RunConfig
+from linnaeus.data.cache.images import open_cache
+from linnaeus.data.images.decode import read_image
 from linnaeus.data.loader import ImageStore
 from linnaeus.data.manifest import TEST, TRAIN, UNASSIGNED, VALIDATION, Manifest
 from linnaeus.data.sources.folder import walk_images
@@ -30,7 +30,7 @@ from linnaeus.review.neighbours import find_neighbours
 from linnaeus.review.queues import Queue, contradictions
 from linnaeus.review.selection import most_informative
 from linnaeus.review.session import Session, train_command
-from linnaeus.rundir import RunDir
+from linnaeus.run_folder import RunDir
 from linnaeus.training.features import extract_features
 from linnaeus.training.phases import on_features
 from linnaeus.training.runtime import Runtime

@@ -12,7 +12,7 @@ from PIL import Image
 
 from linnaeus.analysis.explain import explain_image, overlay
 from linnaeus.bundle import Bundle
-from linnaeus.data.decode import read_image
+from linnaeus.data.images.decode import read_image
 from linnaeus.review.session import Session
 
 

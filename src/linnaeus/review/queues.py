@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from linnaeus.analysis.copies import Copies
+from linnaeus.data.copies import Copies
 from linnaeus.data.manifest import TEST, Manifest
 
 MOST_ROWS = 1000

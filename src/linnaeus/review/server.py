@@ -21,7 +21,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
-from linnaeus.data.decode import read_image
+from linnaeus.data.images.decode import read_image
 from linnaeus.data.manifest import Manifest
 from linnaeus.errors import ConfigError, LinnaeusError, UnreadableImageError
 from linnaeus.review.session import Session

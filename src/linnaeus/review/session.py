@@ -24,8 +24,8 @@ from linnaeus.analysis.duplicate_groups import labels_of
 from linnaeus.analysis.label_issues import find_label_issues, read_label_issues
 from linnaeus.bundle import Bundle
 from linnaeus.bundle.files import load_bundle
-from linnaeus.config import RunConfig, parse_config
-from linnaeus.config_page import read_page
+from linnaeus.config.pages import read_page
+from linnaeus.config.settings import RunConfig, parse_config
 from linnaeus.data.corrections import ACCEPT, EXCLUDE, LABEL, RELABEL, SKIP
 from linnaeus.data.manifest import SPLITS, UNASSIGNED, VALIDATION, Manifest
 from linnaeus.errors import ConfigError, LinnaeusError, RunNotFoundError
@@ -34,7 +34,7 @@ from linnaeus.review.decisions import Decisions
 from linnaeus.review.ending import Ended, UntilEnded
 from linnaeus.review.neighbours import Neighbours
 from linnaeus.review.queues import Queue, make_queues
-from linnaeus.rundir import RunDir, open_existing
+from linnaeus.run_folder import RunDir, open_existing
 
 MOST_SHOWN = 9
 """Classes that are shown with an image, the likeliest first; nine have a digit on the keyboard."""

@@ -22,9 +22,9 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
+from linnaeus.atomic import write_whole
 from linnaeus.errors import CheckpointError
 from linnaeus.losses.penalty import Penalty
-from linnaeus.rundir import write_whole
 from linnaeus.training.runtime import FabricModule
 
 LAST = "last.safetensors"

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from linnaeus.errors import ConfigError
-from linnaeus.rundir import RunDir
+from linnaeus.run_folder import RunDir
 
 Record = Callable[[dict[str, Any]], None]
 

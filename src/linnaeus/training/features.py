@@ -25,17 +25,17 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from linnaeus.atomic import write_json
 from linnaeus.augment import augment_batch
-from linnaeus.config import AugmentConfig
-from linnaeus.data.cache import cache_folder, locked
-from linnaeus.data.cache_build import format_bytes
+from linnaeus.config.settings import AugmentConfig
+from linnaeus.data.cache.build import format_bytes
+from linnaeus.data.cache.folder import cache_folder, locked
 from linnaeus.data.image_spec import ImageSpec
 from linnaeus.data.loader import Batch, ImageStore
 from linnaeus.errors import Interrupted, OutputError, TrainingError
 from linnaeus.models.classifier import Classifier
 from linnaeus.models.folding import folded
 from linnaeus.progress import SILENT, Progress
-from linnaeus.rundir import write_json
 
 Rows = npt.NDArray[np.int64]
 _BLOCK_SECONDS = 10.0

@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from linnaeus.config import RunConfig
+from linnaeus.atomic import write_whole
+from linnaeus.config.settings import RunConfig
 from linnaeus.data.loader import ImageStore
 from linnaeus.data.manifest import TRAIN, VALIDATION
 from linnaeus.models.classifier import Classifier
 from linnaeus.predictions import Predictions, predict, predictions_of
-from linnaeus.rundir import RunDir, write_whole
+from linnaeus.run_folder import RunDir
 from linnaeus.training.head_phase import fold_of_rows
 from linnaeus.training.job import Job
 from linnaeus.training.run import train

@@ -14,12 +14,12 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from linnaeus.config import RunConfig
-from linnaeus.data.folds import stratified_folds
+from linnaeus.config.settings import RunConfig
 from linnaeus.data.loader import FeatureStore, ImageStore
 from linnaeus.data.manifest import TRAIN, VALIDATION, Manifest
-from linnaeus.data.sampling import row_weights
-from linnaeus.data.split_multilabel import multilabel_folds
+from linnaeus.data.splits.folds import stratified_folds
+from linnaeus.data.splits.multilabel import multilabel_folds
+from linnaeus.data.splits.sampling import row_weights
 from linnaeus.errors import ConfigError
 from linnaeus.losses import build_class_weights, log_shares
 from linnaeus.models.classifier import Classifier

@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from linnaeus.config import PhaseConfig, RunConfig
+from linnaeus.config.settings import PhaseConfig, RunConfig
 from linnaeus.data.image_spec import ImageSpec
 from linnaeus.data.loader import FeatureStore, ImageStore
 from linnaeus.data.manifest import TRAIN, Manifest
-from linnaeus.data.sampling import epoch_length, shown_counts
+from linnaeus.data.splits.sampling import epoch_length, shown_counts
 from linnaeus.losses import Loss, build_loss
 from linnaeus.predictions import Views
 from linnaeus.progress import SILENT, Progress

@@ -20,10 +20,10 @@ import torch
 from torch import nn
 
 from linnaeus.augment import augment_batch
-from linnaeus.config import PhaseConfig
+from linnaeus.config.settings import PhaseConfig
 from linnaeus.data.loader import Batch, FeatureStore, ImageStore
 from linnaeus.data.manifest import TRAIN, VALIDATION
-from linnaeus.data.sampling import draw_positions, epoch_order
+from linnaeus.data.splits.sampling import draw_positions, epoch_order
 from linnaeus.errors import Interrupted, TrainingError
 from linnaeus.losses.multilabel import binary_cross_entropy
 from linnaeus.losses.penalty import weight_penalty

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from linnaeus.config import PhaseConfig
+from linnaeus.config.settings import PhaseConfig
 from linnaeus.models.classifier import Classifier
 from linnaeus.training.phases import depth_scales
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from linnaeus.config import PhaseConfig, RunConfig
+from linnaeus.config.settings import PhaseConfig, RunConfig
 from linnaeus.models.classifier import Classifier
 
 

@@ -16,14 +16,15 @@ import pandas as pd
 import torch
 from safetensors.torch import load_file
 
-from linnaeus.config import PhaseConfig, RunConfig, StopConfig
-from linnaeus.config_page import to_yaml
+from linnaeus.atomic import write_whole
+from linnaeus.config.pages import to_yaml
+from linnaeus.config.settings import PhaseConfig, RunConfig, StopConfig
 from linnaeus.data.loader import FeatureStore
 from linnaeus.data.manifest import TRAIN, VALIDATION
 from linnaeus.losses.penalty import Penalty, choose_penalties
 from linnaeus.models.classifier import Classifier
 from linnaeus.predictions import Predictions
-from linnaeus.rundir import RunDir, write_whole
+from linnaeus.run_folder import RunDir
 from linnaeus.training.checkpoint import (
     LAST,
     Position,

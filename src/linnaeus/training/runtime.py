@@ -12,7 +12,7 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.wrappers import _FabricModule as FabricModule
 
-from linnaeus.config import RuntimeConfig
+from linnaeus.config.settings import RuntimeConfig
 from linnaeus.errors import DeviceError
 from linnaeus.machine import choose_device, choose_precision, keep_freed_memory, usable_cores
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from linnaeus.config import RunConfig
+from linnaeus.config.settings import RunConfig
 from linnaeus.data.loader import FeatureStore
 from linnaeus.data.manifest import VALIDATION
 from linnaeus.losses import log_shares

@@ -30,7 +30,7 @@ from linnaeus.data.sources.voc import read_voc, recognise_voc
 from linnaeus.data.sources.xview import read_xview, recognise_xview
 from linnaeus.data.sources.yolo import read_yolo, recognise_yolo
 from linnaeus.errors import ClassesError, DataError, DataNotFoundError, nearest_name
-from linnaeus.rundir import RunDir
+from linnaeus.run_folder import RunDir
 
 
 @dataclass(frozen=True)

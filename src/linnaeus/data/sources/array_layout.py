@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from linnaeus.data.array_images import RANGES, ArrayView, Values
+from linnaeus.data.images.arrays import RANGES, ArrayView, Values
 from linnaeus.errors import DataError
 
 CHANNELS = (1, 3, 4)

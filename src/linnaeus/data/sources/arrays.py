@@ -18,7 +18,7 @@ from typing import IO, Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from linnaeus.data.array_images import ArrayView, locate
+from linnaeus.data.images.arrays import ArrayView, locate
 from linnaeus.data.manifest import UNASSIGNED, Manifest
 from linnaeus.data.sources.array_labels import ArrayLabels, read_labels
 from linnaeus.data.sources.array_layout import StoredArray, view_of

@@ -117,7 +117,9 @@ class BoxCollector:
 
     def _extents(self, rows: _Sieve, scene_of: _Rows) -> _Corners:
         """float64 [M, 4]: width, height, width, height of each box's scene. Boxes without a scene leave the sieve."""
-        from linnaeus.data.scenes import read_size  # it imports decode, which imports the sources, which import this
+        from linnaeus.data.images.scenes import (
+            read_size,  # it imports decode, which imports the sources, which import this
+        )
 
         sizes = np.zeros((len(self._paths), 2))
         missing, unreadable = np.zeros(len(sizes), bool), np.zeros(len(sizes), bool)

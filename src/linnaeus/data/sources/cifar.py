@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from linnaeus.data.array_images import ArrayView, extract
+from linnaeus.data.images.arrays import ArrayView, extract
 from linnaeus.data.manifest import TEST, TRAIN, Manifest
 from linnaeus.data.sources.array_labels import number_labels
 from linnaeus.data.sources.arrays import ArrayPart, manifest_of_arrays

@@ -8,7 +8,7 @@ from __future__ import annotations
 import unicodedata
 from pathlib import Path
 
-from linnaeus.data.image_files import IMAGE_EXTENSIONS
+from linnaeus.data.images.formats import IMAGE_EXTENSIONS
 from linnaeus.data.sources.folder import walk_images
 from linnaeus.errors import DataNotFoundError
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from linnaeus.data.image_files import looks_like_image
+from linnaeus.data.images.formats import looks_like_image
 from linnaeus.data.manifest import SPLITS, TEST, TRAIN, UNASSIGNED, VALIDATION, Manifest
 from linnaeus.data.sources.options import NO_OPTIONS, SourceOptions
 from linnaeus.errors import ClassesError, DataError, DataNotFoundError, NoImagesError

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from linnaeus.data.cache.folder import cache_folder
 from linnaeus.data.manifest import Manifest
 from linnaeus.data.sources.folder import read_folder
 from linnaeus.errors import DataError, DataNotFoundError, LinnaeusError, nearest_name
@@ -32,7 +33,6 @@ def read_hub(source: str) -> Manifest:
 
     Raises DataNotFoundError, saying what is needed, without the package or the network or for an unknown name.
     """
-    from linnaeus.data.cache import cache_folder  # which imports the readers' neighbours
 
     scheme, _, name = source.partition(":")
     folder = cache_folder() / f"{scheme}-{re.sub(r'[^A-Za-z0-9]+', '-', name)}"

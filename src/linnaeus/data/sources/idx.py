@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from linnaeus.data.array_images import GZIPPED, locate
+from linnaeus.data.images.arrays import GZIPPED, locate
 from linnaeus.data.manifest import TEST, TRAIN, UNASSIGNED, VALIDATION, Manifest
 from linnaeus.data.sources.array_labels import read_labels
 from linnaeus.data.sources.array_layout import StoredArray, view_of

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from linnaeus.data.image_files import IMAGE_EXTENSIONS
+from linnaeus.data.images.formats import IMAGE_EXTENSIONS
 from linnaeus.data.manifest import UNASSIGNED, Manifest
 from linnaeus.data.sources.file_index import AMBIGUOUS, MISSING, FileIndex
 from linnaeus.data.sources.folder import SPLIT_NAMES, has_class_folders

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from linnaeus.data.image_files import IMAGE_EXTENSIONS
+from linnaeus.data.images.formats import IMAGE_EXTENSIONS
 from linnaeus.data.manifest import UNASSIGNED
 from linnaeus.data.sources.folder import SPLIT_NAMES
 from linnaeus.errors import DataError

@@ -1,0 +1,1 @@
+"""Every knob once, and the pages that hold them."""

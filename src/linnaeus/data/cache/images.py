@@ -1,0 +1,148 @@
+"""The cache: every image decoded once, brought to the network's size, and kept as memory-mapped uint8.
+
+Between decode and loader in the life of an image. One folder per set of images and geometry, below `cache_folder()`:
+
+    images-KEY/pixels.u8        uint8 [N, H, W, 3], nothing else
+               state.u8         one byte per row: not yet, good, bad, or bad for now
+               problems.jsonl   row and reason of each bad row
+               info.json        what the other files are; written last, its time is that of the last use
+    images-KEY.lock             held while one process builds
+
+The key covers ids, sizes and times of the files, boxes and geometry, so a changed file is seen and a moved data set is
+found again. Building may be killed at any moment: a row is marked only after its pixels are on the disk. Knows nothing
+of labels, splits or devices, and writes nothing into the user's data.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from linnaeus.data.cache.build import (
+    PIXELS,
+    UNFINISHED,
+    build,
+    create,
+    format_bytes,
+    read_problems,
+    read_state,
+)
+from linnaeus.data.cache.folder import INFO, cache_folder, locked
+from linnaeus.data.image_spec import ImageSpec
+from linnaeus.data.images.arrays import file_of
+from linnaeus.data.manifest import Manifest
+from linnaeus.data.sources.builtin import SCHEME
+from linnaeus.errors import OutputError
+from linnaeus.machine import usable_cores
+from linnaeus.progress import SILENT, Progress
+
+FORMAT = 1
+"""Raised when the same files would give other pixels; caches of another format are not found any more."""
+
+
+@dataclass(frozen=True)
+class CachedImages:
+    """The decoded images of a manifest, row by row.
+
+    Attributes:
+        path: the folder of this cache.
+        pixels: uint8 [N, H, W, 3], 0-255, a copy-on-write memory map: nothing written to it reaches the file.
+        readable: bool [N]; the pixels of other rows mean nothing and must not be used.
+        problems: row number -> why it is not readable.
+    """
+
+    path: Path
+    pixels: npt.NDArray[np.uint8]
+    readable: npt.NDArray[np.bool_]
+    problems: dict[int, str]
+
+
+def open_cache(
+    manifest: Manifest,
+    spec: ImageSpec,
+    *,
+    folder: Path | None = None,
+    threads: int = 0,
+    progress: Progress = SILENT,
+) -> CachedImages:
+    """The images of a manifest at the size of `spec`; decodes those that no earlier run has decoded.
+
+    Args:
+        manifest: at least one row.
+        spec: height, width, resize and interpolation count; mean and std do not.
+        folder: where caches are kept; `cache_folder()` if None.
+        threads: that decode; 0 takes every core the process may use.
+        progress: hears of the images decoded, and of waiting for another process that builds the same.
+
+    Raises OutputError if the folder cannot be written or the disk is full. Unreadable images are no error here; they
+    are told in `readable` and `problems`.
+    """
+    assert len(manifest) > 0, "a manifest without rows"
+    root = cache_folder() if folder is None else folder
+    path = root / f"images-{cache_key(manifest, spec)}"
+    shape = (len(manifest), spec.height, spec.width, 3)
+    needed = int(np.prod(shape))
+    try:
+        state = read_state(path, shape)
+        if state is None or np.isin(state, UNFINISHED).any():
+            root.mkdir(parents=True, exist_ok=True)
+            with locked(path, progress, work="building the cache of these images"):
+                state = read_state(path, shape)
+                if state is None:
+                    state = create(path, spec, len(manifest))
+                build(path, manifest, spec, state, threads=threads or usable_cores(), progress=progress)
+        with contextlib.suppress(OSError):  # somebody else's cache may be used but not touched
+            os.utime(path / INFO)
+        pixels = np.memmap(path / PIXELS, np.uint8, mode="c", shape=shape)
+        problems = read_problems(path, state)
+    except OSError as error:
+        raise OutputError(_explain(error, root, needed)) from error
+    return CachedImages(path, pixels, state == 1, problems)
+
+
+def cache_key(manifest: Manifest, spec: ImageSpec) -> str:
+    """32 hex digits over the ids in their order, size and modification time of each file, boxes and geometry."""
+    geometry = [FORMAT, len(manifest), spec.height, spec.width, spec.resize, spec.interpolation]
+    digest = hashlib.sha256(json.dumps(geometry).encode())
+    digest.update("\0".join(manifest.ids.to_pylist()).encode())
+    digest.update(_file_marks(manifest.uris.to_pylist()).tobytes())
+    if manifest.boxes is not None:
+        digest.update(np.ascontiguousarray(manifest.boxes).tobytes())
+    return digest.hexdigest()[:32]
+
+
+def _file_marks(uris: list[str]) -> npt.NDArray[np.int64]:
+    """int64 [N, 2]: bytes and modification time in ns of each file; -1 for one that is not there, 0 for built-ins."""
+    marks = np.zeros((len(uris), 2), np.int64)
+    previous = ""
+    for row, uri in enumerate(uris):
+        if uri == previous:  # objects of one scene
+            marks[row] = marks[row - 1]
+        elif not uri.startswith(SCHEME):
+            try:
+                status = os.stat(file_of(uri))  # noqa: PTH116 - a Path for each of a million files would take seconds
+                marks[row] = status.st_size, status.st_mtime_ns
+            except (OSError, ValueError):
+                marks[row] = -1
+        previous = uri
+    return marks
+
+
+def _explain(error: OSError, root: Path, needed: int) -> str:
+    advice = "Name another folder with the environment variable LINNAEUS_CACHE."
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        free = shutil.disk_usage(root).free
+        return (
+            f"The disk is full: the image cache in {root} needs {format_bytes(needed)}, {format_bytes(free)} are free. "
+            f"Free some space (linnaeus cache clear deletes all caches) or choose a smaller --image-size. {advice}"
+        )
+    return f"Cannot write the image cache in {root}: {error.strerror or error}. {advice}"

@@ -1,0 +1,1 @@
+"""From an encoded file, a scene or an array to pixels."""

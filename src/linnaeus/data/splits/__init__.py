@@ -1,0 +1,1 @@
+"""Which images train, which choose, which test; folds; and the order of an epoch."""

@@ -1,1 +1,0 @@
-"""Scores with intervals, from predictions."""

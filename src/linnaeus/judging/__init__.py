@@ -1,0 +1,1 @@
+"""What predictions are worth: settled values, scores with intervals, and what ships of them."""

@@ -1,0 +1,258 @@
+"""Choosing the operating point on images that neither training nor the test has: by F1, by costs, by wished scores.
+
+Between calibration and evaluation. For one label per image the point is a factor per class or a table of costs, for
+several labels a threshold per label. A wish that cannot be met is said and never passed over in silence. Knows nothing
+of models or files.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from linnaeus.config.settings import EvaluateConfig, Wish, parse_wish
+from linnaeus.errors import ConfigError, nearest_name
+from linnaeus.judging.thresholds import ThresholdRule, choose_thresholds
+from linnaeus.metrics.classification import FloatArray, IntArray, class_counts, confusion_matrix, divide, mean_f1
+from linnaeus.metrics.curves import ranked_counts
+from linnaeus.metrics.multilabel import Labels
+from linnaeus.metrics.operating_point import OperatingPoint, decide
+from linnaeus.predictions import Predictions
+
+Rule = Literal["likeliest", "f1", "costs"]
+MISSING, SUPERFLUOUS = "missing", "superfluous"
+_FACTORS = np.geomspace(1 / 8, 8, 25)
+_ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class Granted:
+    """A wish and what became of it: the score on the images it was chosen by (None if it means nothing there)."""
+
+    wish: Wish
+    reached: float | None
+
+    @property
+    def met(self) -> bool:
+        """Whether the wished value is reached on those images."""
+        return self.reached is not None and self.reached >= self.wish.value - 1e-12
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What was chosen.
+
+    Attributes:
+        rule: what the choice began with.
+        point: for one label per image; None is the likeliest class.
+        thresholds: K probabilities, for several labels.
+        granted: every wish.
+    """
+
+    rule: Rule
+    point: OperatingPoint | None
+    thresholds: tuple[float, ...] | None
+    granted: tuple[Granted, ...]
+
+    def describe(self) -> list[str]:
+        """A sentence per wish."""
+        lines = []
+        for granted in self.granted:
+            wish = granted.wish
+            words = f"{wish.score} of {wish.label} at least {wish.value:g}"
+            if granted.reached is None:
+                lines.append(f"The wish for a {words} cannot be judged: no validation image speaks of it.")
+            elif not granted.met:
+                best = "the nearest that goes together with the other wishes" if len(self.granted) > 1 else "the most"
+                lines.append(f"The wish for a {words} cannot be met: {best} is {granted.reached:.3f} on validation.")
+            else:
+                lines.append(f"The wish for a {words} is met on validation ({granted.reached:.3f}).")
+        return lines
+
+
+def check_wishes(config: EvaluateConfig, classes: Sequence[str], *, task: str) -> None:
+    """Raise ConfigError if a wish or a cost names something that is no class, or wishes and costs are both given."""
+    if config.costs and (config.require or config.decide != "likeliest"):
+        raise ConfigError("evaluate.costs settles every answer; take it or evaluate.require and evaluate.decide.")
+    named = [parse_wish(text).label for text in config.require] + list(config.costs)
+    if task == "single":
+        named += [name for row in config.costs.values() for name in row]
+    for name in named:
+        if name not in classes:
+            known = ", ".join(classes[:20]) + (" ..." if len(classes) > 20 else "")
+            raise ConfigError(f"evaluate: there is no class '{name}'.{nearest_name(name, classes)} Classes: {known}")
+    if task == "multi":
+        for label, row in config.costs.items():
+            if set(row) != {MISSING, SUPERFLUOUS} or sum(row.values()) <= 0:
+                raise ConfigError(
+                    f"evaluate.costs of '{label}': where images have several labels, say what one costs that is "
+                    f"{MISSING} and one that is {SUPERFLUOUS}, such as {{{label}: {{{MISSING}: 5, {SUPERFLUOUS}: 1}}}}."
+                )
+
+
+def choose_point(
+    unseen: Predictions,
+    *,
+    rule: Rule,
+    threshold_rule: ThresholdRule,
+    costs: Mapping[str, Mapping[str, float]],
+    wishes: Sequence[Wish],
+) -> Chosen:
+    """Choose on `unseen` images, with their calibrated probabilities.
+
+    Args:
+        unseen: at least one image, of validation or out of fold.
+        rule: where the choice begins, for one label per image.
+        threshold_rule: the same for several labels; costs go before it.
+        costs: {true class: {answer: cost}}; what is not named costs 1, and a right answer nothing. For several labels
+            {label: {"missing": cost, "superfluous": cost}}.
+        wishes: in the order of their weight: the later ones give way least.
+    """
+    if unseen.task == "multi":
+        return _choose_thresholds(unseen, threshold_rule, costs, wishes)
+    probabilities, targets, classes = unseen.probabilities, unseen.targets.astype(np.int64), unseen.classes
+    if costs:
+        table = 1 - np.eye(len(classes))
+        for true, row in costs.items():
+            for answer, cost in row.items():
+                table[classes.index(true), classes.index(answer)] = cost
+        return Chosen("costs", OperatingPoint(costs=tuple(tuple(row) for row in table.tolist())), None, ())
+    weights = best_f1_weights(probabilities, targets) if rule == "f1" else np.ones(len(classes))
+    for _ in range(_ROUNDS):
+        before = weights.copy()
+        for wish in wishes:
+            _meet(wish, classes.index(wish.label), weights, probabilities, targets)
+        if (weights == before).all():
+            break
+    point = None if (weights == 1).all() else OperatingPoint(weights=tuple(weights.tolist()))
+    answers = decide(probabilities, point)
+    granted = tuple(Granted(wish, _reached(wish, classes.index(wish.label), targets, answers)) for wish in wishes)
+    return Chosen(rule, point, None, granted)
+
+
+def _reached(wish: Wish, k: int, targets: IntArray, answers: IntArray) -> float | None:
+    hits = int(((targets == k) & (answers == k)).sum())
+    whole = int((targets == k).sum() if wish.score == "recall" else (answers == k).sum())
+    return hits / whole if whole else None
+
+
+def _turning_points(k: int, weights: FloatArray, probabilities: FloatArray) -> tuple[FloatArray, IntArray]:
+    """For each image the factor of class k above which it is answered with k, and the answer below it."""
+    scaled = probabilities * weights
+    scaled[:, k] = -1.0
+    others = scaled.argmax(axis=1)
+    with np.errstate(divide="ignore"):
+        turning = np.take_along_axis(scaled, others[:, None], axis=1)[:, 0] / probabilities[:, k]
+    return turning, others.astype(np.int64)
+
+
+def _meet(wish: Wish, k: int, weights: FloatArray, probabilities: FloatArray, targets: IntArray) -> None:
+    """Change the factor of class k as little as the wish needs; as far as it goes where it cannot be met."""
+    turning, _ = _turning_points(k, weights, probabilities)
+    own = np.sort(turning[targets == k])
+    order = np.argsort(turning, kind="stable")
+    ordered = turning[order]
+    if wish.score == "recall":
+        if not len(own):
+            return
+        needed = own[max(0, math.ceil(wish.value * len(own) - 1e-9) - 1)]
+        if needed < weights[k]:
+            return
+        finite = own[np.isfinite(own)]
+        reach = needed if np.isfinite(needed) else (finite[-1] if len(finite) else weights[k])
+        weights[k] = _between(ordered, int(np.searchsorted(ordered, reach, side="right")), reach)
+        return
+    num_claims = int((ordered < weights[k]).sum())
+    whole = np.append(ordered[1:] != ordered[:-1], True) & np.isfinite(ordered)
+    precision = np.cumsum(targets[order] == k) / np.arange(1, len(order) + 1)
+    if num_claims and precision[num_claims - 1] >= wish.value:
+        return
+    good = np.flatnonzero(whole & (precision >= wish.value))
+    below = good[good < max(num_claims, 1)]
+    possible = below if len(below) else good
+    at = int(possible[-1]) if len(possible) else _best_of(precision, whole)
+    if at >= 0:
+        weights[k] = _between(ordered, at + 1, ordered[at])
+
+
+def _best_of(precision: FloatArray, whole: np.ndarray) -> int:
+    places = np.flatnonzero(whole)
+    if not len(places):
+        return -1
+    return int(places[len(places) - 1 - int(np.argmax(precision[places][::-1]))])
+
+
+def _between(ordered: FloatArray, following: int, reach: float) -> float:
+    """A factor above `reach` and below the next turning point."""
+    following_point = ordered[following] if following < len(ordered) else math.inf
+    low = max(reach, 1e-300)
+    return float(math.sqrt(low) * math.sqrt(following_point)) if math.isfinite(following_point) else low * 1.01
+
+
+def best_f1_weights(probabilities: FloatArray, targets: IntArray) -> FloatArray:
+    """Factors of the classes, float64 [K], that make macro F1 large: one class after another, from 1/8 to 8.
+
+    A coarse grid on purpose: fine steps would fit the accidents of these images.
+    """
+    num_classes = probabilities.shape[1]
+    weights = np.ones(num_classes)
+    best = _macro_f1(targets, probabilities.argmax(axis=1), num_classes)
+    for _ in range(_ROUNDS):
+        improved = False
+        for k in range(num_classes):
+            turning, others = _turning_points(k, weights, probabilities)
+            for factor in _FACTORS:
+                score = _macro_f1(targets, np.where(factor > turning, k, others), num_classes)
+                if score > best + 1e-9:
+                    best, weights[k], improved = score, factor, True
+        if not improved:
+            break
+    return weights
+
+
+def _macro_f1(targets: IntArray, answers: IntArray, num_classes: int) -> float:
+    return float(mean_f1(class_counts(confusion_matrix(targets, answers, num_classes))))
+
+
+def _choose_thresholds(
+    unseen: Predictions, rule: ThresholdRule, costs: Mapping[str, Mapping[str, float]], wishes: Sequence[Wish]
+) -> Chosen:
+    targets, probabilities = unseen.targets.astype(np.uint8), unseen.probabilities
+    values = choose_thresholds(targets, probabilities, rule=rule).values
+    for label, row in costs.items():
+        # A label costs nothing in expectation to give where p * missing = (1 - p) * superfluous.
+        values[unseen.classes.index(label)] = row[SUPERFLUOUS] / (row[MISSING] + row[SUPERFLUOUS])
+    for wish in wishes:
+        k = unseen.classes.index(wish.label)
+        values[k] = _threshold_for(wish, float(values[k]), targets[:, k], probabilities[:, k])
+    granted = []
+    for wish in wishes:
+        k = unseen.classes.index(wish.label)
+        given = probabilities[:, k] >= values[k]
+        hits = int((given & (targets[:, k] > 0)).sum())
+        whole = int(targets[:, k].sum(dtype=np.int64) if wish.score == "recall" else given.sum())
+        granted.append(Granted(wish, hits / whole if whole else None))
+    return Chosen("costs" if costs else "f1", None, tuple(values.tolist()), tuple(granted))
+
+
+def _threshold_for(wish: Wish, current: float, targets: Labels, probabilities: FloatArray) -> float:
+    """The threshold nearest to `current` at which the wish is met, or at which least is missing."""
+    counts = ranked_counts(targets > 0, probabilities)
+    if wish.score == "recall":
+        if not counts.num_positive:
+            return current
+        recall = counts.hits / counts.num_positive
+        at = int(np.flatnonzero(recall >= wish.value - 1e-12)[0])
+        return min(current, float(counts.thresholds[at]))
+    precision = divide(counts.hits, counts.hits + counts.false_alarms)
+    now = np.flatnonzero(counts.thresholds >= current)
+    if len(now) and precision[now[-1]] >= wish.value:
+        return current
+    good = np.flatnonzero(precision >= wish.value)
+    good = good[counts.thresholds[good] >= current] if (counts.thresholds[good] >= current).any() else good
+    at = int(good[-1]) if len(good) else int(np.flatnonzero(precision == precision.max())[-1])
+    return float(counts.thresholds[at])

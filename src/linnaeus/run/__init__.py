@@ -1,0 +1,1 @@
+"""One run: read, plan, train, judge, write."""

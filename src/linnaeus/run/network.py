@@ -1,0 +1,78 @@
+"""The network of a run: built from its settings, given pretrained weights, made ready for rare classes.
+
+Beside `fit`, which asks for it before anything is written, when training begins, and once per fold. Knows nothing
+of pixels, of training, or of scores.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from linnaeus.config.settings import RunConfig
+from linnaeus.data.manifest import Manifest
+from linnaeus.errors import ModelError
+from linnaeus.losses import log_shares
+from linnaeus.models import Classifier, build_classifier
+from linnaeus.models.heads import shift_logits
+from linnaeus.planning.transfer import is_backbone
+from linnaeus.run_folder import RunDir
+from linnaeus.training.job import class_counts
+from linnaeus.training.run import started
+
+if TYPE_CHECKING:
+    from linnaeus.models.weights import WeightsReport
+
+
+def build_untrained(config: RunConfig, manifest: Manifest) -> Classifier:
+    """The network of these settings for these classes, with the random weights of the seed."""
+    assert isinstance(config.image.size, int)
+    torch.manual_seed(config.seed)
+    return build_classifier(
+        config.model.name,
+        num_classes=manifest.num_classes,
+        image_size=config.image.size,
+        options=dict(config.model.options),
+        head=config.model.head.model_dump(exclude_defaults=True),
+        features="last" if config.model.features == "auto" else config.model.features,
+    )
+
+
+def fill_pretrained(classifier: Classifier, config: RunConfig) -> tuple[RunConfig, WeightsReport | None]:
+    """Put pretrained weights into a backbone, unless there shall be none; their file becomes part of the config."""
+    if not is_backbone(config.model) or config.model.weights == "none":
+        return config, None
+    from linnaeus.models.weights import load_pretrained  # takes seconds: timm
+
+    loaded = load_pretrained(
+        classifier.backbone,
+        name=config.model.name,
+        weights=config.model.weights,
+        allow_download=config.model.allow_download,
+    )
+    model = config.model.model_copy(update={"weights": str(loaded.source)})
+    return config.model_copy(update={"model": model}), loaded
+
+
+def classifier_to_train(config: RunConfig, manifest: Manifest, settled: dict[str, Any], run: RunDir) -> Classifier:
+    """The network with which training in this folder begins; pretrained weights are read only where it has not begun.
+
+    Raises ModelError if they are others than those that were planned with.
+    """
+    classifier = build_untrained(config, manifest)
+    if settled["weights_sha256"] is not None and not started(run):
+        _, loaded = fill_pretrained(classifier, config)
+        if loaded is None or loaded.sha256 != settled["weights_sha256"]:
+            raise ModelError(
+                f"The weights {config.model.weights} have changed since {run.path} began, so it cannot go on. Start "
+                "again with --force."
+            )
+    return classifier
+
+
+def adjust_logits(classifier: Classifier, config: RunConfig, manifest: Manifest) -> None:
+    """Take each class's log share from its logit where that is asked for (arXiv 2007.07314, equation 9)."""
+    if config.evaluate.logit_adjustment:
+        shares = log_shares(torch.from_numpy(class_counts(config, manifest)).float())
+        shift_logits(classifier.head, -config.evaluate.logit_adjustment * shares)

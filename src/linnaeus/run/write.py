@@ -1,0 +1,161 @@
+"""From scores to a finished folder: the bundle, the figures and tables, and the report.
+
+The last step of a run. Knows nothing of how anything was found out; what it writes it was handed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from linnaeus import atomic
+from linnaeus.analysis.errors import ExplainedError, explain_errors
+from linnaeus.analysis.label_issues import find_label_issues
+from linnaeus.bundle import Bundle, ensemble_bundle
+from linnaeus.bundle.files import save_bundle
+from linnaeus.data import intake
+from linnaeus.data.loader import ImageStore
+from linnaeus.data.manifest import SPLITS, TRAIN
+from linnaeus.errors import UnreadableImageError
+from linnaeus.models import count_parameters
+from linnaeus.predictions import Predictions
+from linnaeus.report.facts import ReportFacts
+from linnaeus.report.page import write_report
+from linnaeus.report.paper import write_paper
+from linnaeus.report.thumbnails import thumbnail_of
+from linnaeus.run.answers import HeldOut
+from linnaeus.run_folder import RunDir
+from linnaeus.training.checkpoint import Position
+from linnaeus.training.job import Job
+from linnaeus.training.run import config_fingerprint
+from linnaeus.training.runtime import describe_environment
+
+
+def deliver(
+    run: RunDir,
+    job: Job,
+    held_out: HeldOut,
+    position: Position,
+    *,
+    evaluation: Mapping[str, Any],
+    settled: Mapping[str, Any],
+) -> None:
+    """Write the model folder, figures, tables and report.
+
+    Args:
+        evaluation: what evaluation.json says.
+        settled: what was settled before training, as the run folder keeps it.
+    """
+    environment = describe_environment(job.runtime)
+    _write_bundle(run, job, held_out, evaluation["test"], environment)
+    num_folds = len(held_out.classifiers)
+    facts = ReportFacts(
+        title=Path(job.config.data.source).name,
+        config=job.config,
+        manifest=job.manifest,
+        predictions=held_out.predictions,
+        evaluation=evaluation,
+        history=pd.read_csv(run.history),
+        decisions=[(d["what"], d["choice"], d["why"]) for d in settled["decisions"]],
+        environment=environment,
+        thumbnails=thumbnail_of(job.manifest),
+        problems=intake.read_quarantine(run.quarantine),
+        num_parameters=sum(count_parameters(classifier)[0] for classifier in held_out.classifiers),
+        kept_epoch=position.best.get("epoch", -1 if num_folds > 1 else None),  # each fold kept its own
+        label_issues=_find_label_issues(run),
+        fitted=_pixels(job),
+        explained=_explained(job, held_out),
+    )
+    write_paper(figures=run.figures, tables=run.tables, facts=facts)
+    write_report(run.report, facts)
+
+
+def _write_bundle(
+    run: RunDir,
+    job: Job,
+    held_out: HeldOut,
+    scores: Mapping[str, Any],
+    environment: Mapping[str, str],
+) -> None:
+    manifest, config, settled, trust = job.manifest, job.config, held_out.settled, held_out.trust
+    train_rows = manifest.rows(TRAIN)
+    provenance = {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "source": config.data.source,
+        "seed": config.seed,
+        "config_fingerprint": config_fingerprint(config),
+        "manifest_fingerprint": manifest.fingerprint,
+        "num_images": {name: len(manifest.rows(split)) for split, name in enumerate(SPLITS)},
+        "class_counts": dict(zip(manifest.classes, manifest.class_counts(train_rows).tolist(), strict=True)),
+        "scores": {name: value for name, value in scores.items() if name != "confusion"},
+        "confidence": config.evaluate.confidence,
+        "environment": dict(environment),
+    }
+    members = [
+        Bundle(classifier, job.spec, manifest.classes, job.views, thresholds=settled.thresholds)
+        for classifier in held_out.classifiers
+    ]
+    bundle = members[0]
+    if len(members) > 1:
+        bundle = ensemble_bundle(
+            members,
+            weights=[1.0] * len(members),
+            classes=manifest.classes,
+            thresholds=settled.thresholds,
+            provenance=provenance,
+        )
+    bundle = replace(
+        bundle,
+        temperature=settled.temperature,
+        operating_point=settled.chosen.point,
+        sets=trust.sets,
+        familiarity=trust.familiarity,
+        provenance=provenance,
+    )
+    save_bundle(bundle, run.model)
+
+
+def _find_label_issues(run: RunDir) -> pd.DataFrame | None:
+    """Look for wrong labels where there are out-of-fold predictions, and write down those found; None without."""
+    if not run.out_of_fold.is_file():
+        return None
+    found = find_label_issues(Predictions.load(run.out_of_fold))
+    atomic.write_whole(run.label_issues, lambda temporary: found.to_csv(temporary, index=False))
+    return found
+
+
+def _pixels(job: Job) -> Callable[[int], npt.NDArray[np.uint8]]:
+    """row -> the pixels the network saw; UnreadableImageError where there are none."""
+    store = job.store
+    assert isinstance(store, ImageStore)
+
+    def pixels_of(row: int) -> npt.NDArray[np.uint8]:
+        if not store.readable[row]:
+            raise UnreadableImageError(f"{job.manifest.ids[row].as_py()} could not be decoded")
+        pixels: npt.NDArray[np.uint8] = store.sample(np.array([row]))[0].permute(1, 2, 0).cpu().numpy()
+        return pixels
+
+    return pixels_of
+
+
+def _explained(job: Job, held_out: HeldOut) -> list[ExplainedError]:
+    assert isinstance(job.store, ImageStore)
+    return explain_errors(
+        held_out.classifiers[0],
+        job.store,
+        job.manifest,
+        held_out.test,
+        spec=job.spec,
+        thresholds=held_out.settled.thresholds,
+        at_most=job.config.evaluate.explained_errors,
+        features=held_out.test_features,
+        known_rows=held_out.known_rows,
+        known=held_out.known,
+    )

@@ -1,0 +1,1 @@
+"""Several finished runs: together, averaged, compared, scored again."""
