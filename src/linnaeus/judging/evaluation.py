@@ -122,6 +122,20 @@ class Scores(Section):
             if isinstance(value, Score):
                 yield name, value
 
+    def score(self, name: str) -> Score:
+        """The score of this name. Raises KeyError where it does not apply to these images."""
+        return dict(self.named())[name]
+
+    @property
+    def several_labels(self) -> bool:
+        """Whether an image may have several labels."""
+        return self.accuracy is None
+
+    @property
+    def main(self) -> ScoreName:
+        """Name of the score by which models are compared."""
+        return "micro_f1" if self.several_labels else "accuracy"
+
 
 class PairedDifference(Section):
     """Two models on the same images: a paired test, by whole groups where images belong together."""
@@ -538,6 +552,7 @@ def read_evaluation(path: Path) -> Evaluation:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise RunError(f"{path} is damaged at {where}: {first['msg']}.") from error
+
 
 # Who fills these in (the judge calls them; `groups` is int64 [N] or None, `confidence` the level):
 #   scores.evaluate_table(table, *, confidence, bootstrap_samples, seed, thresholds, groups) -> Scores

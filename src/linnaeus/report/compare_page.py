@@ -11,10 +11,11 @@ import pandas as pd
 from linnaeus.atomic import write_text
 from linnaeus.judging.pairwise import Pairing
 from linnaeus.report.embedded import render_page
+from linnaeus.report.headline import level_words
 from linnaeus.report.page import frame_parts, make_environment
 from linnaeus.report.wording import AT_HAND, capital, duration, figure, score_words
 
-LOSSES = ("log_loss", "calibration_error")
+_UNBOUNDED = ("log_loss", "brier", "ece")
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def write_compare_page(
         "score_names": [capital(score_words(name)) for name in score_names],
         "pairings": pairings,
         "num_real": len(real),
-        "level": f"{100 * level:g} %",
+        "level": level_words(level),
         "images": f"{pairings[0].comparison.num_images:,} {images}",
         "at_hand": AT_HAND if any(runs["seconds_at_hand"]) else None,
     }
@@ -63,7 +64,7 @@ def _row(row: dict[str, object], score_names: Sequence[str]) -> Row:
     scores = []
     for name in score_names:
         value, low, high = (float(str(row[key])) for key in (name, f"{name}_low", f"{name}_high"))
-        write = (lambda v: f"{v:.3f}") if name in LOSSES else figure
+        write = (lambda v: f"{v:.3f}") if name in _UNBOUNDED else figure
         scores.append((value, write(value), f"{write(low)}–{write(high)}"))
     seconds, parameters, size = (float(str(row[key])) for key in ("seconds", "num_parameters", "num_bytes"))
     at_hand = float(str(row["seconds_at_hand"]))
