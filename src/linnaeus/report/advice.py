@@ -168,8 +168,8 @@ def help_slice(facts: ReportFacts) -> Recommendation | None:
     return Recommendation(
         f"Collect more images with {worst.column} {worst.value}",
         f"The {plural(worst.num_images, 'test image')} of that kind fare significantly worse "
-        f"({p_words(worst.p_value)}, corrected for the number of slices): {percent(worst.score.value)} {score}, against "
-        f"{percent(worst.rest)} for the rest.",
+        f"({p_words(worst.p_value)}, corrected for the number of slices): {percent(worst.score.value)} {score}, "
+        f"against {percent(worst.rest)} for the rest.",
     )
 
 
