@@ -539,6 +539,7 @@ def read_evaluation(path: Path) -> Evaluation:
         where = ".".join(str(part) for part in first["loc"])
         raise RunError(f"{path} is damaged at {where}: {first['msg']}.") from error
 
+
 # Who fills these in (the judge calls them; `groups` is int64 [N] or None, `confidence` the level):
 #   scores.evaluate_table(table, *, confidence, bootstrap_samples, seed, thresholds, groups) -> Scores
 #   calibration.describe_calibration(table) -> CalibrationState
