@@ -25,7 +25,7 @@ def evaluate(
     predictions: Path | None = None,
     out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
     threshold: float = 0.5,
-    confidence: float = EvaluateConfig.model_fields["confidence"].default,
+    confidence: float | None = None,
 ) -> int:
     """Score predictions: of a finished run, or of any other model from a file.
 
@@ -47,20 +47,19 @@ def evaluate(
     out
         Folder to write; by default the file's name without its ending, or RUN/evaluation.
     threshold
-        Probability from which a label is given, where images of a file have several.
+        Probability from which a label is predicted, where images of a file have several.
     confidence
-        Level of every interval.
+        Level of every interval and test; of a run that of its configuration, of a file 0.95 if not given.
     """
     if (run is None) == (predictions is None):
         raise ConfigError("Name a run, or a file with --predictions: linnaeus evaluate --predictions theirs.csv")
-    if not 0.5 < confidence < 1:
+    if confidence is not None and not 0.5 < confidence < 1:
         raise ConfigError(f"--confidence is a level such as 0.95, not {confidence:g}.")
     if not 0 < threshold < 1:
         raise ConfigError(f"--threshold is a probability such as 0.5, not {threshold:g}.")
     from linnaeus.report.evaluation_page import write_evaluation_page
     from linnaeus.runs.evaluate import evaluate_file, evaluate_run  # takes seconds: torch
 
-    config = EvaluateConfig(confidence=confidence)
     if predictions is not None:
         folder, title = out or predictions.with_suffix(""), predictions.name
     else:
@@ -69,10 +68,11 @@ def evaluate(
     if folder.is_file():
         raise OutputError(f"{folder} is a file. Name a folder with --out.")
     if predictions is not None:
+        config = EvaluateConfig() if confidence is None else EvaluateConfig(confidence=confidence)
         found = evaluate_file(predictions, config=config, threshold=threshold)
     else:
         assert run is not None
-        found = evaluate_run(run, config=config)
+        found = evaluate_run(run, confidence=confidence)
     write_json(folder / "evaluation.json", found.to_json())
     write_evaluation_page(folder / "evaluation.html", found, title=title)
     _show(found)
