@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from linnaeus.judging.judge import Settled, Submission, judge
 from PIL import Image
 
 from linnaeus.config.settings import EvaluateConfig, parse_config
 from linnaeus.data.manifest import Manifest, manifest_from_columns
 from linnaeus.judging.evaluation import Seconds
-from linnaeus.judging.judge import Settled, Submission, judge
 from linnaeus.judging.operating_point import Chosen
 from linnaeus.predictions import Predictions
 from linnaeus.report.facts import ReportFacts
@@ -53,7 +53,9 @@ def make_facts() -> Callable[..., ReportFacts]:
     A third of the images each is for training, validation and test; the judge judges about `accuracy` of them right.
     """
 
-    def make(classes=("ant", "bee", "cow"), *, accuracy=0.7, per_class=24, num_groups=None, prefix="", **fields) -> ReportFacts:
+    def make(
+        classes=("ant", "bee", "cow"), *, accuracy=0.7, per_class=24, num_groups=None, prefix="", **fields
+    ) -> ReportFacts:
         num_classes = len(classes)
         targets = np.repeat(np.arange(num_classes), per_class)
         splits = np.tile(np.arange(per_class) % 3, num_classes)

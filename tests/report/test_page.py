@@ -17,6 +17,7 @@ from linnaeus.errors import UnreadableImageError
 from linnaeus.report.page import render_report, write_report
 from linnaeus.report.wording import figure
 
+
 @pytest.fixture
 def page(make_facts):
     return lambda *args, **fields: Page(render_report(make_facts(*args, **fields)))
