@@ -476,6 +476,10 @@ class Evaluation(Section):
     """Version of this description."""
     confidence: float
     """Level of every interval, and 1 less that of every test."""
+    bootstrap_samples: int
+    """Resamples behind intervals that have no closed form."""
+    seed: int
+    """Of the resampling: with the same predictions it gives the same intervals."""
     test: Scores
     """On the test images, measured once, after everything else was settled."""
     validation: Scores | None = None
@@ -538,6 +542,7 @@ def read_evaluation(path: Path) -> Evaluation:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise RunError(f"{path} is damaged at {where}: {first['msg']}.") from error
+
 
 # Who fills these in (the judge calls them; `groups` is int64 [N] or None, `confidence` the level):
 #   scores.evaluate_table(table, *, confidence, bootstrap_samples, seed, thresholds, groups) -> Scores
