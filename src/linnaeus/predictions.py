@@ -189,10 +189,10 @@ def predictions_of(manifest: Manifest, rows: npt.NDArray[np.int64], logits: npt.
     )
 
 
-def groups_of(predictions: Predictions, manifest: Manifest) -> npt.NDArray[np.int64]:
-    """int64 [N]: the group that the manifest says each image belongs to; where it says none, each is its own."""
+def groups_of(predictions: Predictions, manifest: Manifest) -> npt.NDArray[np.int64] | None:
+    """int64 [N]: the group that the manifest says each image belongs to; None where each is its own."""
     if manifest.groups is None:
-        return np.arange(len(predictions), dtype=np.int64)
+        return None
     return np.asarray(manifest.groups[rows_of(predictions, manifest)], np.int64)
 
 

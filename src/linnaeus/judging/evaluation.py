@@ -542,18 +542,3 @@ def read_evaluation(path: Path) -> Evaluation:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise RunError(f"{path} is damaged at {where}: {first['msg']}.") from error
-
-
-# Who fills these in (the judge calls them; `groups` is int64 [N] or None, `confidence` the level):
-#   scores.evaluate_table(table, *, confidence, bootstrap_samples, seed, thresholds, groups) -> Scores
-#   calibration.describe_calibration(table) -> CalibrationState
-#   operating_point.describe_operating_point(chosen, table, *, groups, confidence) -> OperatingPointEvaluation
-#   conformal.describe_sets(table, rule, *, groups, confidence) -> PredictionSets
-#   ood.describe_ood(detector, distances, *, right, groups, confidence) -> OodEvaluation     (distances float [N])
-#   selective.accuracy_coverage_curve(confidences, right, *, groups, confidence) -> SelectivePrediction
-#   slices.find_slices(scores, columns, *, groups, confidence) -> Slices
-#   curves.class_curves(table, *, scores: Scores) -> dict[str, ClassCurves]
-#   baselines.evaluate_baselines(answers, model, *, groups, ...) -> dict[str, Baseline]
-#   balancing.balance_effect(balanced, plain, *, train_counts, groups, confidence) -> Balancing
-#   tta.compare_views(plain, averaged, *, groups, ...) -> PairedDifference
-#   comparison.compare_predictions(first, second, *, groups, ...) -> PairedDifference-like Comparison
