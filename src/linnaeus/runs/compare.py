@@ -62,7 +62,8 @@ class RunComparison:
         return f"{self.images} images"
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per run: run, each score with its interval, seconds, seconds_of_cached_features, num_parameters, num_bytes.
+        """One row per run: run, each score with its interval, `seconds`, `seconds_of_cached_features`, `num_parameters`
+        and `num_bytes`.
 
         `seconds_of_cached_features` is what earlier runs spent on features that this one found in the cache.
         """
@@ -76,7 +77,9 @@ class RunComparison:
         return pd.DataFrame(rows)
 
     def pairs_to_frame(self) -> pd.DataFrame:
-        """One row per pair: better, worse, score, difference, low, high, corrected p value, whether it is significant."""
+        """One row per pair: `better`, `worse`, `score`, `difference`, `low`, `high`, the corrected `p_value`, and whether
+        it is `significant`.
+        """
         return pd.DataFrame(
             [
                 {
