@@ -77,8 +77,8 @@ class RunComparison:
         return pd.DataFrame(rows)
 
     def pairs_to_frame(self) -> pd.DataFrame:
-        """One row per pair: `better`, `worse`, `score`, `difference`, `low`, `high`, the corrected `p_value`, and whether
-        it is `significant`.
+        """One row per pair: `better`, `worse`, `score`, `difference`, `low`, `high`, the corrected `p_value`, and
+        whether it is `significant`.
         """
         return pd.DataFrame(
             [
