@@ -7,6 +7,7 @@ files or intervals.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,8 @@ from linnaeus.metrics.multilabel import Labels
 NUM_BINS = 15
 """As in Guo et al., arXiv 1706.04599."""
 _LEAST = float(np.finfo(np.float64).eps)
+LARGEST_LOG_LOSS = -math.log(_LEAST)
+"""36.04, of one sure mistake."""
 
 
 def log_losses(probabilities: FloatArray, targets: IntArray | Labels) -> FloatArray:

@@ -1,21 +1,23 @@
 """How sure a score is: intervals for scores measured on a finite test set.
 
-Accuracy is a share of independent images and has a closed form (Wilson). Macro scores have none: the test set is
-resampled instead, within each class, because its class sizes were chosen when the data was split and are no accident.
-An interval speaks of new images drawn like the test images; it says nothing of retraining, or of images of
-another kind. Knows nothing of models or files.
+Accuracy is a fraction of the images and has a closed form (Wilson), also where images come in groups, which are then
+worth fewer independent images. Macro scores have none: the test set is resampled instead, within each class, because
+its class sizes were chosen when the data was split and are no accident. An interval speaks of new images drawn like the
+test images (with groups: of new groups); it says nothing of retraining, or of images of another kind. Knows nothing of
+models or files.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from linnaeus.metrics.classification import ClassCounts, FloatArray, IntArray, class_counts
+from linnaeus.statistics.groups import effective_number, group_sums, grouping, two_sided_quantile
 
 Statistic = Callable[[ClassCounts], FloatArray]
 """Scores float64 [R] from the counts int64 [R, K] of R test sets."""
@@ -46,7 +48,7 @@ def wilson_interval(successes: float, num_trials: float, *, confidence: float) -
     """
     if not (num_trials > 0 and 0 <= successes <= num_trials):
         raise ValueError(f"{successes} successes in {num_trials} trials")
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    z = two_sided_quantile(confidence)
     share, spread = successes / num_trials, z * z / num_trials
     centre = (share + spread / 2) / (1 + spread)
     half = z / (1 + spread) * math.sqrt(share * (1 - share) / num_trials + spread / (4 * num_trials))
@@ -55,11 +57,87 @@ def wilson_interval(successes: float, num_trials: float, *, confidence: float) -
     return Interval(low, high)
 
 
-def mean_interval(values: FloatArray, *, confidence: float) -> Interval:
-    """Wilson's interval of the mean of values in 0-1, among as many images as their spread makes them worth."""
-    mean, variance = float(values.mean()), float(values.var()) / len(values)
-    worth = mean * (1 - mean) / variance if variance > 0 else float(len(values))
+def proportion_interval(hits: npt.NDArray[np.bool_], groups: IntArray | None, *, confidence: float) -> Interval:
+    """The interval of a fraction of images: Wilson's, and with groups that of `clustered_interval`.
+
+    Args:
+        hits: bool [N], at least one.
+        groups: int64 [N], images that belong together; None where each is its own.
+        confidence: level between 0 and 1.
+    """
+    if grouping(groups, len(hits)) is None:
+        return wilson_interval(int(hits.sum()), len(hits), confidence=confidence)
+    return mean_interval(hits.astype(np.float64), groups, confidence=confidence)
+
+
+def mean_interval(values: FloatArray, groups: IntArray | None, *, confidence: float) -> Interval:
+    """Wilson's interval of the mean of values in 0-1, among as many images as their spread makes them worth.
+
+    Args:
+        values: float64 [N], at least one.
+        groups: int64 [N], images that belong together; None where each is its own.
+        confidence: level between 0 and 1.
+    """
+    variance = float(values.var())
+    together = grouping(groups, len(values))
+    if together is None:
+        mean = float(values.mean())
+        worth = mean * (1 - mean) * len(values) / variance if variance > 0 else float(len(values))
+        return wilson_interval(mean * worth, worth, confidence=confidence)
+    sums = group_sums(values[:, None], together.places, len(together.sizes))[:, 0]
+    return clustered_interval(sums, together.sizes, confidence=confidence, variance=variance)
+
+
+def clustered_interval(
+    sums: FloatArray, sizes: IntArray, *, confidence: float, variance: float | None = None
+) -> Interval:
+    """Wilson's interval of the mean of values in 0-1 that come in groups, among the images that these are worth.
+
+    The mean m has the variance of `_variance_of_mean` and is worth n = m (1 - m) / variance images (Rao and Scott,
+    Biometrics 48 (1992), 577-585), of which Wilson's interval is taken at the quantile of Student's t for so many
+    groups, as in Korn and Graubard, Survey Methodology 24 (1998), 193-201. Where all values agree, each group is worth
+    one image. A single group says nothing: 0 to 1.
+
+    Args:
+        sums: float64 [G], of each group's values.
+        sizes: int64 [G], images of each group, at least one.
+        confidence: level between 0 and 1.
+        variance: of single values; None where they are 0 or 1, for m (1 - m).
+    """
+    num_groups = effective_number(sizes)
+    reach = two_sided_quantile(confidence, num_groups=num_groups)
+    if math.isinf(reach):
+        return Interval(0.0, 1.0)
+    mean = float(sums.sum() / sizes.sum())
+    of_one = mean * (1 - mean) if variance is None else variance
+    of_mean = _variance_of_mean(sums, sizes, of_one)
+    worth = mean * (1 - mean) / of_mean if of_mean > 0 else num_groups
+    # Wilson's interval depends on z^2 / n alone, so a quantile that is larger is a number of images that is smaller.
+    worth *= (two_sided_quantile(confidence) / reach) ** 2
     return wilson_interval(mean * worth, worth, confidence=confidence)
+
+
+def _variance_of_mean(sums: FloatArray, sizes: IntArray, variance: float) -> float:
+    """The variance of the mean of values in groups, by the larger of two estimates.
+
+    That of a ratio over groups drawn as a whole (Cochran, "Sampling Techniques", 1977, section 9A), G / (G - 1)
+    sum_g (s_g - m n_g)^2 / N^2, asks nothing of the groups, but is too small where few of them are large and these
+    happen to agree. That of values with one correlation r within all groups, v / N (1 + r (sum n_g^2 / N - 1)) with r
+    from the analysis of variance and never below 0 (Donner, International Statistical Review 54 (1986), 67-82), is
+    not.
+    """
+    num_groups, num_images, squares = len(sizes), float(sizes.sum()), float((sizes.astype(np.float64) ** 2).sum())
+    mean = float(sums.sum()) / num_images
+    few = effective_number(sizes)
+    by_groups = few / (few - 1) * float(((sums - mean * sizes) ** 2).sum()) / num_images**2
+    between = float((sums**2 / sizes).sum()) - num_images * mean**2
+    within = (num_images * variance - between) / max(1.0, num_images - num_groups)
+    between /= num_groups - 1
+    size = (num_images - squares / num_images) / (num_groups - 1)
+    whole = between + (size - 1) * within
+    correlation = min(1.0, max(0.0, (between - within) / whole)) if whole > 0 else 0.0
+    by_correlation = variance / num_images * (1 + correlation * (squares / num_images - 1))
+    return max(by_groups, by_correlation)
 
 
 def bootstrap_intervals(
@@ -107,7 +185,14 @@ def bootstrap_intervals(
     return intervals
 
 
-def spread_interval(value: float, resampled: FloatArray, *, worth_without_spread: float, confidence: float) -> Interval:
+def spread_interval(
+    value: float,
+    resampled: FloatArray,
+    *,
+    worth_without_spread: float,
+    confidence: float,
+    num_groups: float | None = None,
+) -> Interval:
     """Wilson's interval of a score among as many independent images as its spread over resampled test sets says.
 
     Args:
@@ -115,9 +200,18 @@ def spread_interval(value: float, resampled: FloatArray, *, worth_without_spread
         resampled: float64 [R], the same score of R resampled test sets.
         worth_without_spread: the number of images where all resamples agree, or lie at 0 or 1.
         confidence: level between 0 and 1.
+        num_groups: of equal size that those are worth which were resampled; for few of them the interval is wider, as
+            that of `clustered_interval`, and for a single one 0 to 1. None where single images were.
     """
     mean, variance = float(resampled.mean()), float(resampled.var())
+    if num_groups is not None:
+        reach = two_sided_quantile(confidence, num_groups=num_groups)
+        if math.isinf(reach):
+            return Interval(0.0, 1.0)
+        variance *= num_groups / (num_groups - 1)
     worth = mean * (1 - mean) / variance if variance > 0 and 0 < mean < 1 else worth_without_spread
+    if num_groups is not None:
+        worth *= (two_sided_quantile(confidence) / reach) ** 2
     return wilson_interval(value * worth, worth, confidence=confidence)
 
 
