@@ -37,6 +37,11 @@ class Score(Section):
     high: float
     """Upper end of the interval."""
 
+    @classmethod
+    def of(cls, value: float, interval: tuple[float, float]) -> Score:
+        """A value with both ends of its interval."""
+        return cls(value=value, low=interval[0], high=interval[1])
+
 
 class ClassScores(Section):
     """Scores of one class, or of one label where images have several."""
@@ -538,6 +543,7 @@ def read_evaluation(path: Path) -> Evaluation:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise RunError(f"{path} is damaged at {where}: {first['msg']}.") from error
+
 
 # Who fills these in (the judge calls them; `groups` is int64 [N] or None, `confidence` the level):
 #   scores.evaluate_table(table, *, confidence, bootstrap_samples, seed, thresholds, groups) -> Scores

@@ -15,15 +15,15 @@ import numpy.typing as npt
 
 from linnaeus.config.settings import EvaluateConfig
 from linnaeus.judging.conformal import describe_sets, learn_sets
-from linnaeus.judging.ood import describe_familiarity, learn_familiarity
+from linnaeus.judging.ood import describe_ood, learn_familiarity
 from linnaeus.judging.score_table import ScoreTable
-from linnaeus.judging.selective import abstention_curve
-from linnaeus.metrics.classification import FloatArray
+from linnaeus.judging.selective import accuracy_coverage_curve
+from linnaeus.judging.slices import find_slices
+from linnaeus.metrics.classification import FloatArray, IntArray
 from linnaeus.metrics.conformal import LabelSetRule, SetRule
 from linnaeus.metrics.multilabel import image_f1
-from linnaeus.metrics.ood import Familiarity
+from linnaeus.metrics.ood import Familiarity, feature_distances
 from linnaeus.predictions import Predictions
-from linnaeus.statistics.slices import find_slices
 
 Features = npt.NDArray[np.float16]
 
@@ -58,24 +58,28 @@ def describe_trust(
     features: Features,
     columns: Mapping[str, npt.NDArray[Any]],
     thresholds: tuple[float, ...] | None,
+    groups: IntArray | None,
     confidence: float,
 ) -> dict[str, Any]:
-    """`prediction_sets`, `familiarity`, `abstention` and `slices` of evaluation.json.
+    """`prediction_sets`, `ood`, `selective_prediction` and `slices` of evaluation.json.
 
     Args:
         features: [N, D] of the test images.
         columns: what is known about the test images, N values each.
         thresholds: of several labels.
+        groups: int64 [N], images that belong together; None where each is its own.
     """
-    sureness, right, scores = judge_images(test, thresholds=thresholds)
+    of_answers, correct, scores = judge_images(test, thresholds=thresholds)
     told: dict[str, Any] = {}
     if trust.sets is not None:
-        told["prediction_sets"] = describe_sets(test, trust.sets, confidence=confidence)
+        told["prediction_sets"] = describe_sets(test, trust.sets, groups=groups, confidence=confidence)
     if trust.familiarity is not None:
-        told["familiarity"] = describe_familiarity(trust.familiarity, features, right=right, confidence=confidence)
-    told["abstention"] = abstention_curve(sureness, right, level=confidence)
-    told["slices"] = find_slices(scores, columns, confidence=confidence)
-    return told
+        known = trust.familiarity
+        distances = feature_distances(features, bank=known.bank, centre=known.centre)
+        told["ood"] = describe_ood(known, distances, correct=correct, groups=groups, confidence=confidence)
+    told["selective_prediction"] = accuracy_coverage_curve(of_answers, correct, groups=groups, confidence=confidence)
+    told["slices"] = find_slices(scores, columns, groups=groups, confidence=confidence)
+    return {name: section.model_dump(mode="json") for name, section in told.items()}
 
 
 def judge_images(
@@ -88,7 +92,7 @@ def judge_images(
     """
     if thresholds is None:
         answers = table.answers
-        return answers.sureness, answers.right, answers.right.astype(np.float64)
+        return answers.of_predicted, answers.correct, answers.correct.astype(np.float64)
     sureness, scores = np.empty(len(table)), np.empty(len(table))
     right = np.empty(len(table), np.bool_)
     for part, probabilities in table.blocks():

@@ -16,10 +16,10 @@ from linnaeus.data.manifest import TRAIN, VALIDATION
 from linnaeus.errors import ModelError
 from linnaeus.judging.balancing import balance_effect
 from linnaeus.judging.baselines import evaluate_baselines
-from linnaeus.judging.tta import offer_mirror_views
+from linnaeus.judging.tta import compare_views
 from linnaeus.models import Classifier
 from linnaeus.planning.transfer import is_backbone
-from linnaeus.predictions import rows_of
+from linnaeus.predictions import groups_of, rows_of
 from linnaeus.run.answers import HeldOut, predict_rows
 from linnaeus.run.network import build_untrained, fill_pretrained
 from linnaeus.training.baselines import answer_baselines
@@ -32,7 +32,7 @@ MOST_OFFERED = 5_000
 
 
 def describe_alternatives(job: Job, held_out: HeldOut, settled: dict[str, Any]) -> dict[str, Any]:
-    """`baselines`, `balancing` and `offers` of evaluation.json, where this run has them.
+    """`baselines`, `balancing` and `tta` of evaluation.json, where this run has them.
 
     Args:
         settled: what was settled before training, as the run folder keeps it.
@@ -43,7 +43,10 @@ def describe_alternatives(job: Job, held_out: HeldOut, settled: dict[str, Any]) 
         told |= _baselines(job, held_out, frozen)
         if balances(job.config):
             counts = job.manifest.class_counts(job.manifest.rows(TRAIN))
-            told["balancing"] = balance_effect(*answer_with_and_without(frozen, job), train_counts=counts)
+            balanced, plain = answer_with_and_without(frozen, job)
+            groups = groups_of(plain, job.manifest)
+            effect = balance_effect(balanced, plain, train_counts=counts, groups=groups, seed=job.config.seed)
+            told["balancing"] = effect.model_dump(mode="json")
     if not held_out.out_of_fold:  # else the shipped model has seen the validation images
         told |= _offers(job, held_out)
     return told
@@ -78,12 +81,13 @@ def _baselines(job: Job, held_out: HeldOut, frozen: Classifier) -> dict[str, Any
         held_out.predictions,
         thresholds=held_out.settled.thresholds,
         rule=config.evaluate.thresholds,
+        groups=groups_of(held_out.predictions, job.manifest),
+        num_neighbours=num_neighbours,
         confidence=config.evaluate.confidence,
         bootstrap_samples=config.evaluate.bootstrap_samples,
         seed=config.seed,
     )
-    found["nearest_neighbours"]["num_neighbours"] = num_neighbours
-    return {"baselines": found}
+    return {"baselines": {name: each.model_dump(mode="json", exclude_none=True) for name, each in found.items()}}
 
 
 def _same(frozen: Classifier, kept: Classifier) -> bool:
@@ -104,11 +108,13 @@ def _offers(job: Job, held_out: HeldOut) -> dict[str, Any]:
     mirrored = predict_rows(held_out.classifiers[0], job, rows_of(validation, job.manifest), views="one", mirrored=True)
     logits: npt.NDArray[np.float32] = (validation.logits + mirrored.logits) / np.float32(2)
     both = replace(validation, logits=logits)
-    found = offer_mirror_views(
+    found = compare_views(
         settled.applied(validation),
         settled.applied(both),
         thresholds=settled.thresholds,
+        groups=groups_of(validation, job.manifest),
+        confidence=config.evaluate.confidence,
         bootstrap_samples=config.evaluate.bootstrap_samples,
         seed=config.seed,
     )
-    return {"offers": {"mirror_views": found}}
+    return {"tta": found.model_dump(mode="json")}

@@ -20,6 +20,7 @@ from linnaeus.data.appearance import known_columns, measure_appearance
 from linnaeus.data.loader import ImageStore
 from linnaeus.data.manifest import SPLITS, TEST, VALIDATION
 from linnaeus.judging.curves import class_curves
+from linnaeus.judging.evaluation import Scores
 from linnaeus.judging.score_table import table_of
 from linnaeus.judging.scores import evaluate_predictions
 from linnaeus.judging.settle import describe_settled
@@ -56,12 +57,13 @@ def judge(
     seconds["total"] = round(sum(seconds.values()), 2)
     if earlier := round(sum(position.earlier_seconds.values()), 2):
         seconds["features_at_hand"] = earlier
-    evaluation = {"format": 1, **scores, **described, "seconds": seconds}
+    written = {name: each.model_dump(mode="json", exclude_none=True) for name, each in scores.items()}
+    evaluation = {"format": 1, **written, **described, "seconds": seconds}
     atomic.write_json(run.evaluation, evaluation)
     deliver(run, job, held_out, position, evaluation=evaluation, settled=settled)
 
 
-def _scores(job: Job, held_out: HeldOut, *, leaked: Sequence[str]) -> dict[str, dict[str, Any]]:
+def _scores(job: Job, held_out: HeldOut, *, leaked: Sequence[str]) -> dict[str, Scores]:
     """Of test and validation images, and of the test images that have no copy among those of training."""
     config, thresholds, predictions = job.config, held_out.settled.thresholds, held_out.predictions
     groups = groups_of(predictions, job.manifest)
@@ -81,7 +83,7 @@ def _score(
     config: RunConfig,
     thresholds: tuple[float, ...] | None,
     groups: npt.NDArray[np.int64],
-) -> dict[str, Any]:
+) -> Scores:
     return evaluate_predictions(
         predictions,
         confidence=config.evaluate.confidence,
@@ -92,14 +94,19 @@ def _score(
     )
 
 
-def _described(job: Job, held_out: HeldOut, *, test_scores: dict[str, Any]) -> dict[str, Any]:
+def _described(job: Job, held_out: HeldOut, *, test_scores: Scores) -> dict[str, Any]:
     """What else evaluation.json says of the test: what became of what was settled, limits, slices and curves."""
     assert isinstance(job.store, ImageStore)
     raw, confidence = held_out.raw, job.config.evaluate.confidence
     tested, table = rows_of(held_out.test, job.manifest), table_of(held_out.test)
+    groups = groups_of(held_out.test, job.manifest)
     return {
         **describe_settled(
-            held_out.settled, validation=raw.of_split(VALIDATION), test=raw.of_split(TEST), confidence=confidence
+            held_out.settled,
+            validation=raw.of_split(VALIDATION),
+            test=raw.of_split(TEST),
+            groups=groups,
+            confidence=confidence,
         ),
         **describe_trust(
             held_out.trust,
@@ -107,7 +114,10 @@ def _described(job: Job, held_out: HeldOut, *, test_scores: dict[str, Any]) -> d
             features=held_out.test_features,
             columns=measure_appearance(job.store, tested) | known_columns(job.manifest, tested),
             thresholds=held_out.settled.thresholds,
+            groups=groups,
             confidence=confidence,
         ),
-        "curves": class_curves(table, scores=test_scores),
+        "curves": {
+            name: curves.model_dump(mode="json") for name, curves in class_curves(table, scores=test_scores).items()
+        },
     }

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from linnaeus import run_folder
@@ -20,7 +22,7 @@ from linnaeus.config.pages import read_page
 from linnaeus.config.settings import parse_config
 from linnaeus.data.manifest import TEST, VALIDATION, Manifest
 from linnaeus.errors import ConfigError, RunError
-from linnaeus.judging.pairwise import Contender, Pairing, compare_all
+from linnaeus.judging.pairwise import Candidate, Pairing, compare_all
 from linnaeus.judging.scores import evaluate_predictions
 from linnaeus.predictions import Predictions, groups_of
 
@@ -28,8 +30,8 @@ Images = Literal["test", "validation", "out-of-fold"]
 """Which images runs are compared on; "out-of-fold": all of training and validation, by classifiers that have not seen
 them."""
 BOOTSTRAP_SAMPLES = 1000
-_SINGLE = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "calibration_error")
-_SEVERAL = ("micro_f1", "macro_f1", "mean_average_precision", "exact_match", "log_loss", "calibration_error")
+_SINGLE = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "ece")
+_SEVERAL = ("micro_f1", "macro_f1", "mean_average_precision", "subset_accuracy", "log_loss", "ece")
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class RunComparison:
         images: on which they are compared.
     """
 
-    contenders: tuple[Contender, ...]
+    contenders: tuple[Candidate, ...]
     pairings: tuple[Pairing, ...]
     confidence: float
     images: Images
@@ -74,7 +76,7 @@ class RunComparison:
         return pd.DataFrame(rows)
 
     def pairs_to_frame(self) -> pd.DataFrame:
-        """One row per pair: better, worse, score, difference, low, high, corrected p value, whether it is real."""
+        """One row per pair: better, worse, score, difference, low, high, corrected p value, and whether significant."""
         return pd.DataFrame(
             [
                 {
@@ -85,7 +87,7 @@ class RunComparison:
                     "low": pair.comparison.difference.interval.low,
                     "high": pair.comparison.difference.interval.high,
                     "p_value": pair.p_value,
-                    "real": pair.real,
+                    "significant": pair.significant,
                 }
                 for pair in self.pairings
             ]
@@ -104,11 +106,12 @@ def compare_runs(paths: Sequence[Path], *, confidence: float, images: Images = "
     if len({path.resolve() for path in paths}) < len(paths):
         raise ConfigError("The same run is named twice.")
     contenders = tuple(_read(path, images, confidence=confidence) for path in paths)
-    pairings = compare_all(contenders, confidence=confidence, num_samples=BOOTSTRAP_SAMPLES, seed=seed)
+    groups = _groups(run_folder.RunDir(paths[0]), contenders[0].predictions)
+    pairings = compare_all(contenders, groups=groups, confidence=confidence, num_samples=BOOTSTRAP_SAMPLES, seed=seed)
     return RunComparison(contenders, tuple(pairings), confidence, images)
 
 
-def _read(path: Path, images: Images, *, confidence: float) -> Contender:
+def _read(path: Path, images: Images, *, confidence: float) -> Candidate:
     run = run_folder.RunDir(path)
     if not run.evaluation.is_file():
         run_folder.open_existing(path)  # an ensemble has no config.yaml, but an evaluation
@@ -123,7 +126,7 @@ def _read(path: Path, images: Images, *, confidence: float) -> Contender:
     else:
         predictions = Predictions.load(run.predictions).of_split({"test": TEST, "validation": VALIDATION}[images])
         scores = evaluation[images]
-    return Contender(
+    return Candidate(
         name=str(path),
         predictions=predictions,
         thresholds=thresholds,
@@ -154,17 +157,23 @@ def _out_of_fold(run: run_folder.RunDir) -> Predictions:
     return Predictions.load(run.out_of_fold)
 
 
+def _groups(run: run_folder.RunDir, predictions: Predictions) -> npt.NDArray[np.int64] | None:
+    """Images that belong together, by the run's manifest; None where there is none."""
+    return groups_of(predictions, Manifest.load(run.manifest)) if run.manifest.is_file() else None
+
+
 def _scores(
     predictions: Predictions, run: run_folder.RunDir, thresholds: tuple[float, ...] | None, *, confidence: float
 ) -> dict[str, Any]:
-    return evaluate_predictions(
+    found = evaluate_predictions(
         predictions,
         confidence=confidence,
         bootstrap_samples=BOOTSTRAP_SAMPLES,
         seed=0,
         thresholds=thresholds,
-        groups=groups_of(predictions, Manifest.load(run.manifest)),
+        groups=_groups(run, predictions),
     )
+    return found.model_dump(mode="json")
 
 
 def _is_score(value: Any) -> bool:

@@ -21,7 +21,7 @@ from linnaeus import atomic, run_folder
 from linnaeus.bundle import Bundle, ensemble_bundle
 from linnaeus.bundle.files import save_bundle
 from linnaeus.config.settings import EvaluateConfig
-from linnaeus.data.manifest import SPLITS, TEST, VALIDATION
+from linnaeus.data.manifest import SPLITS, TEST, VALIDATION, Manifest
 from linnaeus.judging.comparison import Comparison, align, compare_predictions
 from linnaeus.judging.conformal import describe_sets, learn_sets
 from linnaeus.judging.curves import class_curves
@@ -31,7 +31,7 @@ from linnaeus.judging.selection import mean_logits, quality, select_greedily
 from linnaeus.judging.thresholds import choose_thresholds
 from linnaeus.planning.decision import Decision
 from linnaeus.planning.plan import plan_page
-from linnaeus.predictions import Predictions
+from linnaeus.predictions import Predictions, groups_of
 from linnaeus.progress import Progress
 from linnaeus.run_folder import RunDir
 from linnaeus.runs.members import Member, read_members
@@ -161,39 +161,45 @@ def _write(
     best = _best_single(members)
     thresholds = bundle.thresholds
     own = 0.5 if best.bundle.thresholds is None else _in_order(best.bundle, predictions.classes)
+    manifest = Manifest.load(RunDir(members[0].path).manifest)
+    groups = {split: groups_of(predictions.of_split(split), manifest) for split in (TEST, VALIDATION)}
     comparison = compare_predictions(
         best.predictions.of_split(TEST),
         predictions.of_split(TEST),
+        groups=groups_of(best.predictions.of_split(TEST), manifest),
         num_samples=BOOTSTRAP_SAMPLES,
         thresholds=(np.asarray(own), np.asarray(0.5 if thresholds is None else thresholds)),
         **settings,
     )
     scores = {
         SPLITS[split]: evaluate_predictions(
-            predictions.of_split(split), thresholds=thresholds, bootstrap_samples=BOOTSTRAP_SAMPLES, **settings
+            predictions.of_split(split),
+            thresholds=thresholds,
+            groups=groups[split],
+            bootstrap_samples=BOOTSTRAP_SAMPLES,
+            **settings,
         )
         for split in (TEST, VALIDATION)
     }
     sets = learn_sets(predictions.of_split(VALIDATION), coverage=EvaluateConfig().coverage, seed=0)
-    kept = describe_sets(table_of(predictions.of_split(TEST)), sets, confidence=CONFIDENCE) if sets else None
-    low, high = comparison.difference.interval
+    table, kept = table_of(predictions.of_split(TEST)), None
+    if sets is not None:
+        kept = describe_sets(table, sets, groups=groups[TEST], confidence=CONFIDENCE).model_dump(mode="json")
+    curves = class_curves(table, scores=scores["test"])
     verdict = comparison.describe(first=str(best.path), second="the ensemble")
     shares = {str(member.path): float(weight) for member, weight in zip(members, weights, strict=True)}
     evaluation = {
         "format": 1,
-        **scores,
+        **{name: each.model_dump(mode="json", exclude_none=True) for name, each in scores.items()},
         **({} if kept is None else {"prediction_sets": kept}),
-        "curves": class_curves(table_of(predictions.of_split(TEST)), scores=scores["test"]),
+        "curves": {name: each.model_dump(mode="json") for name, each in curves.items()},
         "ensemble": {
             "how": how,
             "weights": shares,
             "members": {str(member.path): _scores_of(member, comparison.score) for member in members},
             "verdict": verdict[:1].upper() + verdict[1:],
             "best_single_run": str(best.path),
-            "score": comparison.score,
-            "ensemble_minus_best": {"value": comparison.difference.value, "low": low, "high": high},
-            "p_value": None if comparison.mcnemar is None else comparison.mcnemar.p_value,
-            "beyond_noise": comparison.beyond_noise,
+            "ensemble_minus_best": comparison.paired_difference.model_dump(mode="json"),
         },
         "seconds": {"total": round(seconds, 2)},
     }
@@ -208,7 +214,7 @@ def _write(
     provenance = {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "source": str(best.bundle.provenance.get("source", "")),
-        "scores": {name: value for name, value in scores["test"].items() if name != "confusion"},
+        "scores": scores["test"].model_dump(mode="json", exclude_none=True, exclude={"confusion"}),
         "confidence": CONFIDENCE,
         "ensemble": {"how": how, "weights": shares},
     }

@@ -17,19 +17,19 @@ from linnaeus.config.settings import EvaluateConfig
 from linnaeus.data.appearance import known_columns
 from linnaeus.data.manifest import TEST, Manifest
 from linnaeus.errors import RunError
-from linnaeus.judging.calibration import describe_table
+from linnaeus.judging.calibration import describe_calibration
 from linnaeus.judging.conformal import describe_sets
 from linnaeus.judging.curves import class_curves
 from linnaeus.judging.foreign import open_predictions
 from linnaeus.judging.score_table import ScoreTable, table_of
 from linnaeus.judging.scores import evaluate_table
-from linnaeus.judging.selective import abstention_curve
+from linnaeus.judging.selective import accuracy_coverage_curve
+from linnaeus.judging.slices import find_slices
 from linnaeus.judging.trust import judge_images
 from linnaeus.metrics.classification import IntArray
 from linnaeus.metrics.conformal import LabelSetRule, SetRule
 from linnaeus.predictions import Predictions, groups_of, rows_of
 from linnaeus.run_folder import RunDir
-from linnaeus.statistics.slices import find_slices
 
 
 def evaluate_file(path: Path, *, config: EvaluateConfig, threshold: float, seed: int = 0) -> dict[str, Any]:
@@ -79,8 +79,8 @@ def evaluate(
     config: EvaluateConfig,
     seed: int,
 ) -> dict[str, Any]:
-    """Scores, calibration, abstention, slices and curves of one table of test predictions, as plain JSON; what became
-    of prediction sets too, where there is a rule for them.
+    """Scores, calibration, selective prediction, slices and curves of one table of test predictions, as plain JSON; what
+    became of prediction sets too, where there is a rule for them.
     """
     scores = evaluate_table(
         table,
@@ -90,14 +90,15 @@ def evaluate(
         thresholds=thresholds,
         groups=groups,
     )
-    sureness, right, of_images = judge_images(table, thresholds=thresholds)
-    kept = {} if sets is None else {"prediction_sets": describe_sets(table, sets, confidence=config.confidence)}
+    of_answers, correct, of_images = judge_images(table, thresholds=thresholds)
+    settings: dict[str, Any] = {"groups": groups, "confidence": config.confidence}
+    kept = {} if sets is None else {"prediction_sets": describe_sets(table, sets, **settings).model_dump(mode="json")}
     return {
         "format": 1,
-        "test": scores,
-        "calibration": {"test": {"after": describe_table(table)}},
+        "test": scores.model_dump(mode="json", exclude_none=True),
+        "calibration": {"test": {"after": describe_calibration(table).model_dump(mode="json")}},
         **kept,
-        "abstention": abstention_curve(sureness, right, level=config.confidence),
-        "slices": find_slices(of_images, columns, confidence=config.confidence),
-        "curves": class_curves(table, scores=scores),
+        "selective_prediction": accuracy_coverage_curve(of_answers, correct, **settings).model_dump(mode="json"),
+        "slices": find_slices(of_images, columns, **settings).model_dump(mode="json"),
+        "curves": {name: curves.model_dump(mode="json") for name, curves in class_curves(table, scores=scores).items()},
     }

@@ -64,7 +64,7 @@ def score_probabilities(
     briers: FloatArray,
     surplus: FloatArray,
     chance_variance: FloatArray,
-    calibration_error: float,
+    ece: float,
     *,
     strata: IntArray | None,
     groups: IntArray | None,
@@ -72,14 +72,14 @@ def score_probabilities(
     confidence: float,
     num_samples: int,
     seed: int,
-) -> dict[str, dict[str, float]]:
-    """log_loss, brier and calibration_error as {"value", "low", "high"}.
+) -> dict[str, tuple[float, Interval]]:
+    """Values and intervals of "log_loss", "brier" and "ece".
 
     Args:
         log_losses, briers: float64 [N].
         surplus: float64 [N, B], what each image adds to each bin of the reliability diagram: right less probability.
         chance_variance: float64 [B], sum of p (1 - p) over the answers in each bin.
-        calibration_error: measured.
+        ece: measured.
         strata, groups: as of `resampled_weights`.
         answers_per_image: 1, or the number of labels.
     """
@@ -96,15 +96,15 @@ def score_probabilities(
     num_groups = None if together is None else effective_number(together.sizes)
     spread: dict[str, Any] = {"confidence": confidence, "num_groups": num_groups}
     scores = {
-        name: as_score(value := float(values.mean()), positive_interval(value, column, most=most, **spread))
+        name: (value := float(values.mean()), positive_interval(value, column, most=most, **spread))
         for name, most, values, column in zip(
             ("log_loss", "brier"), (LARGEST_LOG_LOSS, 2.0), (log_losses, briers), resampled.T, strict=True
         )
     }
     noise = chance_noise(surplus, chance_variance, together, num_samples=num_samples, seed=seed)
     by_chance = np.abs(noise).sum(axis=1) / (num_images * answers_per_image)
-    interval = calibration_interval(calibration_error, np.concatenate(errors), by_chance=by_chance, **spread)
-    return {**scores, "calibration_error": as_score(calibration_error, interval)}
+    interval = calibration_interval(ece, np.concatenate(errors), by_chance=by_chance, **spread)
+    return {**scores, "ece": (ece, interval)}
 
 
 def chance_noise(
@@ -180,8 +180,3 @@ def _reach(resampled: FloatArray, *, confidence: float, num_groups: float | None
         return math.inf  # all resamples of a single group are the same
     few = 1.0 if num_groups is None else num_groups / (num_groups - 1)
     return quantile * float(resampled.std()) * math.sqrt(few)
-
-
-def as_score(value: float, interval: Interval) -> dict[str, float]:
-    """A score as evaluation.json has it."""
-    return {"value": value, "low": interval.low, "high": interval.high}
