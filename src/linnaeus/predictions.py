@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 import torch.nn.functional as F
+from scipy.special import expit, softmax
 from torch import nn
 
 from linnaeus.atomic import write_whole
@@ -171,10 +172,7 @@ def probabilities_of(
 ) -> npt.NDArray[np.float64]:
     """float64 [N, K] from logits [N, K]: softmax of logits over temperature, or for several labels their sigmoids."""
     scaled = logits.astype(np.float64) / np.asarray(temperature, np.float64)
-    if task == "multi":
-        return np.asarray(np.exp(-np.logaddexp(0.0, -scaled)), np.float64)
-    exponents = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    return np.asarray(exponents / exponents.sum(axis=1, keepdims=True), np.float64)
+    return np.asarray(expit(scaled) if task == "multi" else softmax(scaled, axis=1), np.float64)
 
 
 def predictions_of(manifest: Manifest, rows: npt.NDArray[np.int64], logits: npt.NDArray[np.float32]) -> Predictions:

@@ -115,7 +115,7 @@ def _show(found: RunComparison) -> None:
     console.print()
     for full in found.pairings[:MOST_PAIRS]:
         pair = replace(full, better=short[full.better], worse=short[full.worse])
-        console.print(escape(pair.describe()), style="bold" if pair.real else "", soft_wrap=True)
+        console.print(escape(pair.describe()), style="bold" if pair.significant else "", soft_wrap=True)
     if len(found.pairings) > MOST_PAIRS:
         console.print(f"... and {len(found.pairings) - MOST_PAIRS:,} more pairs. See all with --csv or --html.")
     num = len(found.contenders[0].predictions)

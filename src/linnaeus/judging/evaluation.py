@@ -37,6 +37,11 @@ class Score(Section):
     high: float
     """Upper end of the interval."""
 
+    @classmethod
+    def of(cls, value: float, interval: tuple[float, float]) -> Score:
+        """A value with both ends of its interval."""
+        return cls(value=value, low=interval[0], high=interval[1])
+
 
 class ClassScores(Section):
     """Scores of one class, or of one label where images have several."""

@@ -23,12 +23,12 @@ class ImageScores:
     Attributes:
         confidence: float64 [N], 0-1: probability of the answer; for several labels the probability that all labels are
             as predicted, if they were independent.
-        right: bool [N]: whether the answer is right; for several labels, whether all of them are.
+        correct: bool [N]: whether the answer is right; for several labels, whether all of them are.
         score: float64 [N], 0-1: 1 where the answer is right; for several labels, F1 of the image's labels.
     """
 
     confidence: FloatArray
-    right: npt.NDArray[np.bool_]
+    correct: npt.NDArray[np.bool_]
     score: FloatArray
 
 
@@ -36,13 +36,13 @@ def score_images(table: ScoreTable, *, thresholds: tuple[float, ...] | None) -> 
     """One pass over a table; `thresholds`: of several labels."""
     if thresholds is None:
         answers = table.answers
-        return ImageScores(answers.sureness, answers.right, answers.right.astype(np.float64))
+        return ImageScores(answers.of_predicted, answers.correct, answers.correct.astype(np.float64))
     confidence, score = np.empty(len(table)), np.empty(len(table))
-    right = np.empty(len(table), np.bool_)
+    correct = np.empty(len(table), np.bool_)
     for part, probabilities in table.blocks():
         targets = table.targets[part]
         predicted = (probabilities >= np.array(thresholds)).astype(np.uint8)
         confidence[part] = np.where(predicted > 0, probabilities, 1 - probabilities).prod(axis=1)
-        right[part] = (predicted == targets).all(axis=1)
+        correct[part] = (predicted == targets).all(axis=1)
         score[part] = image_f1(targets.astype(np.uint8), predicted)
-    return ImageScores(confidence, right, score)
+    return ImageScores(confidence, correct, score)

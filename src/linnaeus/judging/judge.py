@@ -124,7 +124,7 @@ class _Answers:
 
     table: ScoreTable
     groups: IntArray | None
-    distances: npt.NDArray[np.float32] | None = None
+    distances: FloatArray | None = None
 
 
 def judge(submission: Submission, config: EvaluateConfig, *, seed: int) -> Judgement:
@@ -188,7 +188,8 @@ def _answers(
     rows = np.flatnonzero(predictions.splits == split)
     rows = rows if only is None else rows[only]
     own = predictions.take(rows)
-    return _Answers(table_of(own), None if groups is None else groups[rows], own.ood_distances)
+    distances = None if own.ood_distances is None else own.ood_distances.astype(np.float64)
+    return _Answers(table_of(own), None if groups is None else groups[rows], distances)
 
 
 def _evaluate(
@@ -217,8 +218,10 @@ def _evaluate(
         else describe_sets(table, settled.sets, groups=groups, confidence=level),
         ood=None
         if settled.ood is None or test.distances is None
-        else describe_ood(settled.ood, test.distances, right=images.right, groups=groups, confidence=level),
-        selective_prediction=accuracy_coverage_curve(images.confidence, images.right, groups=groups, confidence=level),
+        else describe_ood(settled.ood, test.distances, correct=images.correct, groups=groups, confidence=level),
+        selective_prediction=accuracy_coverage_curve(
+            images.confidence, images.correct, groups=groups, confidence=level
+        ),
         slices=find_slices(images.score, submission.columns, groups=groups, confidence=level),
         curves=class_curves(table, scores=scores),
         omitted=dict(submission.omitted),

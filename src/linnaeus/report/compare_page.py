@@ -46,7 +46,7 @@ def write_compare_page(
     """
     environment = make_environment()
     rows = [_row({str(k): v for k, v in row.items()}, score_names) for row in runs.to_dict("records")]
-    real = [pairing for pairing in pairings if pairing.real]
+    real = [pairing for pairing in pairings if pairing.significant]
     values = {
         "rows": rows,
         "score_names": [capital(score_words(name)) for name in score_names],

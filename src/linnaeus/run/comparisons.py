@@ -113,7 +113,6 @@ def _balancing(job: Job, frozen: Classifier) -> Balancing:
         plain,
         train_counts=job.manifest.class_counts(job.manifest.rows(TRAIN)),
         groups=groups_of(balanced, job.manifest),
-        confidence=job.config.evaluate.confidence,
         seed=job.config.seed,
     )
 

@@ -37,7 +37,7 @@ def evaluate_file(path: Path, *, config: EvaluateConfig, threshold: float, seed:
         thresholds = (threshold,) * len(found.table.classes) if found.table.task == "multi" else None
         submission = Submission(
             table=found.table,
-            settled=Settled(1.0, Chosen("likeliest" if thresholds is None else "f1", None, thresholds, ())),
+            settled=Settled(1.0, Chosen("argmax" if thresholds is None else "f1", None, thresholds, ())),
             groups=found.groups,
             columns=found.columns,
             omitted={"validation": _NO_IMAGES, "prediction_sets": _NO_IMAGES, "ood": _NO_FEATURES},
@@ -88,7 +88,7 @@ def _settled(run: RunDir, predictions: Predictions, earlier: Evaluation) -> Sett
         )
     )
     chosen = Chosen(
-        rule="likeliest" if told is None else told.rule,
+        rule="argmax" if told is None else told.rule,
         point=predictions.operating_point,
         thresholds=None
         if facts.thresholds is None
