@@ -27,7 +27,7 @@ from linnaeus.judging.score_table import ScoreTable, table_of
 from linnaeus.judging.scores import evaluate_table
 from linnaeus.judging.selective import accuracy_coverage_curve
 from linnaeus.judging.slices import find_slices
-from linnaeus.metrics.classification import IntArray
+from linnaeus.metrics.classification import FloatArray, IntArray
 from linnaeus.metrics.conformal import LabelSetRule, SetRule
 from linnaeus.metrics.ood import Familiarity, feature_distances
 from linnaeus.predictions import Predictions, Temperature
