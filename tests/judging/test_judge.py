@@ -100,7 +100,7 @@ def test_groups_widen_intervals_and_are_counted() -> None:
 
 def test_a_foreign_table_is_judged_with_the_values_that_it_brings() -> None:
     test = draw(400, seed=5).of_split(TEST)
-    settled = Settled(1.0, Chosen("likeliest", None, None, ()))
+    settled = Settled(1.0, Chosen("argmax", None, None, ()))
     submission = Submission(table=table_of(test), settled=settled, omitted={"ood": "no features"})
     evaluation = judge(submission, CONFIG, seed=0).evaluation
     right = int((test.predicted == test.targets).sum())
