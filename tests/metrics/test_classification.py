@@ -81,10 +81,10 @@ def test_a_class_that_is_only_predicted_lowers_precision_but_not_balanced_accura
 def test_leading_axes_are_scored_one_by_one():
     rng = np.random.default_rng(0)
     matrices = rng.integers(0, 5, (6, 4, 4))
-    together = ours.mean_f1(ours.class_counts(matrices))
+    together = ours.macro_f1(ours.class_counts(matrices))
     assert together.shape == (6,)
     for one, matrix in zip(together, matrices, strict=True):
-        assert one == ours.mean_f1(ours.class_counts(matrix))
+        assert one == ours.macro_f1(ours.class_counts(matrix))
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from linnaeus.judging.judge import Settled, Submission, judge
 from PIL import Image
 
 from linnaeus.config.settings import EvaluateConfig, parse_config
 from linnaeus.data.manifest import Manifest, manifest_from_columns
 from linnaeus.judging.evaluation import Seconds
+from linnaeus.judging.judge import Settled, Submission, judge
 from linnaeus.judging.operating_point import Chosen
 from linnaeus.predictions import Predictions
 from linnaeus.report.facts import ReportFacts

@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
-from editing import difference, edited, score
-from reading import Page, numbers
+from tests.report.editing import difference, edited, score
+from tests.report.reading import Page, numbers
 
 from linnaeus.config.settings import parse_config
 from linnaeus.report import advice

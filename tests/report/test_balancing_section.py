@@ -3,7 +3,7 @@
 import dataclasses
 
 import numpy as np
-from reading import Page, numbers
+from tests.report.reading import Page, numbers
 
 from linnaeus.config.settings import parse_config
 from linnaeus.judging.balancing import balance_effect

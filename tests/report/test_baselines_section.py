@@ -1,7 +1,7 @@
 """The section on baselines: when it is there, and what it dares to say."""
 
-from editing import difference, edited, score
-from reading import Page, numbers
+from tests.report.editing import difference, edited, score
+from tests.report.reading import Page, numbers
 
 from linnaeus.report.baselines import make_baselines_section
 from linnaeus.report.page import render_report

@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from editing import edited
-from linnaeus.judging.judge import Settled, Submission, judge
-from reading import HOSTILE, Page, numbers
+from tests.report.editing import edited
+from tests.report.reading import HOSTILE, Page, numbers
 
 from linnaeus.config.settings import EvaluateConfig
+from linnaeus.judging.judge import Settled, Submission, judge
 from linnaeus.judging.operating_point import Chosen
 from linnaeus.report.co_occurrence import co_occurrence_table, make_co_occurrence
 from linnaeus.report.facts import ReportFacts

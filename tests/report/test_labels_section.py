@@ -1,7 +1,7 @@
 """The section on labels that look wrong: what it says, and that hostile names are harmless in it."""
 
 import pandas as pd
-from reading import Page, numbers
+from tests.report.reading import Page, numbers
 
 from linnaeus.report.label_issues import MOST_SHOWN, make_label_issues
 from linnaeus.report.page import render_report

@@ -9,9 +9,9 @@ from importlib import resources
 import numpy as np
 import pandas as pd
 import pytest
-from editing import edited
 from PIL import Image
-from reading import HOSTILE, Page, numbers
+from tests.report.editing import edited
+from tests.report.reading import HOSTILE, Page, numbers
 
 from linnaeus.errors import UnreadableImageError
 from linnaeus.report.page import render_report, write_report

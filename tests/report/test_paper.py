@@ -6,8 +6,8 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pandas as pd
 import pytest
-from editing import edited, score
 from PIL import Image
+from tests.report.editing import edited, score
 
 from linnaeus.report.paper import paper_figures, paper_tables, render_png, standalone_svg, write_paper
 from linnaeus.report.ranking import make_ranking

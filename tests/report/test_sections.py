@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
-from editing import edited
-from reading import numbers
+from tests.report.editing import edited
+from tests.report.reading import numbers
 
 from linnaeus.config.settings import parse_config
 from linnaeus.judging.evaluation import ClassScores, Score, Scores

@@ -5,9 +5,9 @@ import types
 
 import numpy as np
 import pyarrow as pa
-from linnaeus.judging.judge import Settled, Submission, judge
 
 from linnaeus.config.settings import EvaluateConfig
+from linnaeus.judging.judge import Settled, Submission, judge
 from linnaeus.judging.operating_point import Chosen
 from linnaeus.predictions import Predictions
 from linnaeus.report.thresholds import STEPS, make_thresholds

@@ -1,15 +1,15 @@
-"""Calibration, selective prediction, prediction sets, out of distribution, slices and targets: the numbers they tell."""
+"""Calibration, selective prediction, prediction sets, out of distribution, slices, targets: the numbers they tell."""
 
 import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from editing import edit, score
-from linnaeus.judging.judge import Submission, SubmittedFeatures, judge
-from reading import Page, numbers
+from tests.report.editing import edit, score
+from tests.report.reading import Page, numbers
 
 from linnaeus.config.settings import EvaluateConfig
+from linnaeus.judging.judge import Submission, SubmittedFeatures, judge
 from linnaeus.report.calibration import make_calibration
 from linnaeus.report.ood import make_ood
 from linnaeus.report.page import render_report

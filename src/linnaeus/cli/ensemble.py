@@ -44,7 +44,7 @@ def ensemble(
     if soup:
         result = ensemble.combine_weights(runs, out=path, force=force, progress=Bars())
     else:
-        result = ensemble.combine(runs, out=path, force=force)
+        result = ensemble.combine(runs, out=path, force=force, progress=Bars())
     console = Console(highlight=False)
     table = Table("run", "weight", box=None, pad_edge=False, header_style="bold")
     for name, weight in result.weights.items():

@@ -37,6 +37,11 @@ class Score(Section):
     high: float
     """Upper end of the interval."""
 
+    @classmethod
+    def of(cls, value: float, interval: tuple[float, float]) -> Score:
+        """A value with both ends of its interval."""
+        return cls(value=value, low=interval[0], high=interval[1])
+
 
 class ClassScores(Section):
     """Scores of one class, or of one label where images have several."""
@@ -491,6 +496,10 @@ class Evaluation(Section):
     """Version of this description."""
     confidence: float
     """Level of every interval, and 1 less that of every test."""
+    bootstrap_samples: int
+    """Resamples behind intervals that have no closed form."""
+    seed: int
+    """Of the resampling: with the same predictions it gives the same intervals."""
     test: Scores
     """On the test images, measured once, after everything else was settled."""
     validation: Scores | None = None
@@ -553,18 +562,3 @@ def read_evaluation(path: Path) -> Evaluation:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise RunError(f"{path} is damaged at {where}: {first['msg']}.") from error
-
-
-# Who fills these in (the judge calls them; `groups` is int64 [N] or None, `confidence` the level):
-#   scores.evaluate_table(table, *, confidence, bootstrap_samples, seed, thresholds, groups) -> Scores
-#   calibration.describe_calibration(table) -> CalibrationState
-#   operating_point.describe_operating_point(chosen, table, *, groups, confidence) -> OperatingPointEvaluation
-#   conformal.describe_sets(table, rule, *, groups, confidence) -> PredictionSets
-#   ood.describe_ood(detector, distances, *, right, groups, confidence) -> OodEvaluation     (distances float [N])
-#   selective.accuracy_coverage_curve(confidences, right, *, groups, confidence) -> SelectivePrediction
-#   slices.find_slices(scores, columns, *, groups, confidence) -> Slices
-#   curves.class_curves(table, *, scores: Scores) -> dict[str, ClassCurves]
-#   baselines.evaluate_baselines(answers, model, *, groups, ...) -> dict[str, Baseline]
-#   balancing.balance_effect(balanced, plain, *, train_counts, groups, confidence) -> Balancing
-#   tta.compare_views(plain, averaged, *, groups, ...) -> PairedDifference
-#   comparison.compare_predictions(first, second, *, groups, ...) -> PairedDifference-like Comparison
