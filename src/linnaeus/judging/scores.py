@@ -182,7 +182,7 @@ def _grouped_intervals(
     num_groups, counts = effective_number(together.sizes), class_counts(confusion)
     of_accuracy = np.inf
     if num_groups > 1:
-        correct = group_sums(answers.correct[:, None], together.places, len(together.sizes))[:, 0]
+        correct = group_sums(answers.correct[:, None].astype(np.float64), together.places, len(together.sizes))[:, 0]
         of_accuracy = worth_of_groups(correct, together.sizes)
     return {
         name: spread_interval(

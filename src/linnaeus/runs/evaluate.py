@@ -79,8 +79,8 @@ def evaluate(
     config: EvaluateConfig,
     seed: int,
 ) -> dict[str, Any]:
-    """Scores, calibration, selective prediction, slices and curves of one table of test predictions, as plain JSON; what
-    became of prediction sets too, where there is a rule for them.
+    """Scores, calibration, selective prediction, slices and curves of one table of test predictions, as plain JSON;
+    what became of prediction sets too, where there is a rule for them.
     """
     scores = evaluate_table(
         table,
