@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from axe import needs_axe, violations
+from linnaeus.judging.settle import describe_settled, settle
 from PIL import Image
-from test_compare import write_run
+from tests.axe import needs_axe, violations
+from tests.runs.test_compare import write_run
 
 from linnaeus.cli.main import main
 from linnaeus.judging.curves import class_curves
 from linnaeus.judging.score_table import table_of
-from linnaeus.judging.settle import describe_settled, settle
 from linnaeus.report.evaluation_page import write_evaluation_page
 from linnaeus.report.facts import ReportFacts
 from linnaeus.report.page import write_report

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from test_page import HOSTILE, Page
+from linnaeus.report.labels_together import make_together, together_table
+from tests.report.test_page import HOSTILE, Page
 
 from linnaeus.judging.scores import evaluate_predictions
 from linnaeus.report.facts import ReportFacts
@@ -15,7 +16,6 @@ from linnaeus.report.gallery import leading_label
 from linnaeus.report.labels_gallery import make_label_galleries
 from linnaeus.report.labels_headline import make_labels_checks, make_labels_headline
 from linnaeus.report.labels_tables import make_label_mistakes, make_label_table
-from linnaeus.report.labels_together import make_together, together_table
 from linnaeus.report.page import render_report
 from linnaeus.report.wording import figure
 

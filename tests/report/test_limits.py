@@ -4,13 +4,13 @@ import re
 
 import numpy as np
 import pytest
+from linnaeus.judging.settle import describe_settled, settle
+from linnaeus.report.limits import slices_of, sureness_of, wishes_of
 from scipy.special import softmax
 
 from linnaeus.judging.conformal import calibrate_sets, describe_sets
 from linnaeus.judging.score_table import table_of
 from linnaeus.judging.selective import abstention_curve
-from linnaeus.judging.settle import describe_settled, settle
-from linnaeus.report.limits import slices_of, sureness_of, wishes_of
 from linnaeus.report.page import render_report
 from linnaeus.report.xy_chart import Trace, share_chart
 from linnaeus.statistics.slices import find_slices

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from linnaeus.errors import ClassesError, DataError
 from linnaeus.judging.comparison import Comparison, compare_predictions
+from linnaeus.judging.evaluation import Score
 from linnaeus.metrics.classification import IntArray
 from linnaeus.predictions import Predictions
 from linnaeus.statistics.slices import holm
@@ -30,14 +31,14 @@ class Candidate:
         predictions: of the test images.
         thresholds: of several labels, in the order of its own classes; None for one label.
         facts: of the model, such as {"seconds": 12.3, "num_parameters": 1000, "num_bytes": 4000}.
-        scores: {"value", "low", "high"} by name, as in evaluation.json.
+        scores: by name, as in evaluation.json.
     """
 
     name: str
     predictions: Predictions
     thresholds: tuple[float, ...] | None
     facts: Mapping[str, float | None]
-    scores: Mapping[str, Mapping[str, float]]
+    scores: Mapping[str, Score]
 
 
 @dataclass(frozen=True)

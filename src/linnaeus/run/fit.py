@@ -43,7 +43,7 @@ from linnaeus.progress import SILENT, Progress
 from linnaeus.run.begin import fit_time_limit, image_spec, note_seconds, write_beginning
 from linnaeus.run.finished import Run
 from linnaeus.run.network import adjust_logits, build_untrained, classifier_to_train, fill_pretrained
-from linnaeus.run.scores import judge
+from linnaeus.run.results import judge_run
 from linnaeus.run_folder import RunDir
 from linnaeus.training.checkpoint import Position
 from linnaeus.training.fold_runs import train_folds, trains_folds_whole
@@ -225,7 +225,6 @@ def finish(run: RunDir, *, runtime: Runtime, progress: Progress) -> Run:
                 position = Position(
                     seconds=folds.seconds,
                     earlier_seconds=folds.earlier_seconds,
-                    best={"out_of_fold": True},
                     finished=True,
                 )
                 if runtime.fabric.is_global_zero:
@@ -237,7 +236,7 @@ def finish(run: RunDir, *, runtime: Runtime, progress: Progress) -> Run:
     except Interrupted as stop:
         raise Interrupted(f"{stop} Go on with: linnaeus resume {run.path}") from None
     if runtime.fabric.is_global_zero:
-        judge(run, job, classifiers, position, settled)
+        judge_run(run, job, classifiers, position, settled)
     runtime.fabric.barrier()
     return Run(run.path)
 
