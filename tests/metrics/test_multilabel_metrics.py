@@ -85,10 +85,12 @@ def test_scores_of_each_label_are_scikit_learns(seed: int) -> None:
             assert precisions[k] == pytest.approx(average_precision_score(t, scores[:, k]), abs=1e-12)
         else:
             assert precisions[k] == 0
-        assert (found["support"][k], found["missing"][k], found["superfluous"][k]) == (
+        assert (found["support"][k], found["false_negatives"][k], found["false_positives"][k]) == (
             t.sum(), ((t == 1) & (g == 0)).sum(), ((t == 0) & (g == 1)).sum()
         )  # fmt: skip
-    assert wrong_per_image(targets, given_labels).sum() == found["missing"].sum() + found["superfluous"].sum()
+    assert (
+        wrong_per_image(targets, given_labels).sum() == found["false_negatives"].sum() + found["false_positives"].sum()
+    )
     expected = hamming_loss(targets, given_labels) * targets.size
     assert wrong_per_image(targets, given_labels).sum() == pytest.approx(expected)
 

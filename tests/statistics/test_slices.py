@@ -55,7 +55,7 @@ def test_the_same_images_are_one_slice_whatever_tells_them():
     first = twice.slices[0]
     assert first.column == "side" and first.num_images == 100
     assert len(first.same_images) == 1 and first.same_images[0].startswith("area: ")
-    assert next(row for row in twice.slices if row.column == "odd")["same_images"] == []
+    assert next(row for row in twice.slices if row.column == "odd").same_images == []
 
 
 def test_small_slices_missing_values_and_columns_without_a_second_value_are_not_looked_at():
