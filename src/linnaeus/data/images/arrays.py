@@ -111,7 +111,8 @@ def read_array_pixels(uri: str) -> npt.NDArray[np.uint8]:
     name = f"{file_of(uri)}, image {row}"
     try:
         with _LOCK:  # several threads read the same file; it is opened, and perhaps extracted, once
-            pixels, values = _open(prefix)
+            status = Path(file_of(prefix)).stat()  # a file that was written anew is opened anew
+            pixels, values = _open(prefix, (status.st_size, status.st_mtime_ns))
         if not 0 <= int(row) < len(pixels):
             raise UnreadableImageError(f"{name}: there are {len(pixels)} images")
         return to_rgb(pixels[int(row)], values)
@@ -124,7 +125,7 @@ def read_array_pixels(uri: str) -> npt.NDArray[np.uint8]:
 
 
 @lru_cache(maxsize=64)
-def _open(prefix: str) -> tuple[np.ndarray, Values]:
+def _open(prefix: str, mark: tuple[int, int]) -> tuple[np.ndarray, Values]:
     path, _, query = prefix.removeprefix(SCHEME).partition("?")
     fields = dict(part.split("=", 1) for part in query.split("&"))
     if fields["v"] not in RANGES:
