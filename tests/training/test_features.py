@@ -53,6 +53,10 @@ def keep(classifier: Classifier, store: ImageStore, **settings) -> KeptFeatures:
     return extract_features(classifier, store, train_rows=ROWS, other_rows=OTHERS, **settings)
 
 
+def bfloat16() -> torch.autocast:
+    return torch.autocast("cpu", torch.bfloat16)
+
+
 def count_calls(classifier: Classifier, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     sizes: list[int] = []
     original = classifier.features
@@ -95,7 +99,7 @@ def test_the_seconds_that_they_took_are_known_to_who_reopens_them(store: ImageSt
     assert 0 < again.earlier_seconds == third.earlier_seconds <= spent
 
 
-@pytest.mark.parametrize("change", ["weights", "spec", "views"])
+@pytest.mark.parametrize("change", ["weights", "spec", "views", "precision"])
 def test_anything_that_shapes_them_makes_others(
     store: ImageStore, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
@@ -106,9 +110,19 @@ def test_anything_that_shapes_them_makes_others(
         extract(classifier, store, spec=ImageSpec(16, 16))
     elif change == "views":
         extract(classifier, store, views=2, augment=AugmentConfig(noise=0.1))
+    elif change == "precision":
+        extract(classifier, store, autocast=bfloat16)
     else:
         extract(classifier, store)
     assert sum(sizes) == (90 if change == "views" else 50)
+
+
+def test_every_kind_of_device_has_features_of_its_own(store: ImageStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = keep(network(), store)
+    answer = np.zeros((1, network().num_features), np.float16)
+    monkeypatch.setattr(features_module, "_features", lambda classifier, rows, **_: answer.repeat(len(rows), axis=0))
+    store.device = torch.device("cuda")  # nothing is computed there
+    assert keep(network(), store).key != first.key
 
 
 def test_an_interrupted_extraction_goes_on_where_it_was(store: ImageStore, monkeypatch: pytest.MonkeyPatch) -> None:

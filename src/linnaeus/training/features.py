@@ -1,7 +1,8 @@
 """Features once: a frozen backbone sees every image (and every augmented view) a single time; the result stays on disk.
 
 After the loader, before heads, in the life of an image. Lives in the user's cache folder beside the pixels, keyed by
-everything that shapes it: weights, preprocessing, pixels, augmentation. Resumable in blocks. Knows nothing of heads.
+everything that shapes it: weights, preprocessing, pixels, augmentation, precision and kind of device. Resumable in
+blocks. Knows nothing of heads.
 """
 
 from __future__ import annotations
@@ -107,9 +108,10 @@ def extract_features(
     if views == 1:  # the images themselves: the same features however they are divided, so folds and review share them
         train_rows, other_rows = np.sort(np.concatenate([train_rows, other_rows])), other_rows[:0]
     facts = {
-        "format": 2,
+        "format": 3,
         "backbone": [classifier.name, classifier.options, classifier.feature_kind, weights_digest(classifier.backbone)],
         "spec": spec.to_dict(),
+        "computed": [store.device.type, _precision(autocast, store.device)],
         "pixels": store.key,
         "rows": hashlib.sha256(train_rows.tobytes() + b"|" + other_rows.tobytes()).hexdigest()[:16],
         "augment": None if views == 1 or augment is None else [augment.model_dump(mode="json"), seed],
@@ -147,6 +149,14 @@ def extract_features(
             return KeptFeatures(array, key, earlier)
     except OSError as error:
         raise OutputError(_explain(error, folder.parent, num_bytes=2 * math.prod(shape))) from error
+
+
+def _precision(autocast: Autocast, device: torch.device) -> str:
+    """The type in which a network computes inside the block: autocast's, or float32 and how exactly it is multiplied."""
+    with autocast():
+        if torch.is_autocast_enabled(device.type):
+            return str(torch.get_autocast_dtype(device.type))
+        return f"{torch.get_default_dtype()}, {torch.get_float32_matmul_precision()}"
 
 
 def compute_features(
