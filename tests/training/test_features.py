@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from linnaeus.config.settings import AugmentConfig
-from linnaeus.data.cache.folder import clear_caches, feature_bytes
+from linnaeus.data.cache.folder import clear_caches, list_caches
 from linnaeus.data.cache.images import open_cache
 from linnaeus.data.image_spec import ImageSpec
 from linnaeus.data.loader import FeatureStore, ImageStore
@@ -55,6 +55,10 @@ def keep(classifier: Classifier, store: ImageStore, **settings) -> KeptFeatures:
 
 def bfloat16() -> torch.autocast:
     return torch.autocast("cpu", torch.bfloat16)
+
+
+def kept_bytes() -> int:
+    return sum(entry.num_bytes for entry in list_caches() if entry.kind == "features")
 
 
 def count_calls(classifier: Classifier, monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -249,15 +253,15 @@ def test_a_full_disk_is_noticed_before_anything_is_computed(store: ImageStore, m
             with pytest.raises(OutputError, match=r"The disk is full: the features need .* LINNAEUS_CACHE"):
                 extract(classifier, store)
     assert sizes == []
-    assert feature_bytes() == 0
+    assert kept_bytes() == 0
 
 
 def test_features_are_cleared_with_the_other_caches(store: ImageStore) -> None:
     extract(network(), store)
-    size = feature_bytes()
+    size = kept_bytes()
     assert size > 50 * 2 * network().num_features
     assert clear_caches() >= size
-    assert feature_bytes() == 0
+    assert kept_bytes() == 0
     assert not list(features_module.cache_folder().glob("features-*"))
 
 

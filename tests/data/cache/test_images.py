@@ -446,9 +446,9 @@ def test_caches_are_listed_last_used_first(data: Path) -> None:
     os.utime(large / "info.json", (1_000_000_000, 1_000_000_000))
     entries = list_caches()
     assert [entry.path for entry in entries] == [small, large]
-    assert (entries[1].num_images, entries[1].height, entries[1].width) == (30, 20, 30)
+    assert (entries[1].kind, entries[1].holds) == ("images", "30 images of 30 x 20 px")
     assert entries[1].num_bytes >= 30 * 20 * 30 * 3 and entries[1].last_used.year == 2001
-    assert entries[0].created.utcoffset() is not None
+    assert entries[0].last_used.utcoffset() is not None
     assert list_caches(data) == []
 
 

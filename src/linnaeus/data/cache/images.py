@@ -28,6 +28,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from linnaeus.atomic import locked
 from linnaeus.data.cache.build import (
     PIXELS,
     UNFINISHED,
@@ -37,7 +38,7 @@ from linnaeus.data.cache.build import (
     read_problems,
     read_state,
 )
-from linnaeus.data.cache.folder import INFO, cache_folder, locked
+from linnaeus.data.cache.folder import INFO, cache_folder
 from linnaeus.data.image_spec import ImageSpec
 from linnaeus.data.images import arrays
 from linnaeus.data.images.arrays import file_of
