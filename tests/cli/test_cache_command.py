@@ -38,7 +38,12 @@ def test_caches_are_listed_and_cleared(folder: Path, tmp_path: Path, capsys: pyt
     path = build_cache(tmp_path)
     assert main(["cache"]) == 0
     listing = capsys.readouterr().out
-    for expected in (path.name[:15], "4 images of 16 x 12 px", "kB images", f"in {folder}. Delete all with: linnaeus cache"):
+    for expected in (
+        path.name[:15],
+        "4 images of 16 x 12 px",
+        "kB images",
+        f"in {folder}. Delete all with: linnaeus cache",
+    ):
         assert expected in listing
     assert main(["cache", "clear"]) == 0
     assert "kB freed in" in capsys.readouterr().out

@@ -40,10 +40,9 @@ from linnaeus.data.cache.build import (
 )
 from linnaeus.data.cache.folder import INFO, cache_folder
 from linnaeus.data.image_spec import ImageSpec
-from linnaeus.data.images import arrays
+from linnaeus.data.images import arrays, builtin
 from linnaeus.data.images.arrays import file_of
 from linnaeus.data.manifest import Manifest
-from linnaeus.data.sources import builtin
 from linnaeus.errors import OutputError
 from linnaeus.machine import usable_cores
 from linnaeus.progress import SILENT, Progress

@@ -104,6 +104,12 @@ def file_of(uri: str) -> str:
     return unquote(uri[len(SCHEME) : uri.index("?")]) if uri.startswith(SCHEME) else uri
 
 
+def size_of(uri: str) -> tuple[int, int]:
+    """(width, height) of the image that an `array://` uri names, as the uri says."""
+    height, width, _ = _fields(uri.rpartition("#")[0])["s"].split(",")
+    return int(width), int(height)
+
+
 def read_array_pixels(uri: str) -> npt.NDArray[np.uint8]:
     """uint8 RGB [H, W, 3], 0-255, of an `array://` uri.
 
@@ -129,14 +135,13 @@ def read_array_pixels(uri: str) -> npt.NDArray[np.uint8]:
 
 @lru_cache(maxsize=64)
 def _open(prefix: str, mark: tuple[int, int]) -> tuple[np.ndarray, Values]:
-    path, _, query = prefix.removeprefix(SCHEME).partition("?")
-    fields = dict(part.split("=", 1) for part in query.split("&"))
+    fields = _fields(prefix)
     if fields["v"] not in RANGES:
         raise DataError(f"unknown range of values {fields['v']}")
     height, width, channels = (int(size) for size in fields["s"].split(","))
     by_row, by_line, by_pixel, by_channel = (int(stride) for stride in fields["b"].split(","))
     view = ArrayView(
-        path=Path(unquote(path)),
+        path=Path(file_of(prefix)),
         member=unquote(fields["m"]),
         offset=int(fields["o"]),
         num_rows=int(fields["n"]),
@@ -145,6 +150,10 @@ def _open(prefix: str, mark: tuple[int, int]) -> tuple[np.ndarray, Values]:
         strides=(by_row, by_line, by_pixel, by_channel),
     )
     return view.open(), fields["v"]
+
+
+def _fields(prefix: str) -> dict[str, str]:
+    return dict(part.split("=", 1) for part in prefix.partition("?")[2].split("&"))
 
 
 def to_rgb(image: np.ndarray, values: Values) -> npt.NDArray[np.uint8]:
