@@ -69,7 +69,7 @@ def known_columns(manifest: Manifest, rows: npt.NDArray[np.int64]) -> dict[str, 
 
 
 def image_sizes(manifest: Manifest, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """int64 [N, 2]: width and height in pixels of boxes or of upright images, from headers; 0 where one cannot be read."""
+    """int64 [N, 2]: width and height in pixels of boxes or of upright images, from headers; 0 where unreadable."""
     if manifest.boxes is not None:
         x0, y0, x1, y1 = manifest.boxes[rows].T.astype(np.int64)
         return np.stack([x1 - x0, y1 - y0], axis=1)

@@ -155,7 +155,7 @@ def extract_features(
 
 
 def _precision(autocast: Autocast, device: torch.device) -> str:
-    """The type in which a network computes inside the block: autocast's, or float32 and how exactly it is multiplied."""
+    """The type in which a network computes in the block: autocast's, or float32 and how exactly it is multiplied."""
     with autocast():
         if torch.is_autocast_enabled(device.type):
             return str(torch.get_autocast_dtype(device.type))

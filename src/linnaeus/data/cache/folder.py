@@ -6,8 +6,8 @@
     torchvision-NAME  a data set from the network, as class folders (`data.sources.hub`)
     hf-NAME           likewise
 
-Whoever builds one holds its lock (`atomic.locked`), and may say in its `info.json` what it `holds`. Knows nothing of how
-any of them is made or read.
+Whoever builds one holds its lock (`atomic.locked`), and may say in its `info.json` what it `holds`. Knows nothing of
+how any of them is made or read.
 """
 
 from __future__ import annotations

@@ -10,8 +10,9 @@ Between decode and loader in the life of an image. One folder per set of images 
 
 The key covers everything that shapes a pixel: ids, what the uris say beyond the folder the data lies in (a row's layout
 in its array, its member of an archive), sizes, times and a sample of the content of the files, boxes and geometry. So a
-changed file or another reading of it is seen, and a moved data set is found again. Building may be killed at any moment: a row is marked only after its pixels are on the disk. Knows nothing
-of labels, splits or devices, and writes nothing into the user's data.
+changed file or another reading of it is seen, and a moved data set is found again. Building may be killed at any
+moment: a row is marked only after its pixels are on the disk. Knows nothing of labels, splits or devices, and writes
+nothing into the user's data.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ from linnaeus.progress import SILENT, Progress
 FORMAT = 2
 """Raised when the same files would give other pixels; caches of another format are not found any more."""
 _SAMPLED_FILES, _SAMPLED_BYTES = 32, 1024
-"""Two folders unpacked from archives can agree in every name, size and time; some bytes of some files tell them apart."""
+"""Folders unpacked from archives can agree in every name, size and time; some bytes of some files tell them apart."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ def _without_folder(uris: list[str]) -> list[str]:
     ends = [uri.index("?") if start else len(uri) for start, uri in zip(starts, uris, strict=True)]
     inside = [uri.startswith(builtin.SCHEME) for uri in uris]
     places = [uri[start:end] for uri, start, end, own in zip(uris, starts, ends, inside, strict=True) if not own]
-    folder = os.path.commonprefix(places).rpartition("/")[0]
+    folder = os.path.commonprefix(places).rpartition("/")[0]  # noqa: RUF071 - commonpath splits a million paths
     return [
         uri if own else uri[:start] + uri[start + len(folder) :]
         for uri, start, own in zip(uris, starts, inside, strict=True)
@@ -162,7 +163,7 @@ def _file_marks(uris: list[str]) -> npt.NDArray[np.int64]:
 
 
 def _sampled_content(uris: list[str]) -> bytes:
-    """A digest over beginning, middle and end of some files, evenly spread; those that cannot be read count as empty."""
+    """A digest over beginning, middle and end of some files, evenly spread; unreadable ones count as empty."""
     digest = hashlib.sha256()
     chosen = np.unique(np.linspace(0, len(uris) - 1, _SAMPLED_FILES).astype(np.int64)).tolist()
     for uri in dict.fromkeys(file_of(uris[row]) for row in chosen if not uris[row].startswith(builtin.SCHEME)):

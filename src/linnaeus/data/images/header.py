@@ -25,7 +25,7 @@ _ON_ITS_SIDE = (5, 6, 7, 8)
 
 @dataclass(frozen=True)
 class Header:
-    """What a header says: width and height in pixels of the upright image, and Pillow's name of how pixels are stored."""
+    """Width and height in pixels of the upright image, and Pillow's name of how its pixels are stored."""
 
     width: int
     height: int
