@@ -13,7 +13,8 @@ import numpy.typing as npt
 from linnaeus.metrics.classification import IntArray
 from linnaeus.metrics.conformal import conformal_quantile
 from linnaeus.metrics.multilabel import Labels
-from linnaeus.metrics.ood import NEIGHBOUR, Familiarity, feature_distances, unit_features
+from linnaeus.metrics.neighbours import unit_rows
+from linnaeus.metrics.ood import NEIGHBOUR, Familiarity, feature_distances
 from linnaeus.statistics.intervals import wilson_interval
 from linnaeus.statistics.resample import as_score
 
@@ -46,7 +47,7 @@ def learn_familiarity(
         share: 0-1, such as 0.99.
     """
     centre = bank.astype(np.float32).mean(axis=0)
-    known = unit_features(bank, centre).astype(np.float16)
+    known = unit_rows(bank, mean=centre).astype(np.float16)
     distances = feature_distances(validation, bank=known, centre=centre)
     threshold = conformal_quantile(distances, share)
     if threshold is None:
