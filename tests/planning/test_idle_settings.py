@@ -9,14 +9,15 @@ import pytest
 from linnaeus.config.pages import overlay, read_recipe, recipe_names
 from linnaeus.config.settings import RunConfig, parse_config
 from linnaeus.data.manifest import Task
-from linnaeus.planning.idle_settings import USED, USED_BY_TASK, USED_IN_PHASE, idle_settings
+from linnaeus.planning.idle_settings import USED, USED_BY_TASK, USED_IN_PHASE, plan_idle_settings
+from linnaeus.planning.plan import Plan
 
 HEAD = {"phases": [{"name": "head", "train": "head", "optimizer": "lbfgs"}]}
 
 
 def idle(asked: dict[str, Any], recipe: dict[str, Any] | None = None, task: Task = "single") -> list[str]:
     config = parse_config(overlay(recipe or {}, asked))
-    return [decision.what for decision in idle_settings(parse_config(asked), config, task=task)]
+    return [decision.what for decision in plan_idle_settings(Plan(parse_config(asked), config), task=task).decisions]
 
 
 @pytest.mark.parametrize(

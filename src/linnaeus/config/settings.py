@@ -18,6 +18,10 @@ from linnaeus.errors import ConfigError, nearest_name
 Auto = Literal["auto"]
 LAYERS = re.compile(r"(convolutions|dense|head|all)(?:\[(-?\d*):(-?\d*)\])?")
 """Names of layers in `loss.l1` and `loss.l2`: a group, or a part of it as Python writes slices."""
+Flip = Literal["none", "horizontal", "vertical", "both"]
+FeatureKind = Literal["last", "maps", "stages"]
+ViewsKind = Literal["one", "mirror", "mirror_shift"]
+PositiveEpochs = Annotated[float, Field(gt=0.0)]
 Option = int | float | bool | str | list[int] | list[float] | list[dict[str, int | bool | str | list[int]]]
 
 
@@ -105,7 +109,7 @@ class AugmentConfig(Section):
     """With `rand_augment`: operations for each image."""
     policy_level: int = Field(9, ge=0, le=30)
     """With `rand_augment`: their strength, up to 30."""
-    flip: Literal["none", "horizontal", "vertical", "both"] | Auto = "none"
+    flip: Flip | Auto = "none"
     """Mirror images with probability 1/2. `auto`: horizontally, unless the images are grey (characters, scans)."""
     alternate_flip: bool = False
     """Mirror each image exactly every other epoch instead of by chance (arXiv 2404.00498, section 3.6)."""
@@ -179,7 +183,7 @@ class ModelConfig(Section):
     (the hub's cache on this machine), or `none` to start from random ones."""
     allow_download: bool = False
     """Fetch weights from the hub where they are nowhere on this machine."""
-    features: Literal["last", "maps", "stages"] | Auto = "auto"
+    features: FeatureKind | Auto = "auto"
     """`last`: the backbone's own pooled output; `maps`: its last feature maps, flattened without pooling; `stages`:
     means and deviations of the maps of all its stages (arXiv 2201.03529). `auto`: `stages` where nothing but a head is
     trained, else `last`."""
@@ -292,7 +296,7 @@ class PhaseConfig(Section):
     """Images per step of the optimizer."""
     micro_batch_size: int | None = Field(None, ge=1)
     """Images per forward pass; gradients of a batch are accumulated. Bounds memory, and batch norm sees this many."""
-    epochs: Annotated[float, Field(gt=0.0)] | Auto = "auto"
+    epochs: PositiveEpochs | Auto = "auto"
     """Passes over the training images, the last one broken off where this is no whole number; `auto` follows the number
     of images. A time limit makes it smaller."""
     schedule: Literal["constant", "linear", "cosine", "one_cycle", "step", "plateau"] = "constant"
@@ -346,7 +350,7 @@ def parse_wish(text: str) -> Wish:
 class EvaluateConfig(Section):
     """How the finished model answers, and how its scores are stated."""
 
-    views: Literal["one", "mirror", "mirror_shift", "auto"] = "auto"
+    views: ViewsKind | Auto = "auto"
     """Views of each image whose logits are averaged, in validation, test, prediction and serving alike: the image;
     with its mirror image; with both also shifted by a pixel each way. `auto`: mirrored too where training flips."""
     logit_adjustment: float = Field(0.0, ge=0.0)
@@ -420,7 +424,7 @@ class RunConfig(Section):
     augment: AugmentConfig = Field(default_factory=AugmentConfig)
     model: ModelConfig = Field(default_factory=ModelConfig)
     loss: LossConfig = Field(default_factory=LossConfig)
-    phases: list[PhaseConfig] = Field(default_factory=lambda: [PhaseConfig()], min_length=1)
+    phases: tuple[PhaseConfig, ...] = Field(default_factory=lambda: (PhaseConfig(),), min_length=1)
     evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
     runtime: RuntimeConfig = Field(default_factory=RuntimeConfig)
     seed: int = Field(0, ge=0, lt=2**31)
@@ -434,7 +438,12 @@ def parse_config(page: Mapping[str, Any], *, where: str = "the configuration") -
     try:
         return RunConfig.model_validate(dict(page))
     except ValidationError as error:
-        raise ConfigError(f"In {where}: " + "; ".join(_explain(item) for item in error.errors())) from error
+        raise ConfigError(f"In {where}: {explain_errors(error)}") from error
+
+
+def explain_errors(error: ValidationError) -> str:
+    """What does not fit, in words, with the nearest known name for a setting that does not exist."""
+    return "; ".join(_explain(item) for item in error.errors())
 
 
 def _explain(item: Any) -> str:

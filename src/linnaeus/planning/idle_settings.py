@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 from linnaeus.config.settings import AugmentConfig, PhaseConfig, RunConfig
 from linnaeus.data.manifest import Task
-from linnaeus.planning.decision import Decision
+from linnaeus.planning.plan import Plan
 from linnaeus.planning.transfer import is_backbone
 from linnaeus.training.phases import on_features
 
@@ -61,21 +61,19 @@ USED_IN_PHASE: dict[str, tuple[Callable[[PhaseConfig], bool], str]] = {
 }
 
 
-def idle_settings(asked: RunConfig, config: RunConfig, *, task: Task) -> list[Decision]:
-    """One decision per setting that changes nothing.
+def plan_idle_settings(plan: Plan, *, task: Task) -> Plan:
+    """Write down every setting of the person's own that changes nothing. Those of a recipe are not looked at: it may be
+    given other data than it was written for.
 
     Args:
-        asked: what the person set and nothing else; `model_fields_set` tells their settings from defaults. Settings of
-            a recipe are not looked at: a recipe may be given other data than it was written for.
-        config: the same with the recipe below it, settled.
+        plan: settled.
         task: whether images have one label or several.
     """
-    found = []
-    for setting in _settings(asked):
-        by = _would_use(setting, config, task)
+    for setting in _settings(plan.asked):
+        by = _would_use(setting, plan.config, task)
         if by is not None:
-            found.append(Decision(setting, "without effect", f"used only by {by}"))
-    return found
+            plan = plan.note(setting, "without effect", f"used only by {by}")
+    return plan
 
 
 def _would_use(setting: str, config: RunConfig, task: Task) -> str | None:

@@ -21,7 +21,8 @@ from linnaeus.models import Classifier
 from linnaeus.planning.transfer import is_backbone
 from linnaeus.predictions import rows_of
 from linnaeus.run.answers import HeldOut, predict_rows
-from linnaeus.run.network import build_untrained, fill_pretrained
+from linnaeus.run.network import build_untrained, load_pretrained_weights
+from linnaeus.run.preparation import Preparation
 from linnaeus.training.baselines import answer_baselines
 from linnaeus.training.job import Job
 from linnaeus.training.phases import on_features
@@ -31,14 +32,14 @@ MOST_OFFERED = 5_000
 """On more validation images the pass that an offer takes would cost more than it is worth."""
 
 
-def describe_alternatives(job: Job, held_out: HeldOut, settled: dict[str, Any]) -> dict[str, Any]:
+def describe_alternatives(job: Job, held_out: HeldOut, preparation: Preparation) -> dict[str, Any]:
     """`baselines`, `balancing` and `offers` of evaluation.json, where this run has them.
 
     Args:
-        settled: what was settled before training, as the run folder keeps it.
+        preparation: what was settled before training.
     """
     told: dict[str, Any] = {}
-    frozen = _frozen(job, settled)
+    frozen = _frozen(job, preparation)
     if frozen is not None:
         told |= _baselines(job, held_out, frozen)
         if balances(job.config):
@@ -49,18 +50,18 @@ def describe_alternatives(job: Job, held_out: HeldOut, settled: dict[str, Any]) 
     return told
 
 
-def _frozen(job: Job, settled: dict[str, Any]) -> Classifier | None:
+def _frozen(job: Job, preparation: Preparation) -> Classifier | None:
     """The backbone as it was before training, where the first phase had features computed by it; else None."""
     config = job.config
     if not on_features(config, config.phases[0]):
         return None
     frozen = build_untrained(config, job.manifest)
-    if settled["weights_sha256"] is not None:
+    if preparation.weights_sha256 is not None:
         try:
-            _, loaded = fill_pretrained(frozen, config)
+            loaded = load_pretrained_weights(frozen, config)
         except ModelError:
             loaded = None
-        if loaded is None or loaded.sha256 != settled["weights_sha256"]:
+        if loaded is None or loaded.sha256 != preparation.weights_sha256:
             job.progress.say("The pretrained weights are no longer where they were: baselines are left out.")
             return None
     return frozen.to(job.runtime.device)

@@ -90,7 +90,6 @@ def _features_at_hand(classifier: Classifier, job: Job, position: Position) -> F
 def _answers(classifiers: Sequence[Classifier], job: Job, at_hand: FeatureStore | None) -> Predictions:
     """Of the validation and test images; of several classifiers the mean of their probabilities."""
     if at_hand is not None and job.views == "one":
-        assert job.config.evaluate.batch_size != "auto"
         rows = job.manifest.rows(VALIDATION)
         batches = at_hand.batches(rows, batch_size=job.config.evaluate.batch_size)
         validation = predict(classifiers[0].head, batches, job.manifest, spec=None, views="one")
@@ -113,7 +112,7 @@ def predict_rows(
 
     `mirrored`: the network sees the mirror image instead of each image.
     """
-    assert job.config.evaluate.batch_size != "auto" and isinstance(job.store, ImageStore)
+    assert isinstance(job.store, ImageStore)
     batches = job.store.batches(rows, batch_size=job.config.evaluate.batch_size)
     if mirrored:
         batches = (replace(batch, images=batch.images.flip(-1)) for batch in batches)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from linnaeus import atomic
-from linnaeus.config.settings import RunConfig
+from linnaeus.config.resolved import ResolvedConfig
 from linnaeus.data.appearance import known_columns, measure_appearance
 from linnaeus.data.loader import ImageStore
 from linnaeus.data.manifest import SPLITS, TEST, VALIDATION
@@ -28,6 +28,7 @@ from linnaeus.models import Classifier
 from linnaeus.predictions import Predictions, groups_of, rows_of
 from linnaeus.run.alternatives import describe_alternatives
 from linnaeus.run.answers import HeldOut, predict_held_out
+from linnaeus.run.preparation import Preparation
 from linnaeus.run.write import deliver
 from linnaeus.run_folder import RunDir
 from linnaeus.training.checkpoint import Position
@@ -35,30 +36,30 @@ from linnaeus.training.job import Job
 
 
 def judge(
-    run: RunDir, job: Job, classifiers: Sequence[Classifier], position: Position, settled: dict[str, Any]
+    run: RunDir, job: Job, classifiers: Sequence[Classifier], position: Position, preparation: Preparation
 ) -> None:
     """Score the kept weights, or those of all folds together, on validation and, this once, on test; write scores,
     bundle and report.
 
     Args:
-        settled: what was settled before training, as the run folder keeps it.
+        preparation: what was settled before training.
     """
     clock = time.perf_counter()
     held_out = predict_held_out(run, job, classifiers, position)
     for line in held_out.settled.chosen.describe():
         job.progress.say(line)
     held_out.predictions.save(run.predictions)
-    scores = _scores(job, held_out, leaked=settled.get("leaked_test_ids", []))
+    scores = _scores(job, held_out, leaked=preparation.leaked_test_ids)
     described = _described(job, held_out, test_scores=scores["test"])
-    described |= describe_alternatives(job, held_out, settled)
-    seconds = {"prepare": settled["seconds"], "train": position.seconds, "evaluate": time.perf_counter() - clock}
+    described |= describe_alternatives(job, held_out, preparation)
+    seconds = {"prepare": preparation.seconds, "train": position.seconds, "evaluate": time.perf_counter() - clock}
     seconds = {name: round(value, 2) for name, value in seconds.items()}
     seconds["total"] = round(sum(seconds.values()), 2)
     if earlier := round(sum(position.earlier_seconds.values()), 2):
         seconds["features_at_hand"] = earlier
     evaluation = {"format": 1, **scores, **described, "seconds": seconds}
     atomic.write_json(run.evaluation, evaluation)
-    deliver(run, job, held_out, position, evaluation=evaluation, settled=settled)
+    deliver(run, job, held_out, position, evaluation=evaluation, preparation=preparation)
 
 
 def _scores(job: Job, held_out: HeldOut, *, leaked: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -78,7 +79,7 @@ def _scores(job: Job, held_out: HeldOut, *, leaked: Sequence[str]) -> dict[str, 
 
 def _score(
     predictions: Predictions,
-    config: RunConfig,
+    config: ResolvedConfig,
     thresholds: tuple[float, ...] | None,
     groups: npt.NDArray[np.int64],
 ) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from linnaeus.report.page import write_report
 from linnaeus.report.paper import write_paper
 from linnaeus.report.thumbnails import thumbnail_of
 from linnaeus.run.answers import HeldOut
+from linnaeus.run.preparation import Preparation
 from linnaeus.run_folder import RunDir
 from linnaeus.training.checkpoint import Position
 from linnaeus.training.job import Job
@@ -45,13 +46,13 @@ def deliver(
     position: Position,
     *,
     evaluation: Mapping[str, Any],
-    settled: Mapping[str, Any],
+    preparation: Preparation,
 ) -> None:
     """Write the model folder, figures, tables and report.
 
     Args:
         evaluation: what evaluation.json says.
-        settled: what was settled before training, as the run folder keeps it.
+        preparation: what was settled before training.
     """
     environment = describe_environment(job.runtime)
     _write_bundle(run, job, held_out, evaluation["test"], environment)
@@ -63,7 +64,7 @@ def deliver(
         predictions=held_out.predictions,
         evaluation=evaluation,
         history=pd.read_csv(run.history),
-        decisions=[(d["what"], d["choice"], d["why"]) for d in settled["decisions"]],
+        decisions=[(each.what, each.choice, each.why) for each in preparation.decisions],
         environment=environment,
         thumbnails=thumbnail_of(job.manifest),
         problems=intake.read_quarantine(run.quarantine),

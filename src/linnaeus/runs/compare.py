@@ -16,8 +16,7 @@ import pandas as pd
 
 from linnaeus import run_folder
 from linnaeus.bundle.files import FACTS
-from linnaeus.config.pages import read_page
-from linnaeus.config.settings import parse_config
+from linnaeus.config.resolved import read_resolved
 from linnaeus.data.manifest import TEST, VALIDATION, Manifest
 from linnaeus.errors import ConfigError, RunError
 from linnaeus.judging.pairwise import Contender, Pairing, compare_all
@@ -143,7 +142,7 @@ def _out_of_fold(run: run_folder.RunDir) -> Predictions:
             f"The run {run.path} has no out-of-fold predictions. Train with --folds 5, or compare on the images of "
             "validation: --on validation"
         )
-    config, history = parse_config(read_page(run.config), where=str(run.config)), pd.read_csv(run.history)
+    config, history = read_resolved(run.config), pd.read_csv(run.history)
     kept = set(history.loc[history["kept"], "phase"])
     by_heads = config.data.folds is None or config.data.fold_training == "head"
     if by_heads and not kept <= {phase.name for phase in config.phases if phase.optimizer == "lbfgs"}:

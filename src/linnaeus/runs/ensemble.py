@@ -29,8 +29,7 @@ from linnaeus.judging.score_table import table_of
 from linnaeus.judging.scores import evaluate_predictions
 from linnaeus.judging.selection import mean_logits, quality, select_greedily
 from linnaeus.judging.thresholds import choose_thresholds
-from linnaeus.planning.decision import Decision
-from linnaeus.planning.plan import plan_page
+from linnaeus.planning.plan import Decision, plan_page
 from linnaeus.predictions import Predictions
 from linnaeus.progress import Progress
 from linnaeus.run_folder import RunDir
@@ -212,8 +211,8 @@ def _write(
         "confidence": CONFIDENCE,
         "ensemble": {"how": how, "weights": shares},
     }
-    run = run_folder.create(out, force=force)
-    try:
+    with run_folder.draft(out, name="ensemble", force=force) as draft:
+        run = draft.run
         shutil.copyfile(RunDir(members[0].path).manifest, run.manifest)
         predictions.save(run.predictions)
         atomic.write_text(run.plan, plan_page(decisions))
@@ -222,10 +221,8 @@ def _write(
         write_ensemble_report(
             run, best.path, bundle=bundle, predictions=predictions, evaluation=evaluation, decisions=decisions
         )
-    except BaseException:
-        shutil.rmtree(run.path, ignore_errors=True)
-        raise
-    return EnsembleResult(run.path, shares, best.path, comparison)
+        written = draft.publish()
+    return EnsembleResult(written.path, shares, best.path, comparison)
 
 
 def _scores_of(member: Member, score: str) -> dict[str, Any]:

@@ -14,8 +14,7 @@ from pathlib import Path
 import torch
 from torch.optim.swa_utils import update_bn
 
-from linnaeus.config.pages import read_page
-from linnaeus.config.settings import RunConfig, parse_config
+from linnaeus.config.resolved import ResolvedConfig, read_resolved
 from linnaeus.data.cache.images import open_cache
 from linnaeus.data.loader import ImageStore
 from linnaeus.data.manifest import TEST, TRAIN, VALIDATION, Manifest
@@ -99,9 +98,9 @@ def _other_start(first: tuple[str, str], other: tuple[str, str]) -> str:
     return f"they began with different weights ({' '.join(first)} and {' '.join(other)})"
 
 
-def _config(path: Path) -> RunConfig:
+def _config(path: Path) -> ResolvedConfig:
     page = RunDir(path).config
-    return parse_config(read_page(page), where=str(page))
+    return read_resolved(page)
 
 
 def cook(members: Sequence[Member], *, progress: Progress) -> tuple[list[int], State, Predictions]:

@@ -13,12 +13,11 @@ from typing import Any
 import pandas as pd
 
 from linnaeus.bundle import Bundle
-from linnaeus.config.pages import read_page
-from linnaeus.config.settings import parse_config
+from linnaeus.config.resolved import read_resolved
 from linnaeus.data import intake
 from linnaeus.data.manifest import Manifest
 from linnaeus.models import count_parameters
-from linnaeus.planning.decision import Decision
+from linnaeus.planning.plan import Decision
 from linnaeus.predictions import Predictions
 from linnaeus.report.facts import ReportFacts
 from linnaeus.report.page import write_report
@@ -44,7 +43,7 @@ def write_ensemble_report(
         bundle, predictions, evaluation, decisions: of the ensemble.
     """
     single = RunDir(best)
-    config = parse_config(read_page(single.config), where=str(single.config))
+    config = read_resolved(single.config)
     manifest = Manifest.load(run.manifest)
     classifiers = [member.classifier for member in bundle.members] or [bundle.classifier]
     facts = ReportFacts(
