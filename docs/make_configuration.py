@@ -16,6 +16,7 @@ from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from linnaeus.config.conditions import conditions_of
 from linnaeus.config.settings import SECTIONS, RunConfig
 
 PAGE = Path(__file__).with_name("configuration.md")
@@ -55,9 +56,18 @@ def _table(section: type[BaseModel], *, own_only: bool = False) -> str:
     for name, field in section.model_fields.items():
         if own_only and name in SECTIONS:
             continue
-        cells = (f"`{name}`", _type_text(field), _default_text(field), field.description or "")
+        meaning = f"{field.description or ''} {_condition_text(section, name)}"
+        cells = (f"`{name}`", _type_text(field), _default_text(field), meaning)
         rows.append("| " + " | ".join(_flat(cell).replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(rows)
+
+
+def _condition_text(section: type[BaseModel], name: str) -> str:
+    """When the field acts, as its markers say; nothing for one that always does, or as all of its section."""
+    conditions = conditions_of(section, name)
+    words = [f"`{marker.words()}`" if marker.values else marker.words() for marker in conditions.only_with]
+    words += [situation for situation in conditions.only_for if situation != section.only_for]
+    return f"Only with {' and '.join(words)}." if words else ""
 
 
 def _type_text(field: FieldInfo) -> str:

@@ -26,7 +26,8 @@ def check_outside(path: Path, config: DataConfig, manifest: Manifest | None = No
     for folder in data_folders(config, manifest):
         if place.is_relative_to(folder):
             raise OutputError(
-                f"{path} is inside the data, {folder}, which is never written to. Name a place elsewhere with {option}."
+                f"{path} would be written into the data, {folder}, and nothing ever is. Name a place elsewhere with "
+                f"{option}."
             )
 
 
