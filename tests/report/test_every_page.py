@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from axe import needs_axe, violations
 from PIL import Image
-from test_compare import write_run
+from tests.axe import needs_axe, violations
+from tests.runs.test_compare import write_run
 
 from linnaeus.cli.main import main
 from linnaeus.judging.curves import class_curves

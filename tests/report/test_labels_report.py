@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from test_page import HOSTILE, Page
+from tests.report.test_page import HOSTILE, Page
 
 from linnaeus.judging.scores import evaluate_predictions
 from linnaeus.report.facts import ReportFacts
