@@ -13,6 +13,7 @@ from field_tables import Words, flat, number, table
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from linnaeus.config.conditions import conditions_of
 from linnaeus.config.settings import SECTIONS, RunConfig
 
 PAGE = Path(__file__).with_name("configuration.md")
@@ -49,11 +50,23 @@ def configuration_page() -> str:
 def _table(section: type[BaseModel], *, own_only: bool = False) -> str:
     """One row per field; with `own_only`, fields that are sections of their own are left out."""
     rows = [
-        (f"`{name}`", _WORDS.of(field), _default_text(field), field.description or "")
+        (f"`{name}`", _WORDS.of(field), _default_text(field), _meaning(section, name, field))
         for name, field in section.model_fields.items()
         if not (own_only and name in SECTIONS)
     ]
     return table(("field", "type", "default", "meaning"), rows)
+
+
+def _meaning(section: type[BaseModel], name: str, field: FieldInfo) -> str:
+    return f"{field.description or ''} {_condition_text(section, name)}".strip()
+
+
+def _condition_text(section: type[BaseModel], name: str) -> str:
+    """When the field acts, as its markers say; nothing for one that always does, or as all of its section."""
+    conditions = conditions_of(section, name)
+    words = [f"`{marker.words()}`" if marker.values else marker.words() for marker in conditions.only_with]
+    words += [situation for situation in conditions.only_for if situation != section.only_for]
+    return f"Only with {' and '.join(words)}." if words else ""
 
 
 def _link(section: type[BaseModel]) -> str:

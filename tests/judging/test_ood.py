@@ -5,16 +5,17 @@ import pytest
 from sklearn.neighbors import NearestNeighbors
 
 from linnaeus.judging.ood import describe_ood, draw_bank, learn_familiarity
-from linnaeus.metrics.ood import NEIGHBOUR, feature_distances, unit_features
+from linnaeus.metrics.neighbours import unit_rows
+from linnaeus.metrics.ood import NEIGHBOUR, feature_distances
 
 
 def test_distances_are_those_of_scikit_learn():
     rng = np.random.default_rng(0)
     bank, features = rng.normal(size=(60, 16)), rng.normal(size=(5000, 16)).astype(np.float16)
     centre = np.full(16, 0.3, np.float32)
-    known = unit_features(bank, centre).astype(np.float16)
+    known = unit_rows(bank, mean=centre).astype(np.float16)
     neighbours = NearestNeighbors(n_neighbors=NEIGHBOUR).fit(known.astype(np.float64))
-    expected = neighbours.kneighbors(unit_features(features, centre).astype(np.float64))[0][:, -1]
+    expected = neighbours.kneighbors(unit_rows(features, mean=centre).astype(np.float64))[0][:, -1]
     np.testing.assert_allclose(feature_distances(features, bank=known, centre=centre), expected, atol=2e-3)
 
 

@@ -12,7 +12,8 @@ from linnaeus.judging.evaluation import OodEvaluation, Score
 from linnaeus.metrics.classification import FloatArray, IntArray
 from linnaeus.metrics.conformal import conformal_quantile
 from linnaeus.metrics.multilabel import Labels
-from linnaeus.metrics.ood import NEIGHBOUR, Familiarity, feature_distances, unit_features
+from linnaeus.metrics.neighbours import unit_rows
+from linnaeus.metrics.ood import NEIGHBOUR, Familiarity, feature_distances
 from linnaeus.statistics.intervals import proportion_interval
 
 BANK_IMAGES = 2000
@@ -44,7 +45,7 @@ def learn_familiarity(
         share: 0-1, such as 0.99.
     """
     centre = bank.astype(np.float32).mean(axis=0)
-    known = unit_features(bank, centre).astype(np.float16)
+    known = unit_rows(bank, mean=centre).astype(np.float16)
     distances = feature_distances(validation, bank=known, centre=centre)
     threshold = conformal_quantile(distances, share)
     if threshold is None:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from linnaeus.analysis.errors import ExplainedError
-from linnaeus.config.settings import RunConfig
+from linnaeus.config.resolved import ResolvedConfig
 from linnaeus.data.manifest import Manifest
 from linnaeus.judging.evaluation import Evaluation
 from linnaeus.predictions import Predictions
@@ -22,7 +22,7 @@ class ReportFacts:
 
     Attributes:
         title: a few words, such as the name of the data.
-        config: the settled configuration.
+        config: with nothing left to choose.
         manifest: every image with target and split.
         predictions: of validation and test images; their ids are the manifest's.
         evaluation: what evaluation.json holds.
@@ -41,7 +41,7 @@ class ReportFacts:
     """
 
     title: str
-    config: RunConfig
+    config: ResolvedConfig
     manifest: Manifest
     predictions: Predictions
     evaluation: Evaluation

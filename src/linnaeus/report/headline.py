@@ -69,10 +69,19 @@ class Tile:
 
 
 @dataclass(frozen=True)
-class Checks:
-    """Notices as (a few words, a sentence), and the tiles with where their common scale begins."""
+class Notice:
+    """What a reader must know before believing the score; `key` tells programs which notice it is."""
 
-    notices: list[tuple[str, str]]
+    key: str
+    title: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Checks:
+    """Notices, and the tiles with where their common scale begins."""
+
+    notices: list[Notice]
     tiles: list[Tile]
     floor: str
 
@@ -144,8 +153,8 @@ def _baseline_accuracy(facts: ReportFacts, name: str) -> float:
     return (test.per_class or {})[name].support / test.num_images
 
 
-def _notices(facts: ReportFacts) -> list[tuple[str, str]]:
-    """What a reader must know before believing the score, each as (a few words, a sentence)."""
+def _notices(facts: ReportFacts) -> list[Notice]:
+    """What a reader must know before believing the score."""
     test = facts.evaluation.test
     accuracy, balanced = test.score("accuracy"), test.score("balanced_accuracy")
     notices = small_test_notices(test)
@@ -153,7 +162,8 @@ def _notices(facts: ReportFacts) -> list[tuple[str, str]]:
     baseline = _baseline_accuracy(facts, name)
     if accuracy.low <= baseline:
         notices.append(
-            (
+            Notice(
+                "not-above-baseline",
                 "Not clearly better than guessing.",
                 f"Always answering {name}, the most frequent class, would be right for {percent(baseline)} of the "
                 "test images, which is not below the interval.",
@@ -166,11 +176,11 @@ def _notices(facts: ReportFacts) -> list[tuple[str, str]]:
             f"Balanced accuracy, which counts every class alike, is {100 * gap:.0f} points lower "
             f"({figure(balanced.value)} against {percent(accuracy.value)})."
         )
-        notices.append(("Rare classes fare worse.", sentence))
+        notices.append(Notice("rare-classes", "Rare classes fare worse.", sentence))
     return notices
 
 
-def small_test_notices(test: Scores) -> list[tuple[str, str]]:
+def small_test_notices(test: Scores) -> list[Notice]:
     """What to know where there are few test images, or few groups of them."""
     if min(test.num_images, test.num_groups or test.num_images) >= SMALL_TEST:
         return []
@@ -181,10 +191,10 @@ def small_test_notices(test: Scores) -> list[tuple[str, str]]:
         f"With {images_words(test.num_images, test.num_groups)} the interval is {points:.1f} points wide{rough}; more "
         "would make it narrower."
     )
-    return [("Small test set.", sentence)]
+    return [Notice("small-test", "Small test set.", sentence)]
 
 
-def support_notices(test: Scores, *, what: str) -> list[tuple[str, str]]:
+def support_notices(test: Scores, *, what: str) -> list[Notice]:
     """What to know of classes or labels (`what`, for the first word) with few test images, or none."""
     supports = {name: row.support for name, row in (test.per_class or {}).items()}
     notices = []
@@ -194,8 +204,9 @@ def support_notices(test: Scores, *, what: str) -> list[tuple[str, str]]:
             f"{listing(few, at_most=5)} {'has' if len(few) == 1 else 'have'} fewer than {SMALL_CLASS}; "
             f"{'its own scores are' if len(few) == 1 else 'their own scores are'} rough."
         )
-        notices.append((f"{what} with few test images.", sentence))
+        notices.append(Notice("few-images", f"{what} with few test images.", sentence))
     none = [name for name, number in supports.items() if not number]
     if none:
-        notices.append((f"{what} without test images.", f"Nothing is known about {listing(none, at_most=5)}."))
+        sentence = f"Nothing is known about {listing(none, at_most=5)}."
+        notices.append(Notice("no-images", f"{what} without test images.", sentence))
     return notices

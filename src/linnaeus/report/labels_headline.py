@@ -11,6 +11,7 @@ from linnaeus.report.headline import (
     SMALL_CLASS,
     Checks,
     Extreme,
+    Notice,
     extreme,
     make_tiles,
     small_test_notices,
@@ -102,8 +103,8 @@ def _accuracy_without_labels(test: Scores) -> float:
     return 1 - sum(supports) / (len(supports) * test.num_images)
 
 
-def _notices(test: Scores) -> list[tuple[str, str]]:
-    """What a reader must know before believing the scores, each as (a few words, a sentence)."""
+def _notices(test: Scores) -> list[Notice]:
+    """What a reader must know before believing the scores."""
     score, macro_f1 = test.score("micro_f1"), test.score("macro_f1")
     notices = small_test_notices(test)
     name, baseline = _always(test)
@@ -112,7 +113,7 @@ def _notices(test: Scores) -> list[tuple[str, str]]:
             f"Giving every image the label {name} and no other would have a micro F1 of {percent(baseline)}, which is "
             "not below the interval."
         )
-        notices.append(("Not clearly better than guessing.", sentence))
+        notices.append(Notice("not-above-baseline", "Not clearly better than guessing.", sentence))
     notices += support_notices(test, what="Labels")
     gap = score.value - macro_f1.value
     if gap >= LARGE_GAP:
@@ -120,5 +121,5 @@ def _notices(test: Scores) -> list[tuple[str, str]]:
             f"Macro F1, which counts every label alike, is {100 * gap:.0f} points lower "
             f"({figure(macro_f1.value)} against {percent(score.value)})."
         )
-        notices.append(("Rare labels fare worse.", sentence))
+        notices.append(Notice("rare-labels", "Rare labels fare worse.", sentence))
     return notices

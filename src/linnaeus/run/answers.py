@@ -71,7 +71,6 @@ def _answers(classifier: Classifier, job: Job, cached: FeatureStore | None) -> P
     if cached is None or job.views != "one":
         return predict_rows(classifier, job, job.manifest.rows_of(VALIDATION, TEST), views=job.views)
     rows = job.manifest.rows(VALIDATION)
-    assert job.config.evaluate.batch_size != "auto"
     batches = cached.batches(rows, batch_size=job.config.evaluate.batch_size)
     validation = predict(classifier.head, batches, job.manifest, spec=None, views="one")
     validation = replace(validation, features=np.asarray(cached.features[0, rows], np.float16))
@@ -86,7 +85,7 @@ def predict_rows(
 
     `mirrored`: the network sees the mirror image instead of each image.
     """
-    assert job.config.evaluate.batch_size != "auto" and isinstance(job.store, ImageStore)
+    assert isinstance(job.store, ImageStore)
     batches = job.store.batches(rows, batch_size=job.config.evaluate.batch_size)
     if mirrored:
         batches = (replace(batch, images=batch.images.flip(-1)) for batch in batches)

@@ -6,7 +6,7 @@ After the judge, on the same images and by paired tests. Knows nothing of how an
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,8 @@ from linnaeus.models import Classifier
 from linnaeus.planning.transfer import is_backbone
 from linnaeus.predictions import groups_of, rows_of
 from linnaeus.run.answers import Answers, predict_rows
-from linnaeus.run.network import build_untrained, fill_pretrained
+from linnaeus.run.network import build_untrained, load_pretrained_weights
+from linnaeus.run.preparation import Preparation
 from linnaeus.training.baselines import answer_baselines
 from linnaeus.training.job import Job
 from linnaeus.training.phases import on_features
@@ -42,15 +43,15 @@ class Alternatives(TypedDict, total=False):
 
 
 def compare_with_alternatives(
-    job: Job, answers: Answers, judgement: Judgement, settled: dict[str, Any]
+    job: Job, answers: Answers, judgement: Judgement, preparation: Preparation
 ) -> Alternatives:
     """`baselines`, `balancing` and `tta` of the evaluation, where this run has them.
 
     Args:
-        settled: what was settled before training, as the run folder keeps it.
+        preparation: what was settled before training.
     """
     found = Alternatives()
-    frozen = _frozen(job, settled)
+    frozen = _frozen(job, preparation)
     if frozen is not None:
         found["baselines"] = _baselines(job, answers, judgement, frozen)
         if balances(job.config):
@@ -61,18 +62,18 @@ def compare_with_alternatives(
     return found
 
 
-def _frozen(job: Job, settled: dict[str, Any]) -> Classifier | None:
+def _frozen(job: Job, preparation: Preparation) -> Classifier | None:
     """The backbone as it was before training, where the first phase had features computed by it; else None."""
     config = job.config
     if not on_features(config, config.phases[0]):
         return None
     frozen = build_untrained(config, job.manifest)
-    if settled["weights_sha256"] is not None:
+    if preparation.weights_sha256 is not None:
         try:
-            _, loaded = fill_pretrained(frozen, config)
+            loaded = load_pretrained_weights(frozen, config)
         except ModelError:
             loaded = None
-        if loaded is None or loaded.sha256 != settled["weights_sha256"]:
+        if loaded is None or loaded.sha256 != preparation.weights_sha256:
             job.progress.say("The pretrained weights are no longer where they were: baselines are left out.")
             return None
     return frozen.to(job.runtime.device)

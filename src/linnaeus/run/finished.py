@@ -13,8 +13,7 @@ import pandas as pd
 from linnaeus.analysis.label_issues import read_label_issues
 from linnaeus.bundle import Bundle
 from linnaeus.bundle.files import load_bundle
-from linnaeus.config.pages import read_page
-from linnaeus.config.settings import RunConfig, parse_config
+from linnaeus.config.resolved import ResolvedConfig, read_resolved
 from linnaeus.data.manifest import Manifest
 from linnaeus.errors import RunError
 from linnaeus.judging.evaluation import Evaluation, read_evaluation
@@ -29,7 +28,7 @@ class Run:
     path: Path
 
     @property
-    def config(self) -> RunConfig:
+    def config(self) -> ResolvedConfig:
         """The settled configuration. Raises RunError for the folder of an ensemble, whose members have one each."""
         path = RunDir(self.path).config
         ensemble = None if path.exists() else self.evaluation.ensemble
@@ -38,7 +37,7 @@ class Run:
             raise RunError(
                 f"{self.path} is an ensemble and has no configuration of its own. Ask its members: {members}"
             )
-        return parse_config(read_page(path), where=str(path))
+        return read_resolved(path)
 
     @property
     def evaluation(self) -> Evaluation:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -21,6 +20,7 @@ from linnaeus.models import Classifier
 from linnaeus.predictions import groups_of, rows_of
 from linnaeus.run.answers import Answers, answer
 from linnaeus.run.comparisons import compare_with_alternatives
+from linnaeus.run.preparation import Preparation
 from linnaeus.run.write import write_run
 from linnaeus.run_folder import RunDir
 from linnaeus.training.checkpoint import Position
@@ -28,27 +28,27 @@ from linnaeus.training.job import Job
 
 
 def judge_run(
-    run: RunDir, job: Job, classifiers: Sequence[Classifier], position: Position, settled: dict[str, Any]
+    run: RunDir, job: Job, classifiers: Sequence[Classifier], position: Position, preparation: Preparation
 ) -> None:
     """Judge the kept weights, or those of all folds together; write predictions, scores, model and report.
 
     Args:
-        settled: what was settled before training, as the run folder keeps it.
+        preparation: what was settled before training.
     """
     clock = time.perf_counter()
     answers = answer(job, classifiers, position)
     judgement = judge(
-        _submission(job, answers, leaked=settled.get("leaked_test_ids", [])), job.config.evaluate, seed=job.config.seed
+        _submission(job, answers, leaked=preparation.leaked_test_ids), job.config.evaluate, seed=job.config.seed
     )
     for line in judgement.settled.chosen.describe():
         job.progress.say(line)
     assert judgement.predictions is not None
     judgement.predictions.save(run.predictions)
-    alternatives = compare_with_alternatives(job, answers, judgement, settled)
-    seconds = _seconds(position, prepare=settled["seconds"], evaluate=time.perf_counter() - clock)
+    alternatives = compare_with_alternatives(job, answers, judgement, preparation)
+    seconds = _seconds(position, prepare=preparation.seconds, evaluate=time.perf_counter() - clock)
     evaluation = judgement.evaluation.model_copy(update={**alternatives, "seconds": seconds})
     atomic.write_json(run.evaluation, evaluation.to_json())
-    write_run(run, job, answers, judgement, position, evaluation=evaluation, settled=settled)
+    write_run(run, job, answers, judgement, position, evaluation=evaluation, preparation=preparation)
 
 
 def _submission(job: Job, answers: Answers, *, leaked: Sequence[str]) -> Submission:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +32,7 @@ from linnaeus.report.page import write_report
 from linnaeus.report.paper import write_paper
 from linnaeus.report.thumbnails import thumbnail_of
 from linnaeus.run.answers import Answers
+from linnaeus.run.preparation import Preparation
 from linnaeus.run_folder import RunDir
 from linnaeus.training.checkpoint import Position
 from linnaeus.training.job import Job
@@ -48,13 +48,13 @@ def write_run(
     position: Position,
     *,
     evaluation: Evaluation,
-    settled: Mapping[str, Any],
+    preparation: Preparation,
 ) -> None:
     """Write the model folder, figures, tables and report.
 
     Args:
         evaluation: that of the judgement, with what the run adds to it.
-        settled: what was settled before training, as the run folder keeps it.
+        preparation: what was settled before training.
     """
     environment = describe_environment(job.runtime)
     _write_bundle(run, job, answers, judgement.settled, evaluation, environment)
@@ -67,7 +67,7 @@ def write_run(
         predictions=judgement.predictions,
         evaluation=evaluation,
         history=pd.read_csv(run.history),
-        decisions=[(d["what"], d["choice"], d["why"]) for d in settled["decisions"]],
+        decisions=[(each.what, each.choice, each.why) for each in preparation.decisions],
         environment=environment,
         thumbnails=thumbnail_of(job.manifest),
         problems=intake.read_quarantine(run.quarantine),

@@ -7,7 +7,6 @@ that began with the same weights. Beside `ensemble`, which has what comes of it 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -28,6 +27,7 @@ from linnaeus.judging.selection import quality
 from linnaeus.models import Classifier
 from linnaeus.predictions import Predictions, predict, rows_of
 from linnaeus.progress import Progress
+from linnaeus.run.preparation import read_preparation
 from linnaeus.run_folder import RunDir
 from linnaeus.runs.members import Member
 from linnaeus.training.runtime import Runtime, start_runtime
@@ -118,7 +118,7 @@ def _why_not(first: Member, other: Member) -> str:
 
 def _initialisation(member: Member) -> tuple[str, str]:
     """(kind, value) of the weights that a run began with."""
-    digest = json.loads(RunDir(member.path).settled.read_text(encoding="utf-8")).get("weights_sha256")
+    digest = read_preparation(RunDir(member.path).settled).weights_sha256
     if digest is not None:
         return "pretrained weights", str(digest)
     return "random weights of seed", str(member.config.seed)
@@ -181,7 +181,7 @@ def _start_trial(first: Member, progress: Progress) -> _Trial:
     runtime = start_runtime(first.config.runtime)
     manifest = first.manifest
     cache = open_cache(manifest, first.bundle.image_spec, threads=first.config.runtime.threads, progress=progress)
-    if cache.path.name != json.loads(RunDir(first.path).settled.read_text(encoding="utf-8"))["cache"]:
+    if cache.path.name != read_preparation(RunDir(first.path).settled).cache:
         raise DataError(f"The images have changed since {first.path} was trained, so averages cannot be tried on them.")
     store = ImageStore(cache, manifest, runtime.device)
     return _Trial(first.bundle.classifier.to(runtime.device), first.bundle, manifest, store, runtime)

@@ -16,8 +16,7 @@ import pandas as pd
 from linnaeus import run_folder
 from linnaeus.bundle.facts import read_facts
 from linnaeus.bundle.files import FACTS
-from linnaeus.config.pages import read_page
-from linnaeus.config.settings import parse_config
+from linnaeus.config.resolved import read_resolved
 from linnaeus.data.manifest import TEST, VALIDATION, Manifest
 from linnaeus.errors import ConfigError, RunError
 from linnaeus.judging.evaluation import Score, read_evaluation
@@ -144,7 +143,7 @@ def _out_of_fold(run: RunDir) -> Predictions:
             f"The run {run.path} has no out-of-fold predictions. Train with --folds 5, or compare on the images of "
             "validation: --split validation"
         )
-    config, history = parse_config(read_page(run.config), where=str(run.config)), pd.read_csv(run.history)
+    config, history = read_resolved(run.config), pd.read_csv(run.history)
     kept = set(history.loc[history["kept"], "phase"])
     by_heads = config.data.folds is None or config.data.fold_training == "head"
     if by_heads and not kept <= {phase.name for phase in config.phases if phase.optimizer == "lbfgs"}:

@@ -7,7 +7,6 @@ image has a say in a choice.
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +26,7 @@ from linnaeus.judging.selection import select_greedily
 from linnaeus.predictions import Predictions, groups_of, mean_predictions, rows_of
 from linnaeus.progress import Progress
 from linnaeus.run.write import with_settled
-from linnaeus.run_folder import create
+from linnaeus.run_folder import draft
 from linnaeus.runs.average_weights import average_greedily
 from linnaeus.runs.members import Member, best_member, read_members, settings_of
 from linnaeus.runs.write import write_ensemble
@@ -75,8 +74,10 @@ class Combined:
     said: str
 
 
-def combine(paths: Sequence[Path], *, out: Path, force: bool, progress: Progress) -> EnsembleResult:
+def combine(paths: Sequence[Path], *, out: Path | None, force: bool, progress: Progress) -> EnsembleResult:
     """Average the probabilities of the runs that validation takes, and write the ensemble as a run folder with a model.
+
+    `out` is its folder; None takes the next free runs/ensemble.
 
     Raises the errors of `read_members` and those of writing.
     """
@@ -105,7 +106,7 @@ def combine(paths: Sequence[Path], *, out: Path, force: bool, progress: Progress
     return _finish(members, combined, out=out, force=force, clock=clock, progress=progress)
 
 
-def combine_weights(paths: Sequence[Path], *, out: Path, force: bool, progress: Progress) -> EnsembleResult:
+def combine_weights(paths: Sequence[Path], *, out: Path | None, force: bool, progress: Progress) -> EnsembleResult:
     """Average the weights of the runs that validation takes, and write the one network as a run folder with a model.
 
     Raises the errors of `read_members`, those of writing, and ModelError, with the reason, for runs that do not share
@@ -127,7 +128,7 @@ def combine_weights(paths: Sequence[Path], *, out: Path, force: bool, progress: 
 
 
 def _finish(
-    members: Sequence[Member], combined: Combined, *, out: Path, force: bool, clock: float, progress: Progress
+    members: Sequence[Member], combined: Combined, *, out: Path | None, force: bool, clock: float, progress: Progress
 ) -> EnsembleResult:
     """Judge, compare with the best single run, and write the folder; nothing is left behind if that fails."""
     config, seed, note = settings_of(members)
@@ -163,10 +164,9 @@ def _finish(
     seconds = Seconds(total=round(time.perf_counter() - clock, 2))
     evaluation = judgement.evaluation.model_copy(update={"ensemble": ensemble, "seconds": seconds})
     assert judgement.predictions is not None
-    run = create(out, force=force)
-    try:
+    with draft(out, name="ensemble", force=force) as begun:
         write_ensemble(
-            run,
+            begun.run,
             members[0],
             best,
             bundle=with_settled(combined.bundle, judgement.settled),
@@ -174,9 +174,7 @@ def _finish(
             evaluation=evaluation,
             said=combined.said,
         )
-    except BaseException:
-        shutil.rmtree(run.path, ignore_errors=True)
-        raise
+        run = begun.publish()
     return EnsembleResult(run.path, weights, best.path, comparison)
 
 

@@ -12,8 +12,7 @@ from pathlib import Path
 from linnaeus import run_folder
 from linnaeus.bundle import Bundle
 from linnaeus.bundle.files import load_bundle
-from linnaeus.config.pages import read_page
-from linnaeus.config.settings import EvaluateConfig, RunConfig, parse_config
+from linnaeus.config.resolved import ResolvedConfig, ResolvedEvaluate, read_resolved
 from linnaeus.data.manifest import SPLITS, TEST, VALIDATION, Manifest
 from linnaeus.errors import ConfigError, DataError, RunError
 from linnaeus.judging.comparison import align
@@ -40,7 +39,7 @@ class Member:
     bundle: Bundle
     predictions: Predictions
     evaluation: Evaluation
-    config: RunConfig
+    config: ResolvedConfig
 
     @property
     def thresholds(self) -> tuple[float, ...] | None:
@@ -75,7 +74,7 @@ def read_members(paths: Sequence[Path]) -> list[Member]:
             raise RunError(f"{path} is an ensemble itself. Name the runs that it was made of.")
         if members:
             predictions = _aligned(members[0], predictions, path)
-        config = parse_config(read_page(run.config), where=str(run.config))
+        config = read_resolved(run.config)
         members.append(Member(path, bundle, predictions, read_evaluation(run.evaluation), config))
     return members
 
@@ -87,7 +86,7 @@ def best_member(members: Sequence[Member]) -> Member:
     return members[max(range(len(members)), key=qualities.__getitem__)]
 
 
-def settings_of(members: Sequence[Member]) -> tuple[EvaluateConfig, int, str]:
+def settings_of(members: Sequence[Member]) -> tuple[ResolvedEvaluate, int, str]:
     """How what is made of these runs shall be judged: the `evaluate` settings and the seed of the first run, and a
     sentence that names the settings in which the others differ (empty if none).
     """
@@ -95,7 +94,7 @@ def settings_of(members: Sequence[Member]) -> tuple[EvaluateConfig, int, str]:
     differing = {
         name
         for member in members[1:]
-        for name in EvaluateConfig.model_fields
+        for name in ResolvedEvaluate.model_fields
         if getattr(member.config.evaluate, name) != getattr(first, name)
     }
     named = ", ".join(f"evaluate.{name}" for name in sorted(differing))

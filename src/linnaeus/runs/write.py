@@ -19,8 +19,7 @@ from linnaeus.data import intake
 from linnaeus.data.manifest import Manifest
 from linnaeus.judging.evaluation import EnsembleEvaluation, Evaluation
 from linnaeus.models import count_parameters
-from linnaeus.planning.decision import Decision
-from linnaeus.planning.plan import plan_page
+from linnaeus.planning.plan import Decision, plan_page
 from linnaeus.predictions import Predictions
 from linnaeus.report.facts import ReportFacts
 from linnaeus.report.page import write_report

@@ -101,7 +101,6 @@ def train_folds(
 
 
 def _answers(classifier: Classifier, job: Job, rows: np.ndarray) -> Predictions:
-    assert job.config.evaluate.batch_size != "auto"
     batches = job.store.batches(rows, batch_size=job.config.evaluate.batch_size)
     with job.runtime.fabric.autocast():
         return predict(classifier, batches, job.manifest, spec=job.spec, views=job.views)

@@ -35,7 +35,7 @@ _TRIED_BY_FOLDS = 3
 
 def feature_store(classifier: Classifier, job: Job, *, views: int) -> FeatureStore:
     """The features of the training images (in `views` augmented views) and of the validation images."""
-    assert isinstance(job.store, ImageStore) and job.config.evaluate.batch_size != "auto"
+    assert isinstance(job.store, ImageStore)
     features = extract_features(
         classifier,
         job.store,

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from linnaeus.augment import augment_batch
-from linnaeus.config.settings import PhaseConfig
+from linnaeus.config.resolved import ResolvedPhase
 from linnaeus.data.loader import Batch, FeatureStore, ImageStore
 from linnaeus.data.manifest import TRAIN, VALIDATION
 from linnaeus.data.splits.sampling import draw_positions, epoch_order
@@ -43,7 +43,7 @@ VALIDATION_COST = 0.4  # of one view of an image, against training on it: a forw
 SaveState = Callable[[], None]
 
 
-def train_epoch(state: TrainState, job: Job, phase: PhaseConfig, *, save: SaveState) -> bool:
+def train_epoch(state: TrainState, job: Job, phase: ResolvedPhase, *, save: SaveState) -> bool:
     """Train one epoch, or what the phase has left of it, from `state.position.batch` on.
 
     Returns False if the time limit, less what validation will take, cut it short.
@@ -127,7 +127,7 @@ def _epoch_rows(job: Job, epochs_done: int) -> npt.NDArray[np.int64]:
     return train_rows[shown[order]]
 
 
-def train_batch(state: TrainState, job: Job, phase: PhaseConfig, batch: Batch) -> None:
+def train_batch(state: TrainState, job: Job, phase: ResolvedPhase, batch: Batch) -> None:
     """One optimizer step: augment, forward and backward in micro-batches, step."""
     position, fabric = state.position, job.runtime.fabric
     images, targets, weights = _inputs(job, position, batch)
@@ -250,7 +250,6 @@ def validate(state: TrainState, job: Job) -> dict[str, float]:
     precision.
     """
     rows = job.manifest.rows(VALIDATION)
-    assert job.config.evaluate.batch_size != "auto"
     batches = job.store.batches(rows, batch_size=job.config.evaluate.batch_size)
     with job.runtime.fabric.autocast():
         if job.on_features:
