@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 import torch.nn.functional as F
-from scipy.special import expit, softmax
+from scipy.special import expit, logit, softmax
 from torch import nn
 
 from linnaeus.atomic import write_whole
@@ -237,7 +237,7 @@ def mean_predictions(members: Sequence[Predictions], weights: Sequence[float]) -
     total = float(sum(weights))
     mean = np.sum([w / total * each.probabilities for w, each in zip(weights, members, strict=True)], axis=0)
     mean = np.clip(mean, _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
-    logits = np.log(mean / (1 - mean)) if first.task == "multi" else np.log(mean)
+    logits = logit(mean) if first.task == "multi" else np.log(mean)
     return replace(first, logits=logits.astype(np.float32))
 
 

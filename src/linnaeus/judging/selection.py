@@ -13,11 +13,11 @@ import numpy.typing as npt
 
 from linnaeus.metrics.classification import FloatArray, accuracy_score
 from linnaeus.metrics.multilabel import mean_average_precision
+from linnaeus.metrics.probabilities import log_losses
 
 Targets = npt.NDArray[np.int64] | npt.NDArray[np.uint8]
 
 ROUNDS = 25
-_LEAST = 1e-12
 
 
 def select_greedily(probabilities: Sequence[FloatArray], targets: Targets) -> list[int]:
@@ -46,9 +46,8 @@ def select_greedily(probabilities: Sequence[FloatArray], targets: Targets) -> li
 
 def quality(probabilities: FloatArray, targets: Targets) -> tuple[float, float]:
     """(accuracy or mean average precision, less the log loss): larger is better, the first counts first."""
-    kept = np.clip(probabilities, _LEAST, 1 - _LEAST)
+    likelihood = -float(log_losses(probabilities, targets).mean())
     if targets.ndim == 1:
-        accuracy = accuracy_score(targets.astype(np.int64), probabilities.argmax(axis=1), probabilities.shape[1])
-        return accuracy, float(np.log(kept[np.arange(len(targets)), targets]).mean())
-    right = np.where(targets > 0, kept, 1 - kept)
-    return mean_average_precision(targets.astype(np.uint8), probabilities), float(np.log(right).mean())
+        answers = probabilities.argmax(axis=1)
+        return accuracy_score(targets.astype(np.int64), answers, probabilities.shape[1]), likelihood
+    return mean_average_precision(targets.astype(np.uint8), probabilities), likelihood
