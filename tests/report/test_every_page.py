@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 from tests.axe import needs_axe, violations
+from tests.browsing import chromium, needs_chromium, patient
 from tests.runs.test_compare import write_run
 
 from linnaeus.cli.main import main
@@ -19,10 +20,7 @@ from linnaeus.report.evaluation_page import write_evaluation_page
 from linnaeus.report.facts import ReportFacts
 from linnaeus.report.page import write_report
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run", "--disable-quic"]
+pytestmark = needs_chromium
 PAGES = ("one_label", "several_labels", "evaluation", "audit", "comparison")
 CLASSES = ("ant", "bee", "cow", "dog")
 HOSTILE = """'"><img src=x onerror=alert(1)> Übung „zwei“ שלום <script>alert(2)"""
@@ -30,10 +28,8 @@ HOSTILE = """'"><img src=x onerror=alert(1)> Übung „zwei“ שלום <script>
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -93,7 +89,7 @@ def test_axe_finds_nothing_on_any_page(
     found = []
     for scheme, width in (("light", 1200), ("dark", 1200), ("light", 390)):
         context = browser.new_context(color_scheme=scheme, bypass_csp=True, viewport={"width": width, "height": 900})
-        page = context.new_page()
+        page = patient(context.new_page())
         page.goto(path.as_uri())
         cells = page.locator("table.matrix td button")
         if cells.count():
@@ -109,7 +105,7 @@ def test_on_paper_a_page_is_black_on_white_and_nothing_is_cut_off(
 ) -> None:
     monkeypatch.setenv("LINNAEUS_CACHE", str(tmp_path / "cache"))
     context = browser.new_context(color_scheme="dark", viewport={"width": 690, "height": 980})  # A4 less its margins
-    page = context.new_page()
+    page = patient(context.new_page())
     page.goto(write_page(name).as_uri())
     page.emulate_media(media="print", color_scheme="dark")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
@@ -127,7 +123,7 @@ def test_names_are_text_whatever_they_hold(
     browser: Any, write_page: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
 ) -> None:
     monkeypatch.setenv("LINNAEUS_CACHE", str(tmp_path / "cache"))
-    page = browser.new_page()
+    page = patient(browser.new_page())
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))

@@ -120,7 +120,9 @@ def test_selective_prediction_draws_the_curve_and_tells_the_goals(facts):
 
 def test_slices_are_counted_and_the_worst_stands_first(facts):
     section = make_slices(facts.evaluation)
-    assert section.rows[0].value == "<b>left" and section.rows[0].worse and section.rows[0].fraction == 0.0
+    worst = facts.evaluation.slices.slices[0]
+    assert (section.rows[0].value, section.rows[0].worse) == ("<b>left", True)
+    assert section.rows[0].fraction == worst.score.value == min(row.fraction for row in section.rows) < worst.rest
     assert numbers(section.verdict) == [1, facts.evaluation.slices.num_tested]
     rows = [each.model_dump() | {"worse": False} for each in facts.evaluation.slices.slices]
     none = make_slices(edit(facts.evaluation, {"slices/slices": rows}))
