@@ -104,10 +104,20 @@ def page(request: pytest.FixtureRequest) -> Path:
     return Path(request.param)
 
 
-def test_the_configuration_page_is_what_the_docstrings_say() -> None:
-    write = runpy.run_path(str(ROOT / "docs" / "make_configuration.py"))["configuration_page"]
-    committed = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
-    assert committed == write(), "write it again: python docs/make_configuration.py"
+@pytest.mark.parametrize(
+    ("script", "function", "page"),
+    [
+        ("make_configuration.py", "configuration_page", "configuration.md"),
+        ("make_evaluation.py", "evaluation_page", "evaluation-json.md"),
+    ],
+)
+def test_a_page_written_from_docstrings_is_what_they_say(
+    monkeypatch: pytest.MonkeyPatch, script: str, function: str, page: str
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))  # where Python finds what such a script imports
+    write = runpy.run_path(str(ROOT / "docs" / script))[function]
+    committed = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    assert committed == write(), f"write it again: python docs/{script}"
 
 
 def test_every_relative_link_leads_somewhere(page: Path) -> None:

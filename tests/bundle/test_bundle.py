@@ -6,6 +6,8 @@ import json
 import re
 import shutil
 import stat
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -263,9 +265,40 @@ def test_a_save_that_fails_leaves_the_old_bundle_whole(
     assert sorted(item.name for item in tmp_path.iterdir()) == ["model"]
 
 
+_SAVE = """
+import sys, time
+from pathlib import Path
+import torch
+from linnaeus.bundle.files import load_bundle, save_bundle
+place, name = Path(sys.argv[1]), sys.argv[2]
+bundle = load_bundle(place / name)
+(place / f"{name} is ready").touch()
+while len(list(place.glob("* is ready"))) < 2:
+    time.sleep(0.001)
+for _ in range(10):
+    save_bundle(bundle, place / "out" / "model")
+"""
+
+
+def test_two_processes_that_save_at_the_same_place_take_turns(tmp_path: Path) -> None:
+    for seed, name in enumerate("ab"):
+        save_bundle(make_bundle(seed=seed), tmp_path / name)
+    processes = [
+        subprocess.Popen([sys.executable, "-c", _SAVE, str(tmp_path), name], stderr=subprocess.PIPE, text=True)
+        for name in "ab"
+    ]
+    answers = [process.communicate()[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], answers
+    weights = load_bundle(tmp_path / "out" / "model").classifier.state_dict()["head.weight"]
+    of_each = [load_bundle(tmp_path / name).classifier.state_dict()["head.weight"] for name in "ab"]
+    assert any(torch.equal(weights, one) for one in of_each)
+    assert [item.name for item in (tmp_path / "out").iterdir()] == ["model"]
+
+
 def test_leftovers_of_a_killed_save_do_no_harm(tmp_path: Path) -> None:
-    (tmp_path / ".model.part").mkdir()
-    (tmp_path / ".model.part/junk").write_bytes(b"half")
+    for name in (".model.00ff.part", ".model.00ff.old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "junk").write_bytes(b"half")
     save_bundle(make_bundle(), tmp_path / "model")
     load_bundle(tmp_path / "model")
     assert sorted(item.name for item in tmp_path.iterdir()) == ["model"]

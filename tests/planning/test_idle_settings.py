@@ -112,8 +112,8 @@ def test_what_asks_for_no_folds_is_named_where_there_are_folds() -> None:
 
 
 ALWAYS = {
-    "data": """source format image_column label_columns image_root image_shape labels classes top_classes
-        context min_box_px test validation_share validation_max folds balance test_share""",
+    "data": """source format image_column label_columns image_root image_shape labels classes top_classes context
+        min_box_px test validation_share validation_max folds balance test_share""",
     "image": "size resize interpolation normalize",
     "augment": "flip",
     "model": "name options head",

@@ -10,7 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.forms import folders
 
+import linnaeus
+from linnaeus.errors import Interrupted
+from linnaeus.run import fit as fit_module
 from linnaeus.run.finished import Run
 from linnaeus.run_folder import RunDir
 
@@ -118,6 +122,22 @@ def test_nothing_is_left_of_a_run_that_is_stopped_before_it_begins(folder: Path,
     status, _ = ended(process)
     assert status == 130
     assert not (folder / "runs").exists() and not (folder / "out").exists()
+
+
+def test_a_run_that_is_stopped_before_its_first_step_can_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LINNAEUS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    photos = folders(tmp_path / "photos")
+    small = {"model": {"options": {"widths": [8, 8, 8]}}, "runtime": {"threads": 1}}
+
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fit_module, "_job", stopped)
+        with pytest.raises(Interrupted, match=r"^Stopped\. Go on with: linnaeus resume run$"):
+            linnaeus.train(photos, out="run", epochs=1, settings=small)
+    assert linnaeus.resume("run").report.is_file()
 
 
 def test_one_folder_is_worked_in_by_one_process(folder: Path) -> None:

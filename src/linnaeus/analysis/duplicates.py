@@ -18,6 +18,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from linnaeus.metrics.neighbours import unit_rows
 from linnaeus.progress import SILENT, Progress, Task
 
 THUMBNAIL_PX, FINGERPRINT_SIDE, COARSE_SIDE = 32, 16, 8
@@ -133,7 +134,7 @@ def correlations(one: npt.NDArray[np.float16], others: npt.NDArray[np.float16]) 
     rest = others.astype(np.float32)
 
     def against(waves: _Vectors) -> _Vectors:
-        return np.asarray(_unit(waves.reshape(len(waves), -1)) @ _unit(first)[0])
+        return np.asarray(unit_rows(waves.reshape(len(waves), -1)) @ unit_rows(first)[0])
 
     return against(rest), against(rest * _MIRROR_SIGNS)
 
@@ -150,23 +151,18 @@ def _deviations(fingerprints: npt.NDArray[np.float16]) -> _Vectors:
 def _coarse(fingerprints: npt.NDArray[np.float16]) -> _Vectors:
     """Unit vectors float32 [n, 64] of the coarse frequencies."""
     block = fingerprints[:, :COARSE_SIDE, :COARSE_SIDE].astype(np.float32)
-    return _unit(block.reshape(len(block), -1))
+    return unit_rows(block.reshape(len(block), -1))
 
 
 def _details_alike(
     fingerprints: npt.NDArray[np.float16], one: _Rows, other: _Rows, *, mirrored: bool
 ) -> npt.NDArray[np.bool_]:
     """bool [n]: whether the finer frequencies of rows `one` and `other` (mirrored) agree too."""
-    first = _unit(fingerprints[one][:, _FINE].astype(np.float32))
-    second = _unit(fingerprints[other][:, _FINE].astype(np.float32))
+    first = unit_rows(fingerprints[one][:, _FINE].astype(np.float32))
+    second = unit_rows(fingerprints[other][:, _FINE].astype(np.float32))
     if mirrored:
         second = second * _MIRROR_SIGNS[_FINE]
     return np.asarray((first * second).sum(axis=1) >= DETAIL_ALIKE)
-
-
-def _unit(vectors: _Vectors) -> _Vectors:
-    lengths = np.sqrt(np.square(vectors).sum(axis=1, keepdims=True))
-    return np.asarray(vectors / np.maximum(lengths, 1e-6), np.float32)
 
 
 def _tiles(coarse: _Vectors, others: _Vectors) -> Iterator[tuple[_Rows, _Rows]]:

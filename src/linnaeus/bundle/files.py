@@ -13,6 +13,7 @@ Knows nothing of how a bundle came about, or of what is done with it.
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import os
 import re
@@ -24,13 +25,14 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from linnaeus.atomic import write_json, write_text
+from linnaeus.atomic import locked, unique_beside, write_json, write_text
 from linnaeus.bundle import Bundle, ensemble_bundle
 from linnaeus.bundle.card import model_card
 from linnaeus.bundle.facts import COPY_AGAIN, Facts, MemberFacts, describe_bundle, read_facts
 from linnaeus.errors import BundleError, DeviceError, ModelError, OutputError
 from linnaeus.metrics.ood import Familiarity
 from linnaeus.models import Classifier, build_classifier
+from linnaeus.progress import SILENT
 from linnaeus.run_folder import RunDir
 from linnaeus.version import __version__
 
@@ -64,24 +66,39 @@ def save_bundle(bundle: Bundle, path: Path) -> None:
     """
     if path.is_file() or (path.is_dir() and any(path.iterdir()) and not (path / FACTS).is_file()):
         raise BundleError(f"{path} is there already and is no model folder, so it is left alone. Name another one.")
-    temporary, old = (path.with_name(f".{path.name}.{word}") for word in ("part", "old"))
     try:
-        shutil.rmtree(temporary, ignore_errors=True)  # of a save that was killed
-        temporary.mkdir(parents=True)
-        _write_files(bundle, temporary)
-        if path.exists():
-            shutil.rmtree(old, ignore_errors=True)
-            path.rename(old)
-        temporary.rename(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with locked(path, SILENT) as alone:  # of several saves each has its turn; the last one stays
+            if alone:
+                _remove_leftovers(path)
+            _replace_folder(bundle, path)
     except (OSError, SafetensorError) as error:
         full = getattr(error, "errno", None) == errno.ENOSPC or "os error 28" in str(error)
         reason = "the disk is full" if full else getattr(error, "strerror", None) or error
         raise OutputError(f"The model cannot be written to {path}: {reason}.") from error
+
+
+def _replace_folder(bundle: Bundle, path: Path) -> None:
+    """Write the files beside `path` and rename their folder to it; what is there stays if anything fails."""
+    temporary, old = unique_beside(path), unique_beside(path, word="old")
+    try:
+        temporary.mkdir()
+        _write_files(bundle, temporary)
+        if path.exists():
+            path.rename(old)
+        temporary.rename(path)
     finally:
         if old.exists() and not path.exists():
             old.rename(path)
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Delete what killed saves of this bundle left behind; whoever calls holds the lock."""
+    for folder in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        if folder.suffix in (".part", ".old"):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _write_files(bundle: Bundle, folder: Path) -> None:
@@ -122,7 +139,7 @@ def load_bundle(path: Path, *, device: str | torch.device = "cpu") -> Bundle:
     facts = read_facts(path / FACTS)
     try:
         if facts.members:
-            bundle = _build_ensemble(facts, path / FACTS)
+            bundle = replace(_build_ensemble(facts, path / FACTS), familiarity=load_familiarity(facts, path))
         else:
             bundle = Bundle(
                 classifier=_build(facts, path / FACTS, linnaeus=facts.linnaeus),
@@ -133,7 +150,7 @@ def load_bundle(path: Path, *, device: str | torch.device = "cpu") -> Bundle:
                 thresholds=facts.thresholds,
                 operating_point=facts.operating_point,
                 sets=facts.sets,
-                familiarity=_load_familiarity(facts, path),
+                familiarity=load_familiarity(facts, path),
                 provenance=facts.provenance,
             )
     except ValueError as error:
@@ -225,7 +242,11 @@ def _build(facts: Facts | MemberFacts, path: Path, *, linnaeus: str) -> Classifi
         ) from error
 
 
-def _load_familiarity(facts: Facts, folder: Path) -> Familiarity | None:
+def load_familiarity(facts: Facts, folder: Path) -> Familiarity | None:
+    """What tells images out of distribution, from the folder of a bundle; None where it has nothing.
+
+    Raises BundleError if it is damaged.
+    """
     if facts.familiarity is None:
         return None
     try:

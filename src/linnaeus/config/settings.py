@@ -373,9 +373,10 @@ class EvaluateConfig(Section):
     familiar_share: float = Field(0.99, gt=0.0, lt=1.0)
     """Share of the validation images that shall be found familiar; images whose features lie further from those of
     training images than this are flagged as unfamiliar (arXiv 2204.06507)."""
-    decide: Annotated[Literal["likeliest", "f1"], OnlyFor("one label per image")] = "likeliest"
-    """The answer for an image with one label: its likeliest class, or the one that factors per class make likeliest,
-    chosen on validation images for a large macro F1. (Of several labels each has a threshold: `thresholds`.)"""
+    decide: Annotated[Literal["argmax", "f1"], OnlyFor("one label per image")] = "argmax"
+    """The answer for an image with one label: `argmax`, its most probable class; `f1`, the class with the largest
+    probability times a factor per class, chosen on validation images for a large macro F1. (Of several labels each has
+    a threshold: `thresholds`.)"""
     require: list[str] = Field(default_factory=list)
     """Scores wished for single classes, such as `recall:Helicopter=0.9` or `precision:Ship=0.95`: answers are moved as
     little as that needs on the validation images. A wish that cannot be met is told."""

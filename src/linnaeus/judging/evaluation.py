@@ -28,7 +28,7 @@ class Section(BaseModel):
 
 
 class Score(Section):
-    """A score with its interval, at the level `evaluate.confidence` of the configuration."""
+    """A score with its interval, whose level is `confidence`."""
 
     value: float
     """Measured on these images."""
@@ -36,6 +36,11 @@ class Score(Section):
     """Lower end of the interval."""
     high: float
     """Upper end of the interval."""
+
+    @classmethod
+    def of(cls, value: float, interval: tuple[float, float]) -> Score:
+        """A value with both ends of its interval."""
+        return cls(value=value, low=interval[0], high=interval[1])
 
 
 class ClassScores(Section):
@@ -58,9 +63,9 @@ class ClassScores(Section):
     threshold: float | None = None
     """For several labels per image: the label is predicted where its probability is no less."""
     false_negatives: int | None = None
-    """For several labels per image: images that have the label and were not given it."""
+    """For several labels per image: images that have the label, and it was not predicted."""
     false_positives: int | None = None
-    """For several labels per image: images that were given the label and do not have it."""
+    """For several labels per image: images without the label for which it was predicted."""
 
 
 class Scores(Section):
@@ -79,11 +84,12 @@ class Scores(Section):
     top_5_accuracy: Score | None = None
     """Fraction of images whose class is among the 5 most probable; only where there are more than 5 classes."""
     micro_f1: Score | None = None
-    """F1 of all pairs of image and label together. Several labels per image, like the scores down to the next blank."""
+    """F1 of all pairs of image and label together. Several labels per image, like the
+    scores down to `mean_average_precision`."""
     weighted_f1: Score | None = None
     """F1 averaged over labels, each with the weight of its images."""
     samples_f1: Score | None = None
-    """F1 of each image's labels, averaged over images; 1 for an image without labels that was given none."""
+    """F1 of each image's labels, averaged over images; 1 for an image without labels for which none was predicted."""
     micro_precision: Score | None = None
     """Of all labels predicted, the fraction that is right."""
     micro_recall: Score | None = None
@@ -121,6 +127,20 @@ class Scores(Section):
             value = getattr(self, name)
             if isinstance(value, Score):
                 yield name, value
+
+    def score(self, name: str) -> Score:
+        """The score of this name. Raises KeyError where it does not apply to these images."""
+        return dict(self.named())[name]
+
+    @property
+    def several_labels(self) -> bool:
+        """Whether an image may have several labels."""
+        return self.accuracy is None
+
+    @property
+    def main(self) -> ScoreName:
+        """Name of the score by which models are compared."""
+        return "micro_f1" if self.several_labels else "accuracy"
 
 
 class PairedDifference(Section):
@@ -476,6 +496,10 @@ class Evaluation(Section):
     """Version of this description."""
     confidence: float
     """Level of every interval, and 1 less that of every test."""
+    bootstrap_samples: int
+    """Resamples behind intervals that have no closed form."""
+    seed: int
+    """Of the resampling: with the same predictions it gives the same intervals."""
     test: Scores
     """On the test images, measured once, after everything else was settled."""
     validation: Scores | None = None
@@ -538,18 +562,3 @@ def read_evaluation(path: Path) -> Evaluation:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise RunError(f"{path} is damaged at {where}: {first['msg']}.") from error
-
-
-# Who fills these in (the judge calls them; `groups` is int64 [N] or None, `confidence` the level):
-#   scores.evaluate_table(table, *, confidence, bootstrap_samples, seed, thresholds, groups) -> Scores
-#   calibration.describe_calibration(table) -> CalibrationState
-#   operating_point.describe_operating_point(chosen, table, *, groups, confidence) -> OperatingPointEvaluation
-#   conformal.describe_sets(table, rule, *, groups, confidence) -> PredictionSets
-#   ood.describe_ood(detector, distances, *, right, groups, confidence) -> OodEvaluation     (distances float [N])
-#   selective.accuracy_coverage_curve(confidences, right, *, groups, confidence) -> SelectivePrediction
-#   slices.find_slices(scores, columns, *, groups, confidence) -> Slices
-#   curves.class_curves(table, *, scores: Scores) -> dict[str, ClassCurves]
-#   baselines.evaluate_baselines(answers, model, *, groups, ...) -> dict[str, Baseline]
-#   balancing.balance_effect(balanced, plain, *, train_counts, groups, confidence) -> Balancing
-#   tta.compare_views(plain, averaged, *, groups, ...) -> PairedDifference
-#   comparison.compare_predictions(first, second, *, groups, ...) -> PairedDifference-like Comparison

@@ -1,8 +1,8 @@
 """Settings that were asked for and change nothing in this run, each told with what would use it.
 
 Beside `head_loss`, which refuses a loss that no phase minimises. When a setting acts, its field says
-(`config.conditions`); here it is compared with the settled configuration. Knows nothing of images, and no
-field by name.
+(`config.conditions`); here it is compared with the settled configuration. Knows nothing of images, and no field by
+name.
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +12,7 @@ import pandas as pd
 from linnaeus.analysis.errors import ExplainedError
 from linnaeus.config.resolved import ResolvedConfig
 from linnaeus.data.manifest import Manifest
+from linnaeus.judging.evaluation import Evaluation
 from linnaeus.predictions import Predictions
 
 
@@ -44,7 +44,7 @@ class ReportFacts:
     config: ResolvedConfig
     manifest: Manifest
     predictions: Predictions
-    evaluation: Mapping[str, Any]
+    evaluation: Evaluation
     history: pd.DataFrame
     decisions: Sequence[tuple[str, str, str]]
     environment: Mapping[str, str]

@@ -17,12 +17,12 @@ import torch
 from linnaeus.analysis.copies import find_copies
 from linnaeus.bundle import Bundle
 from linnaeus.config.resolved import ResolvedConfig
+from linnaeus.data.appearance import image_sizes
 from linnaeus.data.cache.images import open_cache
-from linnaeus.data.images.decode import read_image
 from linnaeus.data.loader import ImageStore
 from linnaeus.data.manifest import TEST, TRAIN, UNASSIGNED, VALIDATION, Manifest
 from linnaeus.data.sources.folder import walk_images
-from linnaeus.errors import DataNotFoundError, NoImagesError, UnreadableImageError
+from linnaeus.errors import DataNotFoundError, NoImagesError
 from linnaeus.models import MODELS, Classifier, build_classifier
 from linnaeus.progress import SILENT, Progress
 from linnaeus.review.decisions import Decisions
@@ -241,11 +241,6 @@ def _is_text(name: str) -> bool:
 
 def _usual_side(manifest: Manifest) -> int:
     """The shorter side in pixels that images usually have in their files, from a few of them."""
-    sides = []
-    for row in np.linspace(0, len(manifest) - 1, min(_NUM_SIZES, len(manifest))).round().astype(int):
-        try:
-            box = None if manifest.boxes is None else manifest.boxes[row].tolist()
-            sides.append(min(read_image(manifest.uris[int(row)].as_py(), box).shape[:2]))
-        except UnreadableImageError:
-            continue
-    return int(np.median(sides)) if sides else 0
+    rows = np.linspace(0, len(manifest) - 1, min(_NUM_SIZES, len(manifest))).round().astype(np.int64)
+    sides = image_sizes(manifest, rows).min(axis=1)
+    return int(np.median(sides[sides > 0])) if sides.any() else 0

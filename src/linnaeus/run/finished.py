@@ -5,10 +5,8 @@ At the end of the life of an image. Knows the names and formats of the files, an
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -18,6 +16,7 @@ from linnaeus.bundle.files import load_bundle
 from linnaeus.config.resolved import ResolvedConfig, read_resolved
 from linnaeus.data.manifest import Manifest
 from linnaeus.errors import RunError
+from linnaeus.judging.evaluation import Evaluation, read_evaluation
 from linnaeus.predictions import Predictions
 from linnaeus.run_folder import RunDir
 
@@ -32,18 +31,18 @@ class Run:
     def config(self) -> ResolvedConfig:
         """The settled configuration. Raises RunError for the folder of an ensemble, whose members have one each."""
         path = RunDir(self.path).config
-        if not path.exists() and "ensemble" in self.evaluation:
-            members = ", ".join(name for name, share in self.evaluation["ensemble"]["weights"].items() if share)
+        ensemble = None if path.exists() else self.evaluation.ensemble
+        if ensemble is not None:
+            members = ", ".join(name for name, weight in ensemble.weights.items() if weight)
             raise RunError(
                 f"{self.path} is an ensemble and has no configuration of its own. Ask its members: {members}"
             )
         return read_resolved(path)
 
     @property
-    def evaluation(self) -> dict[str, Any]:
-        """The scores; docs/evaluation-json.md describes them."""
-        values: dict[str, Any] = json.loads(RunDir(self.path).evaluation.read_text(encoding="utf-8"))
-        return values
+    def evaluation(self) -> Evaluation:
+        """The scores; docs/evaluation-json.md describes them. Raises RunError if the file cannot be read."""
+        return read_evaluation(RunDir(self.path).evaluation)
 
     @property
     def history(self) -> pd.DataFrame:

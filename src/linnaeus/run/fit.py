@@ -40,7 +40,7 @@ from linnaeus.run.begin import (
 from linnaeus.run.finished import Run
 from linnaeus.run.network import adjust_logits, classifier_to_train
 from linnaeus.run.preparation import Preparation, read_preparation
-from linnaeus.run.scores import judge
+from linnaeus.run.results import judge_run
 from linnaeus.run_folder import RunDir
 from linnaeus.training.checkpoint import Position
 from linnaeus.training.fold_runs import train_folds, trains_folds_whole
@@ -168,9 +168,9 @@ def finish(run: RunDir, *, runtime: Runtime, progress: Progress) -> Run:
                 job = replace(job, stop_requested=stop_requested)
                 classifiers, position = _train(run, job, preparation)
         except (Interrupted, KeyboardInterrupt) as stop:
-            raise Interrupted(f"{stop or 'Stopped.'} Go on with: linnaeus resume {run.path}") from None
+            raise Interrupted(f"{str(stop) or 'Stopped.'} Go on with: linnaeus resume {run.path}") from None
         if leads:
-            judge(run, job, classifiers, position, preparation)
+            judge_run(run, job, classifiers, position, preparation)
     runtime.fabric.barrier()
     return Run(run.path)
 
@@ -196,7 +196,6 @@ def _train(run: RunDir, job: Job, preparation: Preparation) -> tuple[Sequence[Cl
     position = Position(
         seconds=folds.seconds,
         earlier_seconds=folds.earlier_seconds,
-        best={"out_of_fold": True},
         finished=True,
     )
     return folds.classifiers, position

@@ -30,7 +30,7 @@ from linnaeus.losses.penalty import weight_penalty
 from linnaeus.metrics.classification import accuracy_score, balanced_accuracy_score
 from linnaeus.metrics.multilabel import label_counts, mean_average_precision, micro_f1
 from linnaeus.models.classifier import Classifier
-from linnaeus.predictions import NUM_VIEWS, Predictions, predict
+from linnaeus.predictions import NUM_VIEWS, predict
 from linnaeus.progress import Task
 from linnaeus.training.checkpoint import Position, TrainState
 from linnaeus.training.depthwise import FastDepthwiseGradients
@@ -243,20 +243,16 @@ def _report(task: Task, state: TrainState, count: int, *, several: bool) -> None
     task.advance(count, status=f"loss {position.loss_sum / seen:.3f}  {right}{best}")
 
 
-def validate(state: TrainState, job: Job, *, predictions: Predictions | None = None) -> dict[str, float]:
+def validate(state: TrainState, job: Job) -> dict[str, float]:
     """Loss, accuracy and balanced accuracy on the validation rows, in the columns of history.csv.
 
     Where images have several labels: the mean binary cross-entropy, micro F1 at a probability of 0.5, and mean average
     precision.
-
-    `predictions`: of these rows, where the weights at hand have seen them and others have not.
     """
     rows = job.manifest.rows(VALIDATION)
     batches = job.store.batches(rows, batch_size=job.config.evaluate.batch_size)
     with job.runtime.fabric.autocast():
-        if predictions is not None:
-            pass
-        elif job.on_features:
+        if job.on_features:
             predictions = predict(state.judged, batches, job.manifest, spec=None, views="one")
         else:
             predictions = predict(state.judged, batches, job.manifest, spec=job.spec, views=job.views)

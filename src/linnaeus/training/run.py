@@ -21,10 +21,9 @@ from linnaeus.config.pages import to_yaml
 from linnaeus.config.resolved import ResolvedConfig, ResolvedPhase
 from linnaeus.config.settings import StopConfig
 from linnaeus.data.loader import FeatureStore
-from linnaeus.data.manifest import TRAIN, VALIDATION
+from linnaeus.data.manifest import TRAIN
 from linnaeus.losses.penalty import Penalty, choose_penalties
 from linnaeus.models.classifier import Classifier
-from linnaeus.predictions import Predictions
 from linnaeus.run_folder import RunDir
 from linnaeus.training.checkpoint import (
     LAST,
@@ -186,7 +185,7 @@ def _solve_phase(state: TrainState, job: Job, phase: ResolvedPhase, run: RunDir,
     job.progress.say(f"Phase {phase.name}: {solved.said}")
     if solved.out_of_fold is not None and job.runtime.fabric.is_global_zero:
         solved.out_of_fold.save(run.out_of_fold)
-    _finish_epoch(state, job, phase, run, out_of_fold=solved.out_of_fold if solved.is_average else None)
+    _finish_epoch(state, job, phase, run)
     record(position.history[-1])
     _next_phase(position, job, in_time=True)
     _write_history(run, position)
@@ -207,13 +206,8 @@ def _take_kept(classifier: Classifier, state: TrainState, phase: ResolvedPhase, 
         classifier.load_state_dict(weights)
 
 
-def _finish_epoch(
-    state: TrainState, job: Job, phase: ResolvedPhase, run: RunDir, *, out_of_fold: Predictions | None = None
-) -> None:
-    """Validate, add a row to the history, keep the weights if they are the best so far.
-
-    Weights that have seen the validation images, as an average over folds has, are judged by `out_of_fold` instead.
-    """
+def _finish_epoch(state: TrainState, job: Job, phase: ResolvedPhase, run: RunDir) -> None:
+    """Validate, add a row to the history, keep the weights if they are the best so far."""
     position, fabric = state.position, job.runtime.fabric
     sums = torch.tensor([position.loss_sum, position.num_correct, position.num_seen], dtype=torch.float64)
     loss_sum, num_correct, num_seen = (float(v) for v in fabric.all_reduce(sums, reduce_op="sum"))
@@ -224,7 +218,7 @@ def _finish_epoch(
         "lr": state.optimizers[0].param_groups[0]["lr"] if state.optimizers else 0.0,
         "train_loss": loss_sum / num_seen,
         "train_accuracy": num_correct / num_seen,
-        **validate(state, job, predictions=None if out_of_fold is None else out_of_fold.of_split(VALIDATION)),
+        **validate(state, job),
         "images_per_second": num_seen / max(position.epoch_seconds, 1e-9),
     }
     position.seconds += time.perf_counter() - clock
@@ -253,7 +247,6 @@ def _finish_epoch(
             "epoch": row["epoch"],
             "file": file,
             "backbone": backbone,
-            "out_of_fold": out_of_fold is not None,
         }
 
 

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from linnaeus.data.images.header import read_size
 from linnaeus.data.manifest import UNASSIGNED, Manifest
 from linnaeus.data.sources.options import SourceOptions
 from linnaeus.errors import NoImagesError, UnreadableImageError
@@ -117,10 +118,6 @@ class BoxCollector:
 
     def _extents(self, rows: _Sieve, scene_of: _Rows) -> _Corners:
         """float64 [M, 4]: width, height, width, height of each box's scene. Boxes without a scene leave the sieve."""
-        from linnaeus.data.images.scenes import (
-            read_size,  # it imports decode, which imports the sources, which import this
-        )
-
         sizes = np.zeros((len(self._paths), 2))
         missing, unreadable = np.zeros(len(sizes), bool), np.zeros(len(sizes), bool)
         for scene in np.unique(scene_of).tolist():
