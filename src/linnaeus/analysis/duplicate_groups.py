@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from linnaeus.analysis.duplicates import Unions, correlations, equal_groups, join_near_duplicates
+from linnaeus.analysis.duplicates import correlations, equal_groups, join_groups, near_duplicates
 from linnaeus.analysis.health import Health
 from linnaeus.data.manifest import SPLITS, TEST, UNASSIGNED, VALIDATION, Manifest
 from linnaeus.progress import SILENT, Progress
@@ -24,14 +24,13 @@ def find_groups(manifest: Manifest, health: Health, *, progress: Progress = SILE
     A group's `kind` is that of its loosest tie: "file" (equal bytes), "pixels" (equal when decoded) or "near". Each
     member's `relation` to the first says the same of that member: "first", "file", "pixels", "near" or "mirrored".
     """
-    unions = Unions(len(manifest))
-    for digests in (health.content, health.pixels):
-        for group in equal_groups(digests):
-            for row in group[1:].tolist():
-                unions.join(int(group[0]), row)
     shown = np.flatnonzero(health.readable & (health.sizes.min(axis=1) >= LEAST_PX))
-    join_near_duplicates(health.fingerprints, unions, rows=shown, progress=progress)
-    groups = [_describe(manifest, health, rows) for rows in unions.groups()]
+    alike = [
+        *equal_groups(health.content),
+        *equal_groups(health.pixels),
+        *near_duplicates(health.fingerprints, rows=shown, progress=progress),
+    ]
+    groups = [_describe(manifest, health, rows) for rows in join_groups(alike)]
     return sorted(
         groups, key=lambda g: (not g["leak"], not g["labels_differ"], -len(g["members"]), g["members"][0]["row"])
     )
