@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from sklearn.metrics import f1_score
 
-from linnaeus.config.settings import ImageConfig, LossConfig
+from linnaeus.config.resolved import LossConfig, ResolvedImage
 from linnaeus.data.cache.images import open_cache
 from linnaeus.data.image_spec import spec_from_config
 from linnaeus.data.loader import ImageStore
@@ -75,7 +75,7 @@ def features_of(photos: str, weights: Path) -> tuple[np.ndarray, np.ndarray, tup
     name = weights.stem
     backbone = backbone_spec(name)
     spec = spec_from_config(
-        ImageConfig(size=SIDE_PX, interpolation="bicubic", normalize="backbone"), mean=backbone.mean, std=backbone.std
+        ResolvedImage(size=SIDE_PX, interpolation="bicubic", normalize="backbone"), mean=backbone.mean, std=backbone.std
     )
     manifest = read_source(photos)
     classifier = build_classifier(name, num_classes=manifest.num_classes, image_size=SIDE_PX, options={})

@@ -7,10 +7,10 @@ nothing in them knows how the logits came about. `predict` fills one from a clas
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 import torch.nn.functional as F
+from scipy.special import expit, softmax
 from torch import nn
 
 from linnaeus.atomic import write_whole
@@ -29,9 +30,11 @@ from linnaeus.errors import DataError
 from linnaeus.metrics.operating_point import OperatingPoint, decide
 from linnaeus.models.classifier import Classifier
 
+_T = TypeVar("_T", bound=np.generic)
 Views = Literal["one", "mirror", "mirror_shift"]
 Temperature = float | tuple[float, ...]
 """Of all logits, or of each label's where images have several."""
+_LEAST_PROBABILITY = 1e-12
 NUM_VIEWS: dict[Views, int] = {"one": 1, "mirror": 2, "mirror_shift": 6}
 
 
@@ -49,6 +52,8 @@ class Predictions:
         temperature: logits are divided by it before they become probabilities.
         operating_point: how probabilities become one answer; None for the likeliest class, and for several labels.
         features: float16 [N, D], what the head saw of each image, if it was kept; never saved.
+        ood_distances: float32 [N], distance of each image's features from those of training images; None where the
+            model has no detector.
     """
 
     ids: pa.LargeStringArray
@@ -60,6 +65,7 @@ class Predictions:
     temperature: Temperature = 1.0
     operating_point: OperatingPoint | None = None
     features: npt.NDArray[np.float16] | None = None
+    ood_distances: npt.NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.logits)
@@ -99,6 +105,7 @@ class Predictions:
             targets=self.targets[rows],
             splits=self.splits[rows],
             features=None if self.features is None else self.features[rows],
+            ood_distances=None if self.ood_distances is None else self.ood_distances[rows],
         )
 
     def save(self, path: Path) -> None:
@@ -113,6 +120,8 @@ class Predictions:
             else pa.array(self.targets),
             "logits": pa.FixedSizeListArray.from_arrays(flat_logits, len(self.classes)),
         }
+        if self.ood_distances is not None:
+            columns["ood_distance"] = pa.array(self.ood_distances)
         facts = {"format": 1, "classes": self.classes, "manifest": self.manifest_fingerprint, "multi": multi}
         facts |= {"temperature": self.temperature}
         if self.operating_point is not None:
@@ -146,6 +155,7 @@ class Predictions:
             facts["manifest"],
             temperature=tuple(temperature) if isinstance(temperature, list) else temperature,
             operating_point=_point_from(facts.get("operating_point")),
+            ood_distances=table["ood_distance"].to_numpy() if "ood_distance" in table.column_names else None,
         )
 
 
@@ -162,10 +172,7 @@ def probabilities_of(
 ) -> npt.NDArray[np.float64]:
     """float64 [N, K] from logits [N, K]: softmax of logits over temperature, or for several labels their sigmoids."""
     scaled = logits.astype(np.float64) / np.asarray(temperature, np.float64)
-    if task == "multi":
-        return np.asarray(np.exp(-np.logaddexp(0.0, -scaled)), np.float64)
-    exponents = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    return np.asarray(exponents / exponents.sum(axis=1, keepdims=True), np.float64)
+    return np.asarray(expit(scaled) if task == "multi" else softmax(scaled, axis=1), np.float64)
 
 
 def predictions_of(manifest: Manifest, rows: npt.NDArray[np.int64], logits: npt.NDArray[np.float32]) -> Predictions:
@@ -180,10 +187,10 @@ def predictions_of(manifest: Manifest, rows: npt.NDArray[np.int64], logits: npt.
     )
 
 
-def groups_of(predictions: Predictions, manifest: Manifest) -> npt.NDArray[np.int64]:
-    """int64 [N]: the group that the manifest says each image belongs to; where it says none, each is its own."""
+def groups_of(predictions: Predictions, manifest: Manifest) -> npt.NDArray[np.int64] | None:
+    """int64 [N]: the group that the manifest says each image belongs to; None where each is its own."""
     if manifest.groups is None:
-        return np.arange(len(predictions), dtype=np.int64)
+        return None
     return np.asarray(manifest.groups[rows_of(predictions, manifest)], np.int64)
 
 
@@ -205,10 +212,33 @@ def concatenate_predictions(first: Predictions, second: Predictions) -> Predicti
         logits=np.concatenate([first.logits, second.logits]),
         targets=np.concatenate([first.targets, second.targets]),
         splits=np.concatenate([first.splits, second.splits]),
-        features=None
-        if first.features is None or second.features is None
-        else np.concatenate([first.features, second.features]),
+        features=_joined(first.features, second.features),
+        ood_distances=_joined(first.ood_distances, second.ood_distances),
     )
+
+
+def _joined(first: npt.NDArray[_T] | None, second: npt.NDArray[_T] | None) -> npt.NDArray[_T] | None:
+    return None if first is None or second is None else np.concatenate([first, second])
+
+
+def mean_predictions(members: Sequence[Predictions], weights: Sequence[float]) -> Predictions:
+    """What models answer together: the weighted mean of their probabilities, as logits at temperature 1.
+
+    Args:
+        members: of the same images and classes in the same order, each at its own temperature; at least one.
+        weights: of each in the mean, 0 or more, not all 0.
+
+    Returns the first one's rows, without features, distances or operating point. A single member that is at temperature
+    1 keeps its logits.
+    """
+    first = replace(members[0], temperature=1.0, operating_point=None, features=None, ood_distances=None)
+    if len(members) == 1 and members[0].temperature == 1.0:
+        return first
+    total = float(sum(weights))
+    mean = np.sum([w / total * each.probabilities for w, each in zip(weights, members, strict=True)], axis=0)
+    mean = np.clip(mean, _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
+    logits = np.log(mean / (1 - mean)) if first.task == "multi" else np.log(mean)
+    return replace(first, logits=logits.astype(np.float32))
 
 
 def view_logits(

@@ -60,7 +60,7 @@ def test_settings_lie_over_a_recipe_phase_by_phase() -> None:
 @pytest.mark.parametrize("name", recipe_names())
 def test_every_recipe_is_valid_and_headed_by_a_command(name: str) -> None:
     parse_config(read_recipe(name))
-    source = Path(__file__).parents[1] / "src" / "linnaeus" / "recipes" / f"{name}.yaml"
+    source = Path(__file__).parents[2] / "src" / "linnaeus" / "config" / "recipes" / f"{name}.yaml"
     head = source.read_text().splitlines()[0]
     assert head.startswith("#")
     assert f"--recipe {name}" in head

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.neighbors import NearestNeighbors
 
-from linnaeus.judging.ood import describe_familiarity, draw_bank, learn_familiarity
+from linnaeus.judging.ood import describe_ood, draw_bank, learn_familiarity
 from linnaeus.metrics.neighbours import unit_rows
 from linnaeus.metrics.ood import NEIGHBOUR, feature_distances
 
@@ -30,8 +30,20 @@ def test_familiar_images_are_flagged_as_rarely_as_was_asked_and_others_often():
     flagged = known.unfamiliar(draw(4000))
     assert 0.03 < flagged.mean() < 0.07
     assert known.unfamiliar(3 * rng.normal(size=(500, 32))).mean() > 0.9
-    told = describe_familiarity(known, draw(200), right=np.ones(200, np.bool_), confidence=0.95)
-    assert told["share"] == 0.95 and told["unfamiliar"]["low"] <= told["unfamiliar"]["value"]
+    features = np.concatenate([draw(180), 3 * rng.normal(size=(20, 32))])
+    distances = feature_distances(features, bank=known.bank, centre=known.centre)
+    flagged, correct = known.unfamiliar(features), rng.random(200) < 0.8
+    groups = np.arange(200) // 10
+    told, grouped = (
+        describe_ood(known, distances, correct=correct, groups=each, confidence=0.95) for each in (None, groups)
+    )
+    assert told.in_distribution_fraction == 0.95 and told.num_reference == 1000
+    assert told.flagged.low <= told.flagged.value == flagged.mean() <= told.flagged.high
+    assert told.accuracy_flagged.value == correct[flagged].mean()
+    assert told.accuracy_in_distribution.value == correct[~flagged].mean()
+    assert grouped.flagged.value == told.flagged.value and grouped.flagged.high > told.flagged.high
+    near = describe_ood(known, np.zeros(5), correct=correct[:5], groups=None, confidence=0.95)
+    assert near.accuracy_flagged is None and near.flagged.value == 0
 
 
 def test_too_few_validation_images_give_the_largest_distance_as_threshold():

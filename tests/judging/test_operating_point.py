@@ -1,5 +1,7 @@
 """Operating points: what was wished for is met where it can be, by the least change, and said where it cannot."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -9,7 +11,8 @@ from sklearn.metrics import f1_score
 
 from linnaeus.config.settings import EvaluateConfig, Wish, parse_wish
 from linnaeus.errors import ConfigError
-from linnaeus.judging.operating_point import best_f1_weights, check_wishes, choose_point
+from linnaeus.judging.operating_point import best_f1_weights, check_wishes, choose_point, describe_operating_point
+from linnaeus.judging.score_table import table_of
 from linnaeus.metrics.operating_point import OperatingPoint, decide, ranked_answers
 from linnaeus.predictions import Predictions
 
@@ -36,8 +39,8 @@ def make_predictions(seed: int, *, num: int = 300, noise: float = 1.5, multi: bo
 
 def scores_of(predictions, point, k):
     answers = decide(predictions.probabilities, point)
-    hits = ((answers == k) & (predictions.targets == k)).sum()
-    return {"recall": hits / (predictions.targets == k).sum(), "precision": hits / max((answers == k).sum(), 1)}
+    found = ((answers == k) & (predictions.targets == k)).sum()
+    return {"recall": found / (predictions.targets == k).sum(), "precision": found / max((answers == k).sum(), 1)}
 
 
 @settings(max_examples=60, deadline=None)
@@ -45,7 +48,7 @@ def scores_of(predictions, point, k):
 def test_a_wish_is_met_by_the_least_change_or_said_to_be_unattainable(seed, score, k, value):
     predictions = make_predictions(seed)
     chosen = choose_point(
-        predictions, threshold_rule="label", rule="likeliest", costs={}, wishes=[Wish(score, CLASSES[k], value)]
+        predictions, threshold_rule="label", rule="argmax", costs={}, wishes=[Wish(score, CLASSES[k], value)]
     )
     granted = chosen.granted[0]
     reached = scores_of(predictions, chosen.point, k)
@@ -75,14 +78,14 @@ def test_a_wish_is_met_by_the_least_change_or_said_to_be_unattainable(seed, scor
 
 def test_a_wish_that_holds_already_changes_nothing():
     chosen = choose_point(
-        make_predictions(0), threshold_rule="label", rule="likeliest", costs={}, wishes=[Wish("recall", "ant", 0.1)]
+        make_predictions(0), threshold_rule="label", rule="argmax", costs={}, wishes=[Wish("recall", "ant", 0.1)]
     )
     assert chosen.point is None and chosen.granted[0].met
 
 
 def test_wishes_that_contradict_each_other_are_told():
     wishes = [Wish("recall", "ant", 1.0), Wish("recall", "bee", 1.0), Wish("recall", "cow", 1.0)]
-    chosen = choose_point(make_predictions(1), threshold_rule="label", rule="likeliest", costs={}, wishes=wishes)
+    chosen = choose_point(make_predictions(1), threshold_rule="label", rule="argmax", costs={}, wishes=wishes)
     assert not all(granted.met for granted in chosen.granted)
     assert any("cannot be met" in line for line in chosen.describe())
 
@@ -91,7 +94,7 @@ def test_a_class_without_validation_images_is_told():
     predictions = make_predictions(2)
     predictions = predictions.take(np.flatnonzero(predictions.targets != 2))
     chosen = choose_point(
-        predictions, threshold_rule="label", rule="likeliest", costs={}, wishes=[Wish("recall", "cow", 0.9)]
+        predictions, threshold_rule="label", rule="argmax", costs={}, wishes=[Wish("recall", "cow", 0.9)]
     )
     assert chosen.granted[0].reached is None
     assert "cannot be judged" in chosen.describe()[0]
@@ -108,7 +111,7 @@ def test_factors_for_f1_raise_macro_f1_as_scikit_learn_measures_it():
 def test_the_answer_under_costs_has_the_least_expected_cost():
     probabilities = np.array([[0.7, 0.2, 0.1], [0.34, 0.33, 0.33]])
     costs = {"cow": {"ant": 10.0}}
-    chosen = choose_point(make_predictions(4), threshold_rule="label", rule="likeliest", costs=costs, wishes=[])
+    chosen = choose_point(make_predictions(4), threshold_rule="label", rule="argmax", costs=costs, wishes=[])
     # ant: 0.2 * 1 + 0.1 * 10 = 1.2; bee: 0.7 + 0.1 = 0.8; cow: 0.9
     assert decide(probabilities, chosen.point).tolist() == [1, 0 if 0.33 + 3.3 < 0.67 else 1]
     assert decide(probabilities, None).tolist() == [0, 0]
@@ -170,3 +173,39 @@ def test_a_reordered_point_gives_the_same_answers(order, seed):
     for point in (OperatingPoint(weights=(1.0, 3.0, 0.5)), OperatingPoint(costs=tuple(map(tuple, rng.random((3, 3)))))):
         answers = decide(probabilities[:, order], point.reordered(order))
         assert (np.array(order)[answers] == decide(probabilities, point)).all()
+
+
+@pytest.mark.parametrize("multi", [False, True])
+def test_what_is_told_of_the_point_is_what_it_does_to_test_images(multi):
+    wishes = [Wish("recall", "bee", 0.95), Wish("precision", "ant", 0.8)]
+    chosen = choose_point(
+        make_predictions(6, multi=multi), threshold_rule="label", rule="argmax", costs={}, wishes=wishes
+    )
+    test = replace(make_predictions(7, multi=multi), operating_point=chosen.point)
+    groups = np.arange(len(test)) // 6
+    told, grouped = (
+        describe_operating_point(chosen, table_of(test), groups=each, confidence=0.95) for each in (None, groups)
+    )
+    if multi:
+        has, given_label = test.targets > 0, test.probabilities >= np.array(chosen.thresholds)
+    else:
+        has, given_label = (answers[:, None] == np.arange(3) for answers in (test.targets, test.predicted))
+        argmax = test.probabilities.argmax(axis=1)
+        assert told.num_changed == (argmax != test.predicted).sum() > 0
+        assert told.accuracy_of_argmax.value == (argmax == test.targets).mean()
+    recall, precision = told.targets
+    assert (recall.class_name, recall.score, recall.target, recall.met) == ("bee", "recall", 0.95, True)
+    assert recall.test.value == pytest.approx(given_label[has[:, 1], 1].mean())
+    assert precision.test.value == pytest.approx(has[given_label[:, 0], 0].mean())
+    assert grouped.targets[0].test.value == recall.test.value
+    assert grouped.targets[1].test.low < precision.test.low
+
+
+def test_costs_are_told_with_what_they_come_to():
+    costs = {"cow": {"ant": 10.0}}
+    chosen = choose_point(make_predictions(8), threshold_rule="label", rule="argmax", costs=costs, wishes=[])
+    test = replace(make_predictions(9), operating_point=chosen.point)
+    told = describe_operating_point(chosen, table_of(test), groups=None, confidence=0.95)
+    assert told.rule == "costs" and told.costs == [[0, 1, 1], [1, 0, 1], [10, 1, 0]]
+    assert told.mean_cost == pytest.approx(np.array(told.costs)[test.targets, test.predicted].mean())
+    assert told.mean_cost < told.mean_cost_of_argmax

@@ -80,7 +80,7 @@ def test_the_reliability_diagram_is_that_of_scikit_learn(case):
     assert found.counts.sum() == len(right)
     if 0 < right.sum() < len(right):
         shares, means = calibration_curve(right, probabilities, n_bins=10)
-        np.testing.assert_allclose((found.right / np.maximum(found.counts, 1))[filled], shares, atol=1e-12)
+        np.testing.assert_allclose((found.correct / np.maximum(found.counts, 1))[filled], shares, atol=1e-12)
         np.testing.assert_allclose((found.confidence / np.maximum(found.counts, 1))[filled], means, atol=1e-12)
         expected = (found.counts[filled] * np.abs(shares - means)).sum() / len(right)
         assert float(found.error) == pytest.approx(expected, abs=1e-12)

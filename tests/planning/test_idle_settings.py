@@ -5,18 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
+from linnaeus.config.conditions import conditions_of
 from linnaeus.config.pages import overlay, read_recipe, recipe_names
-from linnaeus.config.settings import RunConfig, parse_config
+from linnaeus.config.settings import SECTIONS, parse_config
 from linnaeus.data.manifest import Task
-from linnaeus.planning.idle_settings import USED, USED_BY_TASK, USED_IN_PHASE, idle_settings
+from linnaeus.planning.idle_settings import SITUATIONS, plan_idle_settings
+from linnaeus.planning.plan import Plan
 
 HEAD = {"phases": [{"name": "head", "train": "head", "optimizer": "lbfgs"}]}
 
 
 def idle(asked: dict[str, Any], recipe: dict[str, Any] | None = None, task: Task = "single") -> list[str]:
     config = parse_config(overlay(recipe or {}, asked))
-    return [decision.what for decision in idle_settings(parse_config(asked), config, task=task)]
+    return [decision.what for decision in plan_idle_settings(Plan(parse_config(asked), config), task=task).decisions]
 
 
 @pytest.mark.parametrize(
@@ -97,9 +100,48 @@ def test_what_says_its_default_is_no_mistake() -> None:
     assert idle({"loss": {"gamma": 2.0}, "data": {"balance_growth": 4.0}}) == []
 
 
-def test_every_name_is_a_setting() -> None:
-    config = RunConfig()
-    for name in (*USED, *USED_BY_TASK):
-        section, field = name.split(".")
-        assert field in type(getattr(config, section)).model_fields
-    assert set(USED_IN_PHASE) <= set(type(config.phases[0]).model_fields)
+def test_prediction_sets_are_for_several_labels_too() -> None:
+    """The plan said that `evaluate.coverage` has no effect there."""
+    assert idle({"evaluate": {"coverage": 0.8}}, task="multi") == idle({"evaluate": {"coverage": 0.8}}) == []
+
+
+def test_what_asks_for_no_folds_is_named_where_there_are_folds() -> None:
+    asked = {"data": {"out_of_fold": 3}}
+    assert idle(asked, HEAD) == []
+    assert idle(asked, overlay(HEAD, {"data": {"folds": 4}})) == ["data.out_of_fold"]
+
+
+ALWAYS = {
+    "data": """source format image_column label_columns image_root image_shape labels classes top_classes context
+        min_box_px test validation_share validation_max folds balance test_share""",
+    "image": "size resize interpolation normalize",
+    "augment": "flip",
+    "model": "name options head",
+    "head": "hidden activation batch_norm dropout feature_dropout map_dropout cosine",
+    "loss": "name label_smoothing class_weights logit_adjustment l1 l2",
+    "phases": "name train batch_norm optimizer keep",
+    "stop": "metric patience min_delta",
+    "evaluate": """views logit_adjustment confidence coverage familiar_share require costs bootstrap_samples
+        explained_errors batch_size""",
+    "runtime": "device devices precision threads checkpoint_seconds tensorboard",
+}
+"""Fields that act in every run, or are refused where they would not. Whoever adds a field decides: here, or by a marker
+that says when it acts."""
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_a_field_either_always_acts_or_says_when(section: str) -> None:
+    always = {name for name in SECTIONS[section].model_fields if not conditions_of(SECTIONS[section], name)}
+    assert always == set(ALWAYS[section].split())
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_conditions_name_fields_and_values_that_there_are(section: str) -> None:
+    for name in SECTIONS[section].model_fields:
+        conditions = conditions_of(SECTIONS[section], name)
+        assert set(conditions.only_for) <= set(SITUATIONS)
+        for marker in conditions.only_with:
+            for other in marker.fields:
+                for value in (*marker.values, *marker.but):
+                    field = SECTIONS[section].model_fields[other]
+                    TypeAdapter(field.annotation).validate_python(value)

@@ -10,14 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from axe import needs_axe, violations
 from PIL import Image
-from test_compare import write_run
+from tests.axe import needs_axe, violations
+from tests.runs.test_compare import write_run
 
 from linnaeus.cli.main import main
-from linnaeus.judging.curves import class_curves
-from linnaeus.judging.score_table import table_of
-from linnaeus.judging.settle import describe_settled, settle
 from linnaeus.report.evaluation_page import write_evaluation_page
 from linnaeus.report.facts import ReportFacts
 from linnaeus.report.page import write_report
@@ -25,7 +22,7 @@ from linnaeus.report.page import write_report
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run", "--disable-quic"]
 PAGES = ("one_label", "several_labels", "evaluation", "audit", "comparison")
 CLASSES = ("ant", "bee", "cow", "dog")
 HOSTILE = """'"><img src=x onerror=alert(1)> Übung „zwei“ שלום <script>alert(2)"""
@@ -49,17 +46,10 @@ def write_page(
 
     def one_label(name: str) -> ReportFacts:
         classes = tuple(name + word for word in CLASSES)
-        facts = make_facts(classes, per_class=60, prefix=name)
-        validation, test = facts.predictions.of_split(1), facts.predictions.of_split(2)
-        settled = describe_settled(
-            settle(validation, facts.config.evaluate), validation=validation, test=test, confidence=0.95
-        )
-        curves = class_curves(table_of(test), scores=facts.evaluation["test"])
-        facts.evaluation.update(settled, curves=curves)
         issues = pd.DataFrame(
             {"id": [f"{name}0.png", f"{name}5.png"], "given": classes[0], "suggested": classes[1], "confidence": 0.9}
         )
-        return make_facts(classes, per_class=60, prefix=name, evaluation=facts.evaluation, label_issues=issues)
+        return make_facts(classes, per_class=60, prefix=name, label_issues=issues)
 
     def images(name: str) -> Path:
         one, other = (tmp_path / "photos" / f"{name}{word}" for word in "ab")
@@ -80,7 +70,7 @@ def write_page(
         elif page == "several_labels":
             write_report(path, make_label_facts(tuple(name + word for word in CLASSES[:3])))
         elif page == "evaluation":
-            write_evaluation_page(path, one_label(name).evaluation, title=f"{name}theirs.csv", level=0.95)
+            write_evaluation_page(path, one_label(name).evaluation, title=f"{name}theirs.csv")
         elif page == "audit":
             data, out = images(name), tmp_path / "audit"
             assert main(["inspect", str(data), "--out", str(out), "--trace", f"{name}a/{name}0.png"]) == 0

@@ -11,9 +11,9 @@ from typing import Literal
 
 import pytest
 import uvicorn
-from axe import needs_axe, violations
 from playwright.sync_api import Browser, Page, expect, sync_playwright
-from small_run import CLASSES, write_images
+from tests.axe import needs_axe, violations
+from tests.review.small_run import CLASSES, write_images
 
 from linnaeus.cli.main import main
 from linnaeus.data.manifest import Manifest

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
-from small_run import CLASSES, write_images
+from tests.review.small_run import CLASSES, write_images
 
 from linnaeus.atomic import write_text
 from linnaeus.config.pages import read_page, to_yaml

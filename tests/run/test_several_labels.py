@@ -74,7 +74,7 @@ def test_labels_are_learned_and_the_scores_are_those_of_the_predictions_on_disk(
 
 def test_evaluation_json_has_the_documented_shape(run: linnaeus.Run) -> None:
     page = json.loads(RunDir(run.path).evaluation.read_text(encoding="utf-8"))
-    documented = (Path(__file__).parents[1] / "docs" / "evaluation-json.md").read_text(encoding="utf-8")
+    documented = (Path(__file__).parents[2] / "docs" / "evaluation-json.md").read_text(encoding="utf-8")
     for split in ("test", "validation"):
         for name, score in page[split].items():
             assert f"`{name}`" in documented, name

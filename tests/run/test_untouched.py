@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from forms import FORMS
+from tests.forms import FORMS
 
 from linnaeus.cli.main import main
 

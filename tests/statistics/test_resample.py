@@ -53,13 +53,13 @@ def test_intervals_of_probability_scores_hold_the_truth_about_95_times_in_100(te
     truth = {
         "log_loss": log_losses(p, endless.targets).mean(),
         "brier": brier_scores(p, endless.targets).mean(),
-        "calibration_error": float(reliability(p.max(axis=1), right).error),
+        "ece": float(reliability(p.max(axis=1), right).error),
     }
     covered = dict.fromkeys(truth, 0)
     for trial in range(300):
         found = evaluate_predictions(draw(300, temperature=temperature, rng=rng), seed=trial, **SETTINGS)
         for name, value in truth.items():
-            covered[name] += found[name]["low"] <= value <= found[name]["high"]
+            covered[name] += getattr(found, name).low <= value <= getattr(found, name).high
     for name, count in covered.items():
         assert 0.91 <= count / 300 <= 0.995, (name, count)
 
@@ -79,7 +79,7 @@ def test_intervals_of_grouped_images_hold_the_truth_and_those_that_ignore_the_gr
         for count, of in ((grouped, groups), (ungrouped, None)):
             found = evaluate_predictions(predictions, seed=trial, groups=of, **SETTINGS)
             for name, value in truth.items():
-                count[name] += found[name]["low"] <= value <= found[name]["high"]
+                count[name] += getattr(found, name).low <= value <= getattr(found, name).high
     for name in truth:
         assert 0.90 <= grouped[name] / 150 <= 0.99, (name, grouped)
         assert ungrouped[name] / 150 < 0.7, (name, ungrouped)
@@ -98,7 +98,6 @@ def test_grouped_and_ungrouped_scores_have_the_same_values(multi):
         evaluate_predictions(predictions, seed=0, thresholds=thresholds, groups=groups, **SETTINGS)
         for groups in (None, np.arange(200) // 4)
     )
-    for name, score in one.items():
-        if isinstance(score, dict) and "value" in score:
-            assert score["value"] == other[name]["value"], name
-    assert one["log_loss"]["low"] != other["log_loss"]["low"]
+    for name, score in one.named():
+        assert score.value == getattr(other, name).value, name
+    assert one.log_loss.low != other.log_loss.low

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from killed_run import SETTINGS, transfer
 from safetensors.torch import save_file
+from tests.training.killed_run import SETTINGS, transfer
 
 from linnaeus.config.pages import overlay
 from linnaeus.data.loader import ImageStore

@@ -9,7 +9,7 @@ import torch
 
 from linnaeus.augment import colour, crop, flips, geometry, mixing, noise, policy
 from linnaeus.augment.draws import normal, uniform
-from linnaeus.config.settings import AugmentConfig
+from linnaeus.config.resolved import ResolvedAugment
 from linnaeus.errors import ConfigError
 
 CHUNK_BYTES = 2**20
@@ -26,7 +26,7 @@ Normalize = Callable[[torch.Tensor], torch.Tensor]
 def augment_batch(
     images: torch.Tensor,
     targets: torch.Tensor,
-    config: AugmentConfig,
+    config: ResolvedAugment,
     *,
     num_classes: int,
     epoch: int,
@@ -52,7 +52,6 @@ def augment_batch(
     or CutMix, soft targets float32 [B, K]. With nothing asked for the images are `images.float() / 255` exactly. All is
     computed in float32, under autocast too. Raises ConfigError if the images are too small for `pad_crop_px`.
     """
-    assert config.flip != "auto" and config.pad_crop_px != "auto", "planning settles what is automatic"
     assert config.policy in ("none", "trivial_augment", "rand_augment"), "planning unfolds sets of reference systems"
     if config.pad_crop_px >= min(images.shape[-2:]):
         raise ConfigError(
@@ -98,7 +97,7 @@ def augment_batch(
         return _mix(result, targets, config, num_classes, generator)
 
 
-def _draw_operations(images: torch.Tensor, config: AugmentConfig, generator: torch.Generator) -> policy.Draws | None:
+def _draw_operations(images: torch.Tensor, config: ResolvedAugment, generator: torch.Generator) -> policy.Draws | None:
     """The policy's operations for each image; None where none is asked for."""
     if config.policy not in ("trivial_augment", "rand_augment"):
         return None
@@ -141,7 +140,7 @@ def _with_policy_maps(
 
 def _draw_maps(
     images: torch.Tensor,
-    config: AugmentConfig,
+    config: ResolvedAugment,
     mirrored: torch.Tensor,
     upended: torch.Tensor,
     generator: torch.Generator,
@@ -165,7 +164,7 @@ def _draw_maps(
 
 
 def _draw_colours(
-    num: int, config: AugmentConfig, generator: torch.Generator, device: torch.device
+    num: int, config: ResolvedAugment, generator: torch.Generator, device: torch.device
 ) -> torch.Tensor | None:
     """float32 [B, 3, 4]: a colour matrix for each image; None if none is asked for."""
     largest = (config.brightness, config.contrast, config.saturation, config.hue)
@@ -212,7 +211,7 @@ def _resample_and_colour(
 def _mix(
     images: torch.Tensor,
     targets: torch.Tensor,
-    config: AugmentConfig,
+    config: ResolvedAugment,
     num_classes: int,
     generator: torch.Generator,
 ) -> tuple[torch.Tensor, torch.Tensor]:

@@ -35,7 +35,7 @@ class Bundle:
         operating_point: how probabilities become one answer; None for the likeliest class, and for several labels.
         thresholds: K probabilities from which a label is given, for several labels per image; None for one label.
         sets: which classes stand in an image's prediction set; None where nobody calibrated them.
-        familiarity: which images look unlike those of training.
+        familiarity: which images look unlike those of training; of an ensemble, by the features of its first member.
         provenance: JSON values that say where it comes from; see `linnaeus.bundle.card` for those the card shows.
         members: of an ensemble, the models that answer together, each with its own preprocessing, views and order of
             classes; `classifier` is then theirs together. Made by `ensemble_bundle`.

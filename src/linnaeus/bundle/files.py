@@ -139,7 +139,7 @@ def load_bundle(path: Path, *, device: str | torch.device = "cpu") -> Bundle:
     facts = read_facts(path / FACTS)
     try:
         if facts.members:
-            bundle = _build_ensemble(facts, path / FACTS)
+            bundle = replace(_build_ensemble(facts, path / FACTS), familiarity=load_familiarity(facts, path))
         else:
             bundle = Bundle(
                 classifier=_build(facts, path / FACTS, linnaeus=facts.linnaeus),
@@ -150,7 +150,7 @@ def load_bundle(path: Path, *, device: str | torch.device = "cpu") -> Bundle:
                 thresholds=facts.thresholds,
                 operating_point=facts.operating_point,
                 sets=facts.sets,
-                familiarity=_load_familiarity(facts, path),
+                familiarity=load_familiarity(facts, path),
                 provenance=facts.provenance,
             )
     except ValueError as error:
@@ -242,7 +242,11 @@ def _build(facts: Facts | MemberFacts, path: Path, *, linnaeus: str) -> Classifi
         ) from error
 
 
-def _load_familiarity(facts: Facts, folder: Path) -> Familiarity | None:
+def load_familiarity(facts: Facts, folder: Path) -> Familiarity | None:
+    """What tells images out of distribution, from the folder of a bundle; None where it has nothing.
+
+    Raises BundleError if it is damaged.
+    """
     if facts.familiarity is None:
         return None
     try:

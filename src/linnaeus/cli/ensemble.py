@@ -22,8 +22,8 @@ def ensemble(
     """Let several trained models answer together, if that is better.
 
     The probabilities of the runs are averaged; which runs, and with which weight, is chosen greedily on the validation
-    images. On the test images, which the runs must share, a paired test says whether the ensemble is really better than
-    the best single run. The folder it writes holds a model that `linnaeus predict` loads.
+    images. On the test images, which the runs must share, a paired test says whether the ensemble is significantly
+    better than the best single run. The folder it writes holds a model that `linnaeus predict` loads.
 
     Example: `linnaeus ensemble runs/a runs/b runs/c --out runs/abc`
 
@@ -44,7 +44,7 @@ def ensemble(
     if soup:
         result = ensemble.combine_weights(runs, out=path, force=force, progress=Bars())
     else:
-        result = ensemble.combine(runs, out=path, force=force)
+        result = ensemble.combine(runs, out=path, force=force, progress=Bars())
     console = Console(highlight=False)
     table = Table("run", "weight", box=None, pad_edge=False, header_style="bold")
     for name, weight in result.weights.items():

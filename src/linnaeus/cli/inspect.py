@@ -184,30 +184,40 @@ def _trace(manifest: Manifest, name: str, settings: Mapping[str, Any]) -> TraceV
 
     from linnaeus.analysis.duplicate_groups import labels_of
     from linnaeus.analysis.trace import trace_image
+    from linnaeus.config.resolved import resolve_image
     from linnaeus.data.cache.images import open_cache
     from linnaeus.data.image_spec import spec_from_config
     from linnaeus.data.manifest import TRAIN, UNASSIGNED
     from linnaeus.data.statistics import channel_statistics, is_grey, sample_rows
     from linnaeus.planning.fingerprint import take_fingerprint
-    from linnaeus.planning.plan import choose_recipe, plan_image, plan_training
+    from linnaeus.planning.image import plan_image
+    from linnaeus.planning.labels import plan_folds
+    from linnaeus.planning.plan import Plan
+    from linnaeus.planning.recipe import choose_recipe
+    from linnaeus.planning.training import plan_training
     from linnaeus.report.audit_trace import view_of
 
     row = _row_of(manifest, name)
     trained = manifest.with_splits(np.where(manifest.splits == UNASSIGNED, TRAIN, manifest.splits))
     fingerprint = take_fingerprint(trained)
-    recipe = choose_recipe(RunConfig(), fingerprint)[0]
-    config = parse_config(overlay(read_recipe(recipe), settings), where=f"recipe {recipe} and the settings")
-    config, _ = plan_image(config, fingerprint)
-    spec = spec_from_config(config.image)
+
+    def configure(recipe: str) -> RunConfig:
+        return parse_config(overlay(read_recipe(recipe), settings), where=f"recipe {recipe} and the settings")
+
+    plan = choose_recipe(Plan(asked=RunConfig(), config=RunConfig()), fingerprint, configure)
+    plan = plan_image(plan, fingerprint)
+    image = resolve_image(plan.config.image)
+    spec = spec_from_config(image)
     sample = trained.take(sample_rows(trained.rows(TRAIN), most=_TRACE_SAMPLE))
     with tempfile.TemporaryDirectory(prefix="linnaeus-trace-") as folder:
         cache = open_cache(sample, spec, folder=Path(folder))
         rows = np.flatnonzero(cache.readable)
-        config, _ = plan_training(config, fingerprint, grey=is_grey(cache.pixels, rows))
-        if config.image.normalize == "dataset":
+        plan = plan_training(plan, fingerprint, grey=is_grey(cache.pixels, rows))
+        plan = plan_folds(plan, trained)
+        if image.normalize == "dataset":
             mean, std = channel_statistics(cache.pixels, rows)
-            spec = spec_from_config(config.image, mean=mean, std=std)
-    found = trace_image(manifest, row, config=config, spec=spec, labels=labels_of(manifest, row))
+            spec = spec_from_config(image, mean=mean, std=std)
+    found = trace_image(manifest, row, config=plan.resolved, spec=spec, labels=labels_of(manifest, row))
     steps = [(s.name, s.what, s.shape, s.dtype, s.range, s.picture) for s in found.steps]
     return view_of(found.id, found.labels, steps, found.augmented)
 

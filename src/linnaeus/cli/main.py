@@ -31,7 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "review": ("linnaeus.cli.review:review", "Put labels right in the browser, or label new images."),
     "compare": (
         "linnaeus.cli.compare:compare",
-        "Show trained models side by side, and say which differences are more than noise.",
+        "Show trained models side by side, and say which differences are significant.",
     ),
     "evaluate": (
         "linnaeus.cli.evaluate:evaluate",

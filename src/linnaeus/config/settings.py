@@ -1,4 +1,4 @@
-"""Every knob once: typed, documented, with its default. Nothing else in Linnaeus holds a default.
+"""Every setting once: typed, documented, with its default. Nothing else in Linnaeus holds a default.
 
 A `RunConfig` is read from a recipe (YAML), from `--set section.field=value`, or built in Python. Fields that say
 "auto" are settled by `planning`, which writes each choice and its reason to plan.md; the settled page is saved with
@@ -9,21 +9,31 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from linnaeus.config.conditions import OnlyFor, OnlyWith, Situation
 from linnaeus.errors import ConfigError, nearest_name
 
 Auto = Literal["auto"]
 LAYERS = re.compile(r"(convolutions|dense|head|all)(?:\[(-?\d*):(-?\d*)\])?")
 """Names of layers in `loss.l1` and `loss.l2`: a group, or a part of it as Python writes slices."""
+Flip = Literal["none", "horizontal", "vertical", "both"]
+FeatureKind = Literal["last", "maps", "stages"]
+ViewsKind = Literal["one", "mirror", "mirror_shift"]
+PositiveEpochs = Annotated[float, Field(gt=0.0)]
 Option = int | float | bool | str | list[int] | list[float] | list[dict[str, int | bool | str | list[int]]]
+_GEOMETRY = ("shift", "rotate_degrees", "scale", "shear_degrees")
+_STEPPING = OnlyWith("optimizer", but=["lbfgs"])
+"""`lbfgs` solves for the head, and takes no steps that these could change."""
 
 
 class Section(BaseModel):
-    """A group of knobs: immutable, and strict about names."""
+    """A group of settings: immutable, and strict about names."""
 
+    only_for: ClassVar[Situation | None] = None
+    """In which runs its fields act, where they do not say otherwise themselves."""
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
@@ -63,18 +73,18 @@ class DataConfig(Section):
     folds: int | None = Field(None, ge=2)
     """Solve for a head without each of so many parts of the training and validation images, and average them: every one
     of these images then has a prediction by a head that has not seen it. For heads by `lbfgs`."""
-    fold_training: Literal["head", "finetune"] = "head"
-    """With `folds`: `head` leaves each part out for a head on features, in seconds; `finetune` trains all phases once
+    fold_training: Annotated[Literal["head", "finetune"], OnlyWith("folds")] = "head"
+    """`head` leaves each part out for a head on features, in seconds; `finetune` trains all phases once
     without each part, which takes as many trainings as folds, and lets these networks answer together."""
-    out_of_fold: Annotated[int, Field(ge=0)] | Auto = "auto"
-    """Where there are no `folds`: so many parts for predictions by heads that have not seen an image, by which wrong
+    out_of_fold: Annotated[Annotated[int, Field(ge=0)] | Auto, OnlyWith("folds", values=[None])] = "auto"
+    """So many parts for predictions by heads that have not seen an image, by which wrong
     labels are found; the model stays the single head. `auto`: 5 for heads by `lbfgs` and at most 20,000 images; 0 for
     none."""
     balance: Literal["none", "oversample", "square_root"] = "none"
     """How often an epoch shows each training image: once; `oversample`, once and then again and again one of those with
     the label that is rarest by then; `square_root`, classes in proportion to the square root of their images."""
-    balance_growth: float = Field(4.0, ge=1.0)
-    """With `oversample`, images of an epoch as a multiple of the training images."""
+    balance_growth: Annotated[float, OnlyWith("balance", values=["oversample"])] = Field(4.0, ge=1.0)
+    """Images of an epoch as a multiple of the training images."""
     test_share: float = Field(0.15, gt=0.0, lt=1.0)
     """Share of the images kept for the final test where the data names no test split."""
 
@@ -97,24 +107,26 @@ class ImageConfig(Section):
 class AugmentConfig(Section):
     """Random changes to training images, drawn anew for every image and epoch, on the device."""
 
+    only_for: ClassVar[Situation | None] = "augmented images"
+
     policy: Literal["none", "trivial_augment", "rand_augment", "c1", "m1", "p3", "u2", "x3"] = "none"
     """Operations drawn for each image, on top of what follows: `trivial_augment`, one of any strength
     (arXiv 2103.10158); `rand_augment`, several of one strength (arXiv 1909.13719). Or the augmentation of a reference
     system by the name of its recipe (`c1`, `m1`, `p3`, `u2`, `x3`), under whatever else is set here."""
-    policy_operations: int = Field(2, ge=1, le=10)
-    """With `rand_augment`: operations for each image."""
-    policy_level: int = Field(9, ge=0, le=30)
-    """With `rand_augment`: their strength, up to 30."""
-    flip: Literal["none", "horizontal", "vertical", "both"] | Auto = "none"
+    policy_operations: Annotated[int, OnlyWith("policy", values=["rand_augment"])] = Field(2, ge=1, le=10)
+    """Operations for each image."""
+    policy_level: Annotated[int, OnlyWith("policy", values=["rand_augment"])] = Field(9, ge=0, le=30)
+    """Their strength, up to 30."""
+    flip: Annotated[Flip | Auto, OnlyFor(None)] = "none"
     """Mirror images with probability 1/2. `auto`: horizontally, unless the images are grey (characters, scans)."""
-    alternate_flip: bool = False
+    alternate_flip: Annotated[bool, OnlyWith("flip")] = False
     """Mirror each image exactly every other epoch instead of by chance (arXiv 2404.00498, section 3.6)."""
     pad_crop_px: int | Auto = 0
     """Shift by whole pixels: reflect-pad by this many and crop at random; exact, no resampling. `auto`: a 16th of the
     side."""
     probability: float = Field(1.0, gt=0.0, le=1.0)
     """Share of the images that are changed at all; the others are shown as they are (mixup and CutMix aside)."""
-    distribution: Literal["uniform", "normal"] = "uniform"
+    distribution: Annotated[Literal["uniform", "normal"], OnlyWith(*_GEOMETRY)] = "uniform"
     """How shift, rotation, zoom and shear are drawn: evenly up to the amounts below, or normally, the amounts being
     standard deviations."""
     shift: float = Field(0.0, ge=0.0, le=1.0)
@@ -125,7 +137,7 @@ class AugmentConfig(Section):
     """Zoom factor uniform in [1 - scale, 1 + scale]."""
     shear_degrees: float = Field(0.0, ge=0.0, lt=90.0)
     """Largest horizontal shear angle, uniform to both sides."""
-    fill: Literal["zeros", "border", "reflection"] = "reflection"
+    fill: Annotated[Literal["zeros", "border", "reflection"], OnlyWith(*_GEOMETRY)] = "reflection"
     """What geometry shows beyond the edge of the image."""
     brightness: float = Field(0.0, ge=0.0, le=1.0)
     """Brightness factor uniform in [1 - brightness, 1 + brightness]."""
@@ -139,9 +151,9 @@ class AugmentConfig(Section):
     """Standard deviation of Gaussian noise, in units of the full 0-1 range."""
     erase: float = Field(0.0, ge=0.0, le=1.0)
     """Probability that a random rectangle is erased (arXiv 1708.04896)."""
-    mixup: float = Field(0.0, ge=0.0)
+    mixup: Annotated[float, OnlyFor("training on images")] = Field(0.0, ge=0.0)
     """Alpha of mixup (arXiv 1710.09412); 0 turns it off."""
-    cutmix: float = Field(0.0, ge=0.0)
+    cutmix: Annotated[float, OnlyFor("training on images")] = Field(0.0, ge=0.0)
     """Alpha of CutMix (arXiv 1905.04899); 0 turns it off. With both on, each batch draws one of them."""
 
 
@@ -174,12 +186,12 @@ class ModelConfig(Section):
     options: dict[str, Option] = Field(default_factory=dict)
     """Arguments of that architecture, such as `{widths: [64, 256, 256]}`; where several are joined, those of one are
     named `mobilenetv2_100.pad_type`."""
-    weights: str = "auto"
+    weights: Annotated[str, OnlyFor("a pretrained backbone")] = "auto"
     """Pretrained weights of a timm architecture: a file, a folder that holds NAME.safetensors (or .pth, .bin), `auto`
     (the hub's cache on this machine), or `none` to start from random ones."""
-    allow_download: bool = False
+    allow_download: Annotated[bool, OnlyFor("a pretrained backbone")] = False
     """Fetch weights from the hub where they are nowhere on this machine."""
-    features: Literal["last", "maps", "stages"] | Auto = "auto"
+    features: Annotated[FeatureKind | Auto, OnlyFor("a pretrained backbone")] = "auto"
     """`last`: the backbone's own pooled output; `maps`: its last feature maps, flattened without pooling; `stages`:
     means and deviations of the maps of all its stages (arXiv 2201.03529). `auto`: `stages` where nothing but a head is
     trained, else `last`."""
@@ -198,23 +210,23 @@ class LossConfig(Section):
     `bce` for a recipe's `cross_entropy` or `focal`."""
     label_smoothing: float = Field(0.0, ge=0.0, lt=1.0)
     """Share of the target spread evenly over all classes; with `bce`, over yes and no of each label."""
-    gamma: float = Field(2.0, ge=0.0)
-    """With `focal` and `binary_focal`: how much what is surely right loses in weight."""
+    gamma: Annotated[float, OnlyWith("name", values=["focal", "binary_focal"])] = Field(2.0, ge=0.0)
+    """How much what is surely right loses in weight."""
     class_weights: Literal["none", "balanced", "effective"] = "none"
     """For one label per image: every image counts the same; `balanced`, every class does, whatever its images;
     `effective`, in between, by the effective number of images (arXiv 1901.05555)."""
-    beta: float = Field(0.999, ge=0.0, lt=1.0)
-    """With `effective`: near 0 every image counts the same, near 1 every class."""
+    beta: Annotated[float, OnlyWith("class_weights", values=["effective"])] = Field(0.999, ge=0.0, lt=1.0)
+    """Near 0 every image counts the same, near 1 every class."""
     logit_adjustment: float = Field(0.0, ge=0.0)
     """For one label per image: so many times the logarithm of each class's share is added to the logits in training
     (arXiv 2007.07314, equation 10), so that the model itself answers as if classes were equally frequent; 1 is the
     paper's."""
-    gamma_neg: float = Field(4.0, ge=0.0)
-    """With `asymmetric`: how much absent labels that are well kept out lose in weight."""
-    gamma_pos: float = Field(1.0, ge=0.0)
-    """With `asymmetric`: the same for labels that are there."""
-    clip: float = Field(0.05, ge=0.0, lt=1.0)
-    """With `asymmetric`: absent labels below this probability do not count."""
+    gamma_neg: Annotated[float, OnlyWith("name", values=["asymmetric"])] = Field(4.0, ge=0.0)
+    """How much absent labels that are well kept out lose in weight."""
+    gamma_pos: Annotated[float, OnlyWith("name", values=["asymmetric"])] = Field(1.0, ge=0.0)
+    """The same for labels that are there."""
+    clip: Annotated[float, OnlyWith("name", values=["asymmetric"])] = Field(0.05, ge=0.0, lt=1.0)
+    """Absent labels below this probability do not count."""
     l1: dict[str, float] = Field(default_factory=dict)
     """Factor of the sum of the weights' absolute values, added to the loss; layers are named as for `l2`."""
     l2: dict[str, float] = Field(default_factory=dict)
@@ -257,58 +269,58 @@ class PhaseConfig(Section):
     """A word for the history and the progress bar."""
     train: Literal["all", "head"] = "all"
     """`head` leaves the backbone as it is: its features are computed once, and the head is trained on them."""
-    last_layers: int | None = Field(None, ge=1)
+    last_layers: Annotated[int | None, OnlyWith("train", values=["all"])] = Field(None, ge=1)
     """Of the backbone, train only so many of the last layers (beside the head)."""
-    last_stages: int | None = Field(None, ge=1)
+    last_stages: Annotated[int | None, OnlyWith("train", values=["all"])] = Field(None, ge=1)
     """Of the backbone, train only so many of the last stages (beside the head)."""
-    layer_decay: float = Field(1.0, gt=0.0, le=1.0)
+    layer_decay: Annotated[float, OnlyWith("train", values=["all"])] = Field(1.0, gt=0.0, le=1.0)
     """Learning rate of each stage of the backbone as a share of that of the next one."""
     batch_norm: Literal["live", "frozen"] = "live"
     """`frozen` leaves the backbone's batch norm at its statistics."""
-    ema: float = Field(0.0, ge=0.0, lt=1.0)
+    ema: Annotated[float, _STEPPING] = Field(0.0, ge=0.0, lt=1.0)
     """Decay per step of a moving average of the weights, which is then validated and kept; 0 for none."""
-    feature_views: int = Field(1, ge=1)
-    """With `train: head`, augmented views of each training image to compute features of; with 1 the image itself."""
+    feature_views: Annotated[int, OnlyWith("train", values=["head"])] = Field(1, ge=1)
+    """Augmented views of each training image to compute features of; with 1 the image itself."""
     optimizer: Literal["adam", "adamw", "rmsprop", "sgd", "muon", "lbfgs"] = "adamw"
     """`muon` moves convolutions by Muon and everything else by SGD with Nesterov momentum; `lbfgs`, for linear heads
     with `train: head`, solves for the best head under each of a path of penalties, of which validation takes one.
     It minimises cross-entropy, binary for several labels; other losses, `loss.l1` and `loss.l2` are for the others."""
-    lr: float = Field(1e-3, gt=0.0)
+    lr: Annotated[float, _STEPPING] = Field(1e-3, gt=0.0)
     """Peak learning rate (for `muon`: of the convolutions)."""
-    head_lr: float | None = Field(None, gt=0.0)
+    head_lr: Annotated[float | None, _STEPPING] = Field(None, gt=0.0)
     """Learning rate of the last layer, where it differs. For `muon` per image of a batch: multiplied by batch_size."""
-    bias_lr: float | None = Field(None, gt=0.0)
+    bias_lr: Annotated[float | None, _STEPPING] = Field(None, gt=0.0)
     """Learning rate of biases and norms, where it differs. For `muon` per image of a batch, likewise."""
-    momentum: float = Field(0.9, ge=0.0, lt=1.0)
+    momentum: Annotated[float, OnlyWith("optimizer", values=["sgd", "muon"])] = Field(0.9, ge=0.0, lt=1.0)
     """Momentum of `sgd` and of the SGD part of `muon`."""
-    filter_momentum: float = Field(0.6, ge=0.0, lt=1.0)
+    filter_momentum: Annotated[float, OnlyWith("optimizer", values=["muon"])] = Field(0.6, ge=0.0, lt=1.0)
     """Momentum of the Muon part of `muon`."""
-    smoothing: float = Field(0.9, ge=0.0, lt=1.0)
-    """Of `rmsprop`: decay of the running average of squared gradients."""
-    weight_decay: float = Field(0.0, ge=0.0)
+    smoothing: Annotated[float, OnlyWith("optimizer", values=["rmsprop"])] = Field(0.9, ge=0.0, lt=1.0)
+    """Decay of the running average of squared gradients."""
+    weight_decay: Annotated[float, _STEPPING] = Field(0.0, ge=0.0)
     """Decoupled for `adamw` and never on its biases and norms; added to the gradient for the others. For `muon`
     the share by which head and biases shrink per step and image of the batch."""
-    batch_size: int | Auto = "auto"
+    batch_size: Annotated[int | Auto, _STEPPING] = "auto"
     """Images per step of the optimizer."""
-    micro_batch_size: int | None = Field(None, ge=1)
+    micro_batch_size: Annotated[int | None, _STEPPING] = Field(None, ge=1)
     """Images per forward pass; gradients of a batch are accumulated. Bounds memory, and batch norm sees this many."""
-    epochs: Annotated[float, Field(gt=0.0)] | Auto = "auto"
+    epochs: Annotated[PositiveEpochs | Auto, _STEPPING] = "auto"
     """Passes over the training images, the last one broken off where this is no whole number; `auto` follows the number
     of images. A time limit makes it smaller."""
-    schedule: Literal["constant", "linear", "cosine", "one_cycle", "step", "plateau"] = "constant"
+    schedule: Annotated[Literal["constant", "linear", "cosine", "one_cycle", "step", "plateau"], _STEPPING] = "constant"
     """How the learning rate goes over the phase, after the warm-up: it falls to zero (`linear`, `cosine`); rises from a
     25th over the first 0.3 of the phase and falls to nearly zero (`one_cycle`, arXiv 1708.07120, as torch has it); is
     multiplied by `drop` every so many epochs (`step`), or whenever the validation loss has been no lower for so many
     (`plateau`)."""
-    drop: float = Field(0.1, gt=0.0, lt=1.0)
-    """With `step` and `plateau`: what the learning rate is multiplied by."""
-    drop_epochs: int = Field(10, ge=1)
-    """With `step` and `plateau`: after how many epochs."""
-    warmup: float = Field(0.0, ge=0.0, lt=1.0)
+    drop: Annotated[float, OnlyWith("schedule", values=["step", "plateau"])] = Field(0.1, gt=0.0, lt=1.0)
+    """What the learning rate is multiplied by."""
+    drop_epochs: Annotated[int, OnlyWith("schedule", values=["step", "plateau"])] = Field(10, ge=1)
+    """After how many epochs."""
+    warmup: Annotated[float, _STEPPING] = Field(0.0, ge=0.0, lt=1.0)
     """Share of the phase in which the learning rate rises from zero."""
-    clip_norm: float | None = Field(None, gt=0.0)
+    clip_norm: Annotated[float | None, _STEPPING] = Field(None, gt=0.0)
     """Largest gradient norm."""
-    stop: StopConfig | None = None
+    stop: Annotated[StopConfig | None, _STEPPING] = None
     """Early stopping; none by default."""
     keep: Literal[
         "validation_loss",
@@ -346,7 +358,7 @@ def parse_wish(text: str) -> Wish:
 class EvaluateConfig(Section):
     """How the finished model answers, and how its scores are stated."""
 
-    views: Literal["one", "mirror", "mirror_shift", "auto"] = "auto"
+    views: ViewsKind | Auto = "auto"
     """Views of each image whose logits are averaged, in validation, test, prediction and serving alike: the image;
     with its mirror image; with both also shifted by a pixel each way. `auto`: mirrored too where training flips."""
     logit_adjustment: float = Field(0.0, ge=0.0)
@@ -361,16 +373,17 @@ class EvaluateConfig(Section):
     familiar_share: float = Field(0.99, gt=0.0, lt=1.0)
     """Share of the validation images that shall be found familiar; images whose features lie further from those of
     training images than this are flagged as unfamiliar (arXiv 2204.06507)."""
-    decide: Literal["likeliest", "f1"] = "likeliest"
-    """The answer for an image with one label: its likeliest class, or the one that factors per class make likeliest,
-    chosen on validation images for a large macro F1. (Of several labels each has a threshold: `thresholds`.)"""
+    decide: Annotated[Literal["argmax", "f1"], OnlyFor("one label per image")] = "argmax"
+    """The answer for an image with one label: `argmax`, its most probable class; `f1`, the class with the largest
+    probability times a factor per class, chosen on validation images for a large macro F1. (Of several labels each has
+    a threshold: `thresholds`.)"""
     require: list[str] = Field(default_factory=list)
     """Scores wished for single classes, such as `recall:Helicopter=0.9` or `precision:Ship=0.95`: answers are moved as
     little as that needs on the validation images. A wish that cannot be met is told."""
     costs: dict[str, dict[str, Annotated[float, Field(ge=0.0)]]] = Field(default_factory=dict)
     """What wrong answers cost, as {true class: {answer: cost}}; others cost 1. The answer is then the one that costs
     least. For several labels: {label: {missing: cost, superfluous: cost}}."""
-    thresholds: Literal["balanced", "label", "common"] = "balanced"
+    thresholds: Annotated[Literal["balanced", "label", "common"], OnlyFor("several labels per image")] = "balanced"
     """From which probability a label is given, where images have several. `label`: each label's best by its own F1;
     `common`: one for all, the best by micro F1; `balanced`: the best for micro F1 that keeps four fifths of the label's
     own best F1."""
@@ -420,7 +433,7 @@ class RunConfig(Section):
     augment: AugmentConfig = Field(default_factory=AugmentConfig)
     model: ModelConfig = Field(default_factory=ModelConfig)
     loss: LossConfig = Field(default_factory=LossConfig)
-    phases: list[PhaseConfig] = Field(default_factory=lambda: [PhaseConfig()], min_length=1)
+    phases: tuple[PhaseConfig, ...] = Field(default_factory=lambda: (PhaseConfig(),), min_length=1)
     evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
     runtime: RuntimeConfig = Field(default_factory=RuntimeConfig)
     seed: int = Field(0, ge=0, lt=2**31)
@@ -434,7 +447,12 @@ def parse_config(page: Mapping[str, Any], *, where: str = "the configuration") -
     try:
         return RunConfig.model_validate(dict(page))
     except ValidationError as error:
-        raise ConfigError(f"In {where}: " + "; ".join(_explain(item) for item in error.errors())) from error
+        raise ConfigError(f"In {where}: {explain_errors(error)}") from error
+
+
+def explain_errors(error: ValidationError) -> str:
+    """What does not fit, in words, with the nearest known name for a setting that does not exist."""
+    return "; ".join(_explain(item) for item in error.errors())
 
 
 def _explain(item: Any) -> str:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from linnaeus.config.settings import ImageConfig
+from linnaeus.config.resolved import ResolvedImage
 
 Channels = tuple[float, float, float]
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -84,9 +84,8 @@ class ImageSpec:
         return ImageSpec(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
 
 
-def spec_from_config(config: ImageConfig, *, mean: Channels | None = None, std: Channels | None = None) -> ImageSpec:
-    """The spec of a settled configuration; `mean` and `std` are those of the data, where it asks for them."""
-    assert isinstance(config.size, int)
+def spec_from_config(config: ResolvedImage, *, mean: Channels | None = None, std: Channels | None = None) -> ImageSpec:
+    """The spec of these settings; `mean` and `std` are those of the data, where it asks for them."""
     half = (0.5, 0.5, 0.5)
     fixed = {"imagenet": (IMAGENET_MEAN, IMAGENET_STD), "half": (half, half)}
     if config.normalize in fixed:

@@ -153,17 +153,20 @@ class Predictor:
         return self._answers(images)[0]
 
     def _answers(self, images: Sequence[Pixels]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_] | None]:
-        """`probabilities`, and bool [B], which images look unlike those of training; None where that is not known."""
+        """`probabilities`, and bool [B], which images are out of distribution, by the features of the first member;
+        None where that is not known.
+        """
         if len(images) == 1:
             images = list(images) * len(self._members)
         total = sum(member.weight for member in self._members)
-        parts = []
+        parts, seen = [], []
         for member, network, pixels in zip(self._members, self._networks, images, strict=True):
             order = [member.classes.index(name) for name in self.bundle.classes]
             found, features = self._of_member(member, network, pixels)
             parts.append(member.weight / total * found[:, order])
+            seen.append(features)
         known = self.bundle.familiarity
-        unfamiliar = None if known is None else known.unfamiliar(features)
+        unfamiliar = None if known is None else known.unfamiliar(seen[0])
         mean = np.asarray(np.sum(parts, axis=0), np.float64)
         return (self._tempered(mean) if self.bundle.members else mean), unfamiliar
 

@@ -1,22 +1,20 @@
-"""Learning from training and validation images what familiar means, and checking it on test images.
+"""Out-of-distribution detection: learnt from training and validation images, checked on test images.
 
 Between features and the bundle. Knows nothing of networks or files.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
-from linnaeus.metrics.classification import IntArray
+from linnaeus.judging.evaluation import OodEvaluation, Score
+from linnaeus.metrics.classification import FloatArray, IntArray
 from linnaeus.metrics.conformal import conformal_quantile
 from linnaeus.metrics.multilabel import Labels
 from linnaeus.metrics.neighbours import unit_rows
 from linnaeus.metrics.ood import NEIGHBOUR, Familiarity, feature_distances
-from linnaeus.statistics.intervals import wilson_interval
-from linnaeus.statistics.resample import as_score
+from linnaeus.statistics.intervals import proportion_interval
 
 BANK_IMAGES = 2000
 
@@ -55,23 +53,42 @@ def learn_familiarity(
     return Familiarity(known, centre, threshold, share)
 
 
-def describe_familiarity(
-    known: Familiarity, features: npt.NDArray[np.floating], *, right: npt.NDArray[np.bool_], confidence: float
-) -> dict[str, Any]:
-    """How many test images look unfamiliar, and how right the answers are for them and for the others; plain JSON.
+def describe_ood(
+    detector: Familiarity,
+    distances: FloatArray,
+    *,
+    correct: npt.NDArray[np.bool_],
+    groups: IntArray | None,
+    confidence: float,
+) -> OodEvaluation:
+    """How many test images are flagged, and how right the answers are for them and for the others.
 
     Args:
-        features: [N, D] of the test images, at least one.
-        right: bool [N].
+        distances: float64 [N] of the test images, at least one, as `feature_distances` has them.
+        correct: bool [N], whether each is answered rightly.
+        groups: int64 [N], images that belong together; None where each is its own.
+        confidence: level of the intervals.
     """
-    flagged = known.unfamiliar(features)
-    accuracies = {}
-    for name, of in (("accuracy_of_familiar", ~flagged), ("accuracy_of_unfamiliar", flagged)):
-        hits, number = int(right[of].sum()), int(of.sum())
-        accuracies[name] = (
-            as_score(hits / number, wilson_interval(hits, number, confidence=confidence)) if number else None
-        )
-    number = int(flagged.sum())
-    share = as_score(number / len(flagged), wilson_interval(number, len(flagged), confidence=confidence))
-    facts = {"share": known.share, "threshold": known.threshold, "num_neighbours": NEIGHBOUR}
-    return {**facts, "num_remembered": len(known.bank), "unfamiliar": share, **accuracies}
+    flagged = distances > detector.threshold
+    return OodEvaluation(
+        in_distribution_fraction=detector.share,
+        threshold=detector.threshold,
+        num_neighbours=NEIGHBOUR,
+        num_reference=len(detector.bank),
+        flagged=_fraction(flagged, groups, confidence=confidence),
+        accuracy_in_distribution=_accuracy(correct, ~flagged, groups, confidence=confidence),
+        accuracy_flagged=_accuracy(correct, flagged, groups, confidence=confidence),
+    )
+
+
+def _accuracy(
+    correct: npt.NDArray[np.bool_], of: npt.NDArray[np.bool_], groups: IntArray | None, *, confidence: float
+) -> Score | None:
+    """On those images; None without any."""
+    if not of.any():
+        return None
+    return _fraction(correct[of], None if groups is None else groups[of], confidence=confidence)
+
+
+def _fraction(hits: npt.NDArray[np.bool_], groups: IntArray | None, *, confidence: float) -> Score:
+    return Score.of(float(hits.mean()), proportion_interval(hits, groups, confidence=confidence))

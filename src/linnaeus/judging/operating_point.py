@@ -16,14 +16,17 @@ import numpy as np
 
 from linnaeus.config.settings import EvaluateConfig, Wish, parse_wish
 from linnaeus.errors import ConfigError, nearest_name
+from linnaeus.judging.evaluation import OperatingPointEvaluation, Score, TargetOutcome
+from linnaeus.judging.score_table import ScoreTable
 from linnaeus.judging.thresholds import ThresholdRule, choose_thresholds
-from linnaeus.metrics.classification import FloatArray, IntArray, class_counts, confusion_matrix, divide, mean_f1
+from linnaeus.metrics.classification import FloatArray, IntArray, class_counts, confusion_matrix, divide, macro_f1
 from linnaeus.metrics.curves import ranked_counts
 from linnaeus.metrics.multilabel import Labels
 from linnaeus.metrics.operating_point import OperatingPoint, decide
 from linnaeus.predictions import Predictions
+from linnaeus.statistics.intervals import proportion_interval
 
-Rule = Literal["likeliest", "f1", "costs"]
+Rule = Literal["argmax", "f1", "costs"]
 MISSING, SUPERFLUOUS = "missing", "superfluous"
 _FACTORS = np.geomspace(1 / 8, 8, 25)
 _ROUNDS = 5
@@ -48,7 +51,7 @@ class Chosen:
 
     Attributes:
         rule: what the choice began with.
-        point: for one label per image; None is the likeliest class.
+        point: for one label per image; None is the most probable class.
         thresholds: K probabilities, for several labels.
         granted: every wish.
     """
@@ -76,7 +79,7 @@ class Chosen:
 
 def check_wishes(config: EvaluateConfig, classes: Sequence[str], *, task: str) -> None:
     """Raise ConfigError if a wish or a cost names something that is no class, or wishes and costs are both given."""
-    if config.costs and (config.require or config.decide != "likeliest"):
+    if config.costs and (config.require or config.decide == "f1"):
         raise ConfigError("evaluate.costs settles every answer; take it or evaluate.require and evaluate.decide.")
     named = [parse_wish(text).label for text in config.require] + list(config.costs)
     if task == "single":
@@ -135,9 +138,9 @@ def choose_point(
 
 
 def _reached(wish: Wish, k: int, targets: IntArray, answers: IntArray) -> float | None:
-    hits = int(((targets == k) & (answers == k)).sum())
+    true_positives = int(((targets == k) & (answers == k)).sum())
     whole = int((targets == k).sum() if wish.score == "recall" else (answers == k).sum())
-    return hits / whole if whole else None
+    return true_positives / whole if whole else None
 
 
 def _turning_points(k: int, weights: FloatArray, probabilities: FloatArray) -> tuple[FloatArray, IntArray]:
@@ -166,13 +169,13 @@ def _meet(wish: Wish, k: int, weights: FloatArray, probabilities: FloatArray, ta
         reach = needed if np.isfinite(needed) else (finite[-1] if len(finite) else weights[k])
         weights[k] = _between(ordered, int(np.searchsorted(ordered, reach, side="right")), reach)
         return
-    num_claims = int((ordered < weights[k]).sum())
+    num_predicted = int((ordered < weights[k]).sum())
     whole = np.append(ordered[1:] != ordered[:-1], True) & np.isfinite(ordered)
     precision = np.cumsum(targets[order] == k) / np.arange(1, len(order) + 1)
-    if num_claims and precision[num_claims - 1] >= wish.value:
+    if num_predicted and precision[num_predicted - 1] >= wish.value:
         return
     good = np.flatnonzero(whole & (precision >= wish.value))
-    below = good[good < max(num_claims, 1)]
+    below = good[good < max(num_predicted, 1)]
     possible = below if len(below) else good
     at = int(possible[-1]) if len(possible) else _best_of(precision, whole)
     if at >= 0:
@@ -215,7 +218,7 @@ def best_f1_weights(probabilities: FloatArray, targets: IntArray) -> FloatArray:
 
 
 def _macro_f1(targets: IntArray, answers: IntArray, num_classes: int) -> float:
-    return float(mean_f1(class_counts(confusion_matrix(targets, answers, num_classes))))
+    return float(macro_f1(class_counts(confusion_matrix(targets, answers, num_classes))))
 
 
 def _choose_thresholds(
@@ -233,9 +236,9 @@ def _choose_thresholds(
     for wish in wishes:
         k = unseen.classes.index(wish.label)
         given = probabilities[:, k] >= values[k]
-        hits = int((given & (targets[:, k] > 0)).sum())
+        true_positives = int((given & (targets[:, k] > 0)).sum())
         whole = int(targets[:, k].sum(dtype=np.int64) if wish.score == "recall" else given.sum())
-        granted.append(Granted(wish, hits / whole if whole else None))
+        granted.append(Granted(wish, true_positives / whole if whole else None))
     return Chosen("costs" if costs else "f1", None, tuple(values.tolist()), tuple(granted))
 
 
@@ -245,10 +248,10 @@ def _threshold_for(wish: Wish, current: float, targets: Labels, probabilities: F
     if wish.score == "recall":
         if not counts.num_positive:
             return current
-        recall = counts.hits / counts.num_positive
+        recall = counts.true_positives / counts.num_positive
         at = int(np.flatnonzero(recall >= wish.value - 1e-12)[0])
         return min(current, float(counts.thresholds[at]))
-    precision = divide(counts.hits, counts.hits + counts.false_alarms)
+    precision = divide(counts.true_positives, counts.true_positives + counts.false_positives)
     now = np.flatnonzero(counts.thresholds >= current)
     if len(now) and precision[now[-1]] >= wish.value:
         return current
@@ -256,3 +259,66 @@ def _threshold_for(wish: Wish, current: float, targets: Labels, probabilities: F
     good = good[counts.thresholds[good] >= current] if (counts.thresholds[good] >= current).any() else good
     at = int(good[-1]) if len(good) else int(np.flatnonzero(precision == precision.max())[-1])
     return float(counts.thresholds[at])
+
+
+def describe_operating_point(
+    chosen: Chosen, table: ScoreTable, *, groups: IntArray | None, confidence: float
+) -> OperatingPointEvaluation:
+    """What was chosen, and what becomes of it on test images.
+
+    Args:
+        table: of at least one test image, with calibrated probabilities and the point that was chosen.
+        groups: int64 [N], images that belong together; None where each is its own.
+        confidence: level of the intervals.
+    """
+    point, told = chosen.point, OperatingPointEvaluation(rule=chosen.rule)
+    if point is not None:
+        answers = table.answers
+        right = answers.argmax == answers.targets
+        told = OperatingPointEvaluation(
+            rule=chosen.rule,
+            weights=None if point.weights is None else dict(zip(table.classes, point.weights, strict=True)),
+            costs=None if point.costs is None else [list(row) for row in point.costs],
+            num_changed=int((answers.argmax != answers.predicted).sum()),
+            accuracy_of_argmax=Score.of(float(right.mean()), proportion_interval(right, groups, confidence=confidence)),
+            mean_cost=_mean_cost(point, answers.targets, answers.predicted),
+            mean_cost_of_argmax=_mean_cost(point, answers.targets, answers.argmax),
+        )
+    outcomes = [
+        TargetOutcome(
+            score=granted.wish.score,
+            class_name=granted.wish.label,
+            target=granted.wish.value,
+            validation=granted.reached,
+            met=granted.met,
+            test=_on_test(granted.wish, table, chosen.thresholds, groups=groups, confidence=confidence),
+        )
+        for granted in chosen.granted
+    ]
+    return told.model_copy(update={"targets": outcomes})
+
+
+def _mean_cost(point: OperatingPoint, targets: IntArray, answers: IntArray) -> float | None:
+    return None if point.costs is None else float(np.array(point.costs)[targets, answers].mean())
+
+
+def _on_test(
+    wish: Wish,
+    table: ScoreTable,
+    thresholds: tuple[float, ...] | None,
+    *,
+    groups: IntArray | None,
+    confidence: float,
+) -> Score | None:
+    """The score that was asked for, on test images; None where none of them speaks of it."""
+    k = table.classes.index(wish.label)
+    if thresholds is None:
+        has, given = table.targets == k, table.answers.predicted == k
+    else:
+        has, given = table.targets[:, k] > 0, table.column(k) >= thresholds[k]
+    whole, other = (has, given) if wish.score == "recall" else (given, has)
+    if not whole.any():
+        return None
+    of_whole = other[whole]
+    interval = proportion_interval(of_whole, None if groups is None else groups[whole], confidence=confidence)
+    return Score.of(float(of_whole.mean()), interval)

@@ -52,13 +52,3 @@ def quality(probabilities: FloatArray, targets: Targets) -> tuple[float, float]:
         return accuracy, float(np.log(kept[np.arange(len(targets)), targets]).mean())
     right = np.where(targets > 0, kept, 1 - kept)
     return mean_average_precision(targets.astype(np.uint8), probabilities), float(np.log(right).mean())
-
-
-def mean_logits(
-    probabilities: Sequence[FloatArray], weights: Sequence[float], *, multi: bool
-) -> npt.NDArray[np.float32]:
-    """float32 [N, K]: logits of the weighted mean of probabilities float64 [N, K], for softmax or, `multi`, sigmoid."""
-    total = sum(weights)
-    mean = np.sum([w / total * each for w, each in zip(weights, probabilities, strict=True)], axis=0)
-    mean = np.clip(mean, _LEAST, 1 - _LEAST)
-    return np.asarray(np.log(mean / (1 - mean)) if multi else np.log(mean), np.float32)

@@ -65,19 +65,19 @@ def choose_thresholds(targets: Labels, probabilities: npt.NDArray[np.float64], *
 
 
 def _best_for_all(targets: Labels, probabilities: npt.NDArray[np.float64], micro: float) -> float:
-    """Of the thresholds that keep _KEPT_SHARE of the label's best F1, that with the largest TP - claims * micro / 2.
+    """Of the thresholds that keep _KEPT_SHARE of the label's best F1, that with the largest TP - predicted * micro / 2.
 
     Where micro F1 is largest, so is the sum of that over all labels, with `micro` its value (Dinkelbach, "On nonlinear
     fractional programming", Management Science 13 (1967): a fraction's maximum from its parts).
     """
-    thresholds, hits, claims = _cuts(targets, probabilities)
-    f1 = divide(2 * hits, int(targets.sum(dtype=np.int64)) + claims)
+    thresholds, true_positives, predicted = _cuts(targets, probabilities)
+    f1 = divide(2 * true_positives, int(targets.sum(dtype=np.int64)) + predicted)
     kept = np.flatnonzero(f1 >= _KEPT_SHARE * f1.max())
-    return float(thresholds[kept[(hits - claims * micro / 2)[kept].argmax()]])
+    return float(thresholds[kept[(true_positives - predicted * micro / 2)[kept].argmax()]])
 
 
 def best_f1_threshold(targets: Labels, probabilities: npt.NDArray[np.float64]) -> float:
-    """The threshold with the largest F1 = 2 TP / (P + claims), half way to the next lower probability.
+    """The threshold with the largest F1 = 2 TP / (P + predicted), half way to the next lower probability.
 
     Of several equally good ones that nearest to 0.5 is taken. 0.5 if there is nothing to find.
 
@@ -88,8 +88,8 @@ def best_f1_threshold(targets: Labels, probabilities: npt.NDArray[np.float64]) -
     num_positive = int(targets.sum(dtype=np.int64))
     if num_positive == 0:
         return WITHOUT_LABELS
-    thresholds, hits, claims = _cuts(targets, probabilities)
-    f1 = divide(2 * hits, num_positive + claims)
+    thresholds, true_positives, predicted = _cuts(targets, probabilities)
+    f1 = divide(2 * true_positives, num_positive + predicted)
     best = np.flatnonzero(f1 == f1.max())
     return float(thresholds[best[np.abs(thresholds[best] - 0.5).argmin()]])
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from linnaeus.errors import UnreadableImageError
+from linnaeus.report.co_occurrence import CoOccurrence, co_occurrence_table
 from linnaeus.report.gallery import data_uri
-from linnaeus.report.labels_together import Together, together_table
 from linnaeus.report.wording import count, listing, percent, plural
 
 MOST_GROUPS, MOST_MEMBERS, MOST_LOOKS, MOST_FILES = 40, 6, 12, 50
@@ -120,10 +120,10 @@ def make_data(audit: _Audit) -> dict[str, Any]:
     return {"parts": parts, "rows": rows, "skipped": skipped, "notes": audit["notes"]}
 
 
-def make_cooccurrence(audit: _Audit) -> Together | None:
-    """How often labels stand together, and how many an image has; None for one label per image."""
+def make_cooccurrence(audit: _Audit) -> CoOccurrence | None:
+    """How often labels occur together, and how many an image has; None for one label per image."""
     table: list[list[int]] | None = audit["cooccurrence"]
-    return None if table is None else Together(*together_table(table, audit["classes"]), per_image=[])
+    return None if table is None else CoOccurrence(*co_occurrence_table(table, audit["classes"]), per_image=[])
 
 
 def make_shapes(audit: _Audit) -> dict[str, Any]:

@@ -39,9 +39,9 @@ class CurvesSection:
 
 def make_curves_section(facts: ReportFacts) -> CurvesSection | None:
     """Draw the history; None for several runs together, each of which has its own."""
-    if "ensemble" in facts.evaluation:
+    if facts.evaluation.ensemble is not None:
         return None
-    history, keep, seconds = facts.history, facts.config.phases[-1].keep, facts.evaluation["seconds"]
+    history, keep, seconds = facts.history, facts.config.phases[-1].keep, facts.evaluation.seconds.train
     if history.empty:
         return CurvesSection([], "no epoch", None, None, None, _KEPT_BY[keep], None)
     row = _kept_row(facts)
@@ -59,7 +59,7 @@ def make_curves_section(facts: ReportFacts) -> CurvesSection | None:
     return CurvesSection(
         charts=[chart for chart in charts if chart is not None],
         epochs=plural(len(history), "epoch"),
-        seconds=duration(seconds["train"]) if "train" in seconds else None,
+        seconds=None if seconds is None else duration(seconds),
         rate=count(round(rates)) if math.isfinite(rates) else None,
         kept=None if row is None else f"{positions[row]:.0f}",
         kept_by=_KEPT_BY[keep],

@@ -98,8 +98,6 @@ def make_data_section(facts: ReportFacts) -> DataSection:
     )
 
 
-def _size(facts: ReportFacts) -> str | None:
+def _size(facts: ReportFacts) -> str:
     image = facts.config.image
-    if image.size == "auto":
-        return None
     return f"{_RESIZED[image.resize]} {image.size} × {image.size} pixels"

@@ -30,10 +30,18 @@ class Making:
 
 def make_plan(facts: ReportFacts) -> Plan:
     """The decisions and the configuration."""
-    return Plan(facts.decisions, "" if "ensemble" in facts.evaluation else to_yaml(facts.config))
+    return Plan(facts.decisions, "" if facts.evaluation.ensemble is not None else to_yaml(facts.config))
 
 
 def make_run(facts: ReportFacts) -> Making:
     """What the run took and ran on."""
-    seconds = [(name.replace("_", " "), duration(value)) for name, value in facts.evaluation["seconds"].items()]
+    spent = facts.evaluation.seconds
+    stages = {
+        "prepare": spent.prepare,
+        "train": spent.train,
+        "evaluate": spent.evaluate,
+        "total": spent.total,
+        "cached features": spent.cached_features,
+    }
+    seconds = [(stage, duration(value)) for stage, value in stages.items() if value is not None]
     return Making(facts.config.model.name, count(facts.num_parameters), facts.environment, seconds)

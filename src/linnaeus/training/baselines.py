@@ -124,7 +124,7 @@ def answer_baselines(
     manifest = job.manifest
     train, validation, test = (manifest.rows(split) for split in (TRAIN, VALIDATION, TEST))
     known = feature_store(classifier, job, views=job.config.phases[0].feature_views).features[0]
-    assert isinstance(job.store, ImageStore) and job.config.evaluate.batch_size != "auto"
+    assert isinstance(job.store, ImageStore)
     if of_test is None:
         of_test = compute_features(
             classifier,

@@ -45,9 +45,8 @@ class Position:
             shares of labels that are right.
         epoch_seconds: spent in the running epoch; `seconds` in all.
         earlier_seconds: that others had spent on features before this run first opened them, by their key.
-        best: {"metric", "value", "epoch", "file", "backbone", "out_of_fold"} of the kept weights, or empty; where
-            "backbone" names a file too, "file" holds the head alone; "out_of_fold" says that it has seen the validation
-            images, of which other heads made the predictions.
+        best: {"metric", "value", "epoch", "file", "backbone"} of the kept weights, or empty; where "backbone" names a
+            file too, "file" holds the head alone.
         stale_epochs: since the stop metric was last better than `stop_value`.
         plateau: what the schedule of that name remembers.
         history: one dict per finished epoch.

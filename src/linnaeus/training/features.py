@@ -28,7 +28,7 @@ from torch import nn
 
 from linnaeus.atomic import locked, write_json
 from linnaeus.augment import augment_batch
-from linnaeus.config.settings import AugmentConfig
+from linnaeus.config.resolved import ResolvedAugment
 from linnaeus.data.cache.build import format_bytes
 from linnaeus.data.cache.folder import INFO, cache_folder
 from linnaeus.data.image_spec import ImageSpec
@@ -83,7 +83,7 @@ def extract_features(
     autocast: Autocast,
     batch_size: int,
     views: int = 1,
-    augment: AugmentConfig | None = None,
+    augment: ResolvedAugment | None = None,
     seed: int = 0,
     progress: Progress = SILENT,
     stop_requested: Callable[[], bool] = lambda: False,
@@ -264,7 +264,7 @@ def _features(
     store: ImageStore,
     view: int,
     spec: ImageSpec,
-    augment: AugmentConfig | None,
+    augment: ResolvedAugment | None,
     seed: int,
     autocast: Autocast,
 ) -> npt.NDArray[np.float16]:

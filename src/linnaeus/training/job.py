@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from linnaeus.config.settings import PhaseConfig, RunConfig
+from linnaeus.config.resolved import ResolvedConfig, ResolvedPhase
+from linnaeus.config.settings import RunConfig
 from linnaeus.data.image_spec import ImageSpec
 from linnaeus.data.loader import FeatureStore, ImageStore
 from linnaeus.data.manifest import TRAIN, Manifest
@@ -29,7 +30,7 @@ class Job:
     """What the loop works on; nothing in it changes while it runs.
 
     Attributes:
-        config: settled, no "auto" left.
+        config: with nothing left to choose.
         manifest: every row readable, splits assigned.
         store: pixels of the manifest's rows, or their features where the phase trains the head alone.
         spec: preprocessing, mean and deviation settled.
@@ -39,7 +40,7 @@ class Job:
         stop_requested: asked after every batch; True saves the state and raises Interrupted.
     """
 
-    config: RunConfig
+    config: ResolvedConfig
     manifest: Manifest
     store: ImageStore | FeatureStore
     spec: ImageSpec
@@ -87,14 +88,12 @@ def num_shown(config: RunConfig, manifest: Manifest) -> int:
     return epoch_length(len(manifest.rows(TRAIN)), balance=data.balance, growth=data.balance_growth)
 
 
-def num_batches_per_epoch(job: Job, phase: PhaseConfig) -> int:
+def num_batches_per_epoch(job: Job, phase: ResolvedPhase) -> int:
     """Batches of one epoch on one process; a rest smaller than half a batch is left for another epoch's shuffle."""
-    assert isinstance(phase.batch_size, int)
     num_rows = -(-num_shown(job.config, job.manifest) // job.num_shards)
     return max(1, int(num_rows / (phase.batch_size / job.num_shards) + 0.5))
 
 
-def num_steps(job: Job, phase: PhaseConfig) -> int:
+def num_steps(job: Job, phase: ResolvedPhase) -> int:
     """Steps of the optimizer in a whole phase, at least one."""
-    assert phase.epochs != "auto"
     return max(1, round(phase.epochs * num_batches_per_epoch(job, phase)))

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from linnaeus.augment import augment_batch
-from linnaeus.config.settings import PhaseConfig
+from linnaeus.config.resolved import ResolvedPhase
 from linnaeus.data.loader import Batch, FeatureStore, ImageStore
 from linnaeus.data.manifest import TRAIN, VALIDATION
 from linnaeus.data.splits.sampling import draw_positions, epoch_order
@@ -30,7 +30,7 @@ from linnaeus.losses.penalty import weight_penalty
 from linnaeus.metrics.classification import accuracy_score, balanced_accuracy_score
 from linnaeus.metrics.multilabel import label_counts, mean_average_precision, micro_f1
 from linnaeus.models.classifier import Classifier
-from linnaeus.predictions import NUM_VIEWS, Predictions, predict
+from linnaeus.predictions import NUM_VIEWS, predict
 from linnaeus.progress import Task
 from linnaeus.training.checkpoint import Position, TrainState
 from linnaeus.training.depthwise import FastDepthwiseGradients
@@ -43,7 +43,7 @@ VALIDATION_COST = 0.4  # of one view of an image, against training on it: a forw
 SaveState = Callable[[], None]
 
 
-def train_epoch(state: TrainState, job: Job, phase: PhaseConfig, *, save: SaveState) -> bool:
+def train_epoch(state: TrainState, job: Job, phase: ResolvedPhase, *, save: SaveState) -> bool:
     """Train one epoch, or what the phase has left of it, from `state.position.batch` on.
 
     Returns False if the time limit, less what validation will take, cut it short.
@@ -127,7 +127,7 @@ def _epoch_rows(job: Job, epochs_done: int) -> npt.NDArray[np.int64]:
     return train_rows[shown[order]]
 
 
-def train_batch(state: TrainState, job: Job, phase: PhaseConfig, batch: Batch) -> None:
+def train_batch(state: TrainState, job: Job, phase: ResolvedPhase, batch: Batch) -> None:
     """One optimizer step: augment, forward and backward in micro-batches, step."""
     position, fabric = state.position, job.runtime.fabric
     images, targets, weights = _inputs(job, position, batch)
@@ -243,21 +243,16 @@ def _report(task: Task, state: TrainState, count: int, *, several: bool) -> None
     task.advance(count, status=f"loss {position.loss_sum / seen:.3f}  {right}{best}")
 
 
-def validate(state: TrainState, job: Job, *, predictions: Predictions | None = None) -> dict[str, float]:
+def validate(state: TrainState, job: Job) -> dict[str, float]:
     """Loss, accuracy and balanced accuracy on the validation rows, in the columns of history.csv.
 
     Where images have several labels: the mean binary cross-entropy, micro F1 at a probability of 0.5, and mean average
     precision.
-
-    `predictions`: of these rows, where the weights at hand have seen them and others have not.
     """
     rows = job.manifest.rows(VALIDATION)
-    assert job.config.evaluate.batch_size != "auto"
     batches = job.store.batches(rows, batch_size=job.config.evaluate.batch_size)
     with job.runtime.fabric.autocast():
-        if predictions is not None:
-            pass
-        elif job.on_features:
+        if job.on_features:
             predictions = predict(state.judged, batches, job.manifest, spec=None, views="one")
         else:
             predictions = predict(state.judged, batches, job.manifest, spec=job.spec, views=job.views)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from linnaeus.config.settings import PhaseConfig
+from linnaeus.config.resolved import ResolvedPhase
 from linnaeus.models.classifier import Classifier
 from linnaeus.training.phases import depth_scales
 
@@ -18,7 +18,7 @@ _RISE, _FIRST, _LAST = 0.3, 25.0, 25.0 * 1e4
 _ROUNDING = 1e-9
 
 
-def build_optimizers(classifier: Classifier, phase: PhaseConfig) -> list[Optimizer]:
+def build_optimizers(classifier: Classifier, phase: ResolvedPhase) -> list[Optimizer]:
     """One optimizer, or for "muon" two: Muon for the convolutions' filters, SGD for all the rest.
 
     With `layer_decay` the rates of the backbone's stages fall towards its input (for `muon` they do not).
@@ -52,7 +52,7 @@ def build_optimizers(classifier: Classifier, phase: PhaseConfig) -> list[Optimiz
     return _with_peaks([optimizer])
 
 
-def _by_depth(groups: list[dict[str, Any]], classifier: Classifier, phase: PhaseConfig) -> list[dict[str, Any]]:
+def _by_depth(groups: list[dict[str, Any]], classifier: Classifier, phase: ResolvedPhase) -> list[dict[str, Any]]:
     """The groups that are not empty, divided by depth where the learning rate falls with it."""
     if phase.layer_decay == 1.0:
         return [group for group in groups if group["params"]]
@@ -67,7 +67,7 @@ def _by_depth(groups: list[dict[str, Any]], classifier: Classifier, phase: Phase
 
 
 def _muon(
-    phase: PhaseConfig,
+    phase: ResolvedPhase,
     filters: list[nn.Parameter],
     head_weights: list[nn.Parameter],
     vectors: list[nn.Parameter],
@@ -122,7 +122,7 @@ def normalize_filters(optimizers: list[Optimizer]) -> None:
                 p.mul_(math.sqrt(len(p)) / p.norm())
 
 
-def schedule_factor(phase: PhaseConfig, *, step: int, total_steps: int) -> float:
+def schedule_factor(phase: ResolvedPhase, *, step: int, total_steps: int) -> float:
     """Share of the peak learning rate at `step` (0-based) of `total_steps`.
 
     Rises linearly over the warm-up, then stays ("constant", and "plateau", which falls by `lower_on_plateau`), falls
@@ -135,7 +135,6 @@ def schedule_factor(phase: PhaseConfig, *, step: int, total_steps: int) -> float
     if phase.schedule == "linear":
         return max(0.0, 1.0 - done)
     if phase.schedule == "step":
-        assert phase.epochs != "auto"
         return phase.drop ** (math.floor(phase.epochs * step / total_steps + _ROUNDING) // phase.drop_epochs)
     if phase.schedule == "one_cycle":
         return _one_cycle(step - warmup_steps, total_steps - warmup_steps)
@@ -158,7 +157,7 @@ def _half_cosine(start: float, end: float, share: float) -> float:
     return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
 
 
-def lower_on_plateau(phase: PhaseConfig, saved: dict[str, Any], *, loss: float) -> dict[str, Any]:
+def lower_on_plateau(phase: ResolvedPhase, saved: dict[str, Any], *, loss: float) -> dict[str, Any]:
     """What torch's ReduceLROnPlateau remembers after one more epoch with this validation loss.
 
     `saved` is what it remembered before, {} at the beginning of a phase: plain numbers, which a checkpoint holds. The

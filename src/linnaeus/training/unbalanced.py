@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from linnaeus.config.settings import RunConfig
+from linnaeus.config.resolved import ResolvedConfig
 from linnaeus.data.loader import FeatureStore
 from linnaeus.data.manifest import VALIDATION
 from linnaeus.losses import log_shares
@@ -22,7 +22,7 @@ from linnaeus.training.head_phase import feature_store, solve_head
 from linnaeus.training.job import Job, class_counts
 
 
-def balances(config: RunConfig) -> bool:
+def balances(config: ResolvedConfig) -> bool:
     """Whether anything is done about rare classes."""
     return config != _unbalanced(config)
 
@@ -42,7 +42,7 @@ def answer_with_and_without(classifier: Classifier, job: Job) -> tuple[Predictio
     return _answer(job, job.config), _answer(job, _unbalanced(job.config))
 
 
-def _answer(job: Job, config: RunConfig) -> Predictions:
+def _answer(job: Job, config: ResolvedConfig) -> Predictions:
     config = config.model_copy(update={"data": config.data.model_copy(update={"folds": None, "out_of_fold": 0})})
     assert isinstance(job.store, FeatureStore)
     rows, features = job.manifest.rows(VALIDATION), job.store.features[0]
@@ -56,7 +56,7 @@ def _answer(job: Job, config: RunConfig) -> Predictions:
     return predictions_of(job.manifest, rows, logits.numpy())
 
 
-def _unbalanced(config: RunConfig) -> RunConfig:
+def _unbalanced(config: ResolvedConfig) -> ResolvedConfig:
     return config.model_copy(
         update={
             "data": config.data.model_copy(update={"balance": "none"}),

@@ -205,7 +205,7 @@ KILLS = """
 import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from test_images import SPEC, Watching, build, open_cache, read_source
+from tests.data.cache.test_images import SPEC, Watching, build, open_cache, read_source
 build._CHUNK_ROWS = 8
 manifest, to_disk, calls = read_source(sys.argv[2]), build._to_disk, 0
 build.read_image(manifest.uris[0].as_py())  # imports Pillow's plugins before the children do
@@ -236,7 +236,7 @@ def test_a_build_killed_at_any_moment_is_resumed_to_the_same_bytes(data: Path, t
     once while pixels are written. No row may be marked whose pixels are missing, and the rest is done again."""
     manifest = read_source(str(data))
     fresh = open_cache(manifest, SPEC)
-    arguments = [str(Path(__file__).parent), str(data), str(tmp_path / "killed")]
+    arguments = [str(Path(__file__).parents[3]), str(data), str(tmp_path / "killed")]
     ended = subprocess.run([sys.executable, "-c", KILLS, *arguments], capture_output=True, check=False)
     assert ended.returncode == 0, ended.stderr.decode()
     left = []

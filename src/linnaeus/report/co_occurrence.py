@@ -1,11 +1,10 @@
-"""Which labels stand together, and how many an image has. For the report and the audit."""
+"""Which labels occur together, and how many an image has. For the report and the audit."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -17,36 +16,46 @@ MOST_LABELS, MOST_ROOMY_LABELS, MOST_PER_IMAGE = 30, 12, 8
 
 
 @dataclass(frozen=True)
-class Together:
+class Cell:
+    """Images that have two labels, or on the `diagonal` one; `shade` 0-1."""
+
+    number: str
+    shade: float
+    diagonal: bool
+    words: str
+
+
+@dataclass(frozen=True)
+class CoOccurrence:
     """A row and a column for each of the commonest labels.
 
     Attributes:
         headings: (short, whole name).
-        rows: cells with "number", "shade" 0-1, "diagonal" and "words".
+        rows: cells.
         dense: small cells.
         left_out: labels that are not shown.
-        per_image: (how many labels, images, share, width 0-1); empty where it is not known.
+        per_image: (how many labels, images, fraction, width 0-1); empty where it is not known.
     """
 
     headings: list[tuple[str, str]]
-    rows: list[list[dict[str, Any]]]
+    rows: list[list[Cell]]
     dense: bool
     left_out: int
     per_image: list[tuple[str, str, str, float]]
 
 
-def make_together(facts: ReportFacts) -> Together:
+def make_co_occurrence(facts: ReportFacts) -> CoOccurrence:
     """Count the labels of the images that took part in the run."""
     manifest = facts.manifest
     targets = manifest.targets[manifest.splits != UNASSIGNED].astype(np.int64)
-    table = together_table((targets.T @ targets).tolist(), manifest.classes)
-    return Together(*table, per_image=_per_image(np.bincount(targets.sum(axis=1)).tolist()))
+    table = co_occurrence_table((targets.T @ targets).tolist(), manifest.classes)
+    return CoOccurrence(*table, per_image=_per_image(np.bincount(targets.sum(axis=1)).tolist()))
 
 
-def together_table(
+def co_occurrence_table(
     table: Sequence[Sequence[int]], classes: Sequence[str]
-) -> tuple[list[tuple[str, str]], list[list[dict[str, Any]]], bool, int]:
-    """Headings, rows, whether they are dense, and how many labels are left out; see `Together`.
+) -> tuple[list[tuple[str, str]], list[list[Cell]], bool, int]:
+    """Headings, rows, whether they are dense, and how many labels are left out; see `CoOccurrence`.
 
     Args:
         table: [K][K] images that have label i and label j; the diagonal counts label i.
@@ -58,15 +67,15 @@ def together_table(
     return headings, rows, len(order) > MOST_ROOMY_LABELS, len(table) - len(order)
 
 
-def _cell(table: Sequence[Sequence[int]], classes: Sequence[str], i: int, j: int) -> dict[str, Any]:
+def _cell(table: Sequence[Sequence[int]], classes: Sequence[str], i: int, j: int) -> Cell:
     both, own = table[i][j], max(1, table[i][i])
     words = f"{count(both)} of {count(table[i][i])} {classes[i]} are {classes[j]} too ({percent(both / own)})"
-    return {
-        "number": count(both),
-        "shade": math.sqrt(both / own) if both else 0,
-        "diagonal": i == j,
-        "words": f"{count(both)} {classes[i]}" if i == j else words,
-    }
+    return Cell(
+        number=count(both),
+        shade=math.sqrt(both / own) if both else 0.0,
+        diagonal=i == j,
+        words=f"{count(both)} {classes[i]}" if i == j else words,
+    )
 
 
 def _per_image(numbers: Sequence[int]) -> list[tuple[str, str, str, float]]:
