@@ -15,6 +15,7 @@ from linnaeus.config.settings import RunConfig, parse_config
 from linnaeus.errors import DataNotFoundError, nearest_name
 
 if TYPE_CHECKING:
+    from linnaeus.analysis.audit_types import Audit
     from linnaeus.data.manifest import Manifest
     from linnaeus.report.audit_trace import TraceView
 
@@ -66,10 +67,9 @@ def inspect(
     manifest = read_manifest(config.data)
     _check_outside(config, out, save, manifest)
     followed = None if trace is None else _trace(manifest, trace, settings)
-    found = audit(manifest, examine(manifest, progress=bars), seed=config.seed, progress=bars)
-    found = {"format": found["format"], "source": data, **found}
+    found = audit(manifest, examine(manifest, progress=bars), source=data, seed=config.seed, progress=bars)
     title = Path(data).name or data
-    write_json(out / "audit.json", found)
+    write_json(out / "audit.json", found.model_dump(mode="json"))
     write_audit_page(out / "audit.html", AuditFacts(title, found, thumbnail_of(manifest), followed))
     if save is not None:
         manifest.save(save)
@@ -94,13 +94,13 @@ def _check_outside(config: RunConfig, out: Path, save: Path | None, manifest: Ma
         check_outside(save, config.data, manifest, option="--save")
 
 
-def _print(audit: Mapping[str, Any], bars: Bars, *, title: str, followed: TraceView | None) -> None:
+def _print(audit: Audit, bars: Bars, *, title: str, followed: TraceView | None) -> None:
     """The audit in a screen: splits, classes, findings, and the traced image."""
-    counts = audit["counts"]
-    splits = ", ".join(f"{number:,} {name}" for name, number in audit["splits"].items())
-    what = "images" if audit["num_scenes"] is None else f"objects in {audit['num_scenes']:,} scenes,"
-    bars.say(f"\n{title}: {audit['num_images']:,} {what} of {len(audit['classes'])} classes ({splits})")
-    totals = {name: sum(row[name] for row in counts.values()) for name in audit["classes"]}
+    counts = audit.counts
+    splits = ", ".join(f"{number:,} {name}" for name, number in audit.splits.items())
+    what = "images" if audit.num_scenes is None else f"objects in {audit.num_scenes:,} scenes,"
+    bars.say(f"\n{title}: {audit.num_images:,} {what} of {len(audit.classes)} classes ({splits})")
+    totals = {name: sum(row[name] for row in counts.values()) for name in audit.classes}
     most = max([1, *totals.values()])
     order = sorted(totals, key=lambda name: -totals[name])
     shown = order if len(order) <= 14 else [*order[:10], *order[-3:]]
@@ -110,19 +110,19 @@ def _print(audit: Mapping[str, Any], bars: Bars, *, title: str, followed: TraceV
             bars.say(f"  {'...':{width}}  {len(order) - 13} more")
         bar = "█" * max(round(24 * totals[name] / most), int(totals[name] > 0))
         bars.say(f"  {name[:width]:{width}} {totals[name]:>8,}  {bar}")
-    sizes = audit["sizes"]
-    if sizes["width"]:
-        median = f"{sizes['width']['median']:.0f} x {sizes['height']['median']:.0f} px (median)"
-        formats = ", ".join(f"{number:,} {name}" for name, number in audit["formats"].items())
-        bars.say(f"Sizes: {median}, {sizes['num_different']:,} different{f'; {formats}' if formats else ''}")
-    if audit["skipped"]:
-        bars.say("Skipped: " + ", ".join(f"{number:,} {why}" for why, number in audit["skipped"].items()))
-    for note in audit["notes"]:
+    sizes = audit.sizes
+    if sizes.width and sizes.height:
+        median = f"{sizes.width.median:.0f} x {sizes.height.median:.0f} px (median)"
+        formats = ", ".join(f"{number:,} {name}" for name, number in audit.formats.items())
+        bars.say(f"Sizes: {median}, {sizes.num_different:,} different{f'; {formats}' if formats else ''}")
+    if audit.skipped:
+        bars.say("Skipped: " + ", ".join(f"{number:,} {why}" for why, number in audit.skipped.items()))
+    for note in audit.notes:
         bars.say(note)
     bars.say("")
     signs = {"serious": "!!", "look": " !", "fine": "ok"}
-    for finding in audit["findings"]:
-        bars.say(f"{signs[finding['level']]} {finding['what']}: {finding['sentence']}")
+    for finding in audit.findings:
+        bars.say(f"{signs[finding.level]} {finding.what}: {finding.sentence}")
     if followed is not None:
         bars.say(f"\n{followed.id} ({followed.labels})")
         for step in followed.steps:
@@ -171,8 +171,7 @@ def _trace(manifest: Manifest, name: str, settings: Mapping[str, Any]) -> TraceV
             mean, std = channel_statistics(cache.pixels, rows)
             spec = spec_from_config(image, mean=mean, std=std)
     found = trace_image(manifest, row, config=plan.resolved, spec=spec, labels=labels_of(manifest, row))
-    steps = [(s.name, s.what, s.shape, s.dtype, s.range, s.picture) for s in found.steps]
-    return view_of(found.id, found.labels, steps, found.augmented)
+    return view_of(found)
 
 
 def _row_of(manifest: Manifest, name: str) -> int:
