@@ -83,7 +83,8 @@ def fit(
     for folder in (config.data.source, config.data.test):
         if folder is not None and manifest is None and path.resolve().is_relative_to(Path(folder).resolve()):
             raise ConfigError(f"The run would be written into the data, {folder}. Name a folder elsewhere with --out.")
-    if runtime.fabric.is_global_zero:
+
+    def start() -> None:
         begin(
             lambda chosen: _config(settings, chosen, epochs),
             recipe=recipe,
@@ -94,6 +95,8 @@ def fit(
             progress=progress,
         )
         note_seconds(RunDir(path), time.perf_counter() - clock)
+
+    runtime.on_main(start)
     path = runtime.fabric.broadcast(path)
     if not runtime.fabric.is_global_zero:
         progress = SILENT
@@ -236,9 +239,7 @@ def finish(run: RunDir, *, runtime: Runtime, progress: Progress) -> Run:
                 adjust(classifiers[0])
     except Interrupted as stop:
         raise Interrupted(f"{stop} Go on with: linnaeus resume {run.path}") from None
-    if runtime.fabric.is_global_zero:
-        judge(run, job, classifiers, position, settled)
-    runtime.fabric.barrier()
+    runtime.on_main(lambda: judge(run, job, classifiers, position, settled))
     return Run(run.path)
 
 

@@ -17,7 +17,6 @@ import numpy.typing as npt
 from linnaeus import atomic
 from linnaeus.config.settings import RunConfig
 from linnaeus.data.appearance import known_columns, measure_appearance
-from linnaeus.data.loader import ImageStore
 from linnaeus.data.manifest import SPLITS, TEST, VALIDATION
 from linnaeus.judging.curves import class_curves
 from linnaeus.judging.score_table import table_of
@@ -94,7 +93,6 @@ def _score(
 
 def _described(job: Job, held_out: HeldOut, *, test_scores: dict[str, Any]) -> dict[str, Any]:
     """What else evaluation.json says of the test: what became of what was settled, limits, slices and curves."""
-    assert isinstance(job.store, ImageStore)
     raw, confidence = held_out.raw, job.config.evaluate.confidence
     tested, table = rows_of(held_out.test, job.manifest), table_of(held_out.test)
     return {
@@ -105,7 +103,7 @@ def _described(job: Job, held_out: HeldOut, *, test_scores: dict[str, Any]) -> d
             held_out.trust,
             table,
             features=held_out.test_features,
-            columns=measure_appearance(job.store, tested) | known_columns(job.manifest, tested),
+            columns=measure_appearance(job.images, tested) | known_columns(job.manifest, tested),
             thresholds=held_out.settled.thresholds,
             confidence=confidence,
         ),

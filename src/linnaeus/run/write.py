@@ -21,7 +21,6 @@ from linnaeus.analysis.label_issues import find_label_issues
 from linnaeus.bundle import Bundle, ensemble_bundle
 from linnaeus.bundle.files import save_bundle
 from linnaeus.data import intake
-from linnaeus.data.loader import ImageStore
 from linnaeus.data.manifest import SPLITS, TRAIN
 from linnaeus.errors import UnreadableImageError
 from linnaeus.models import count_parameters
@@ -133,8 +132,7 @@ def _find_label_issues(run: RunDir) -> pd.DataFrame | None:
 
 def _pixels(job: Job) -> Callable[[int], npt.NDArray[np.uint8]]:
     """row -> the pixels the network saw; UnreadableImageError where there are none."""
-    store = job.store
-    assert isinstance(store, ImageStore)
+    store = job.images
 
     def pixels_of(row: int) -> npt.NDArray[np.uint8]:
         if not store.readable[row]:
@@ -146,10 +144,9 @@ def _pixels(job: Job) -> Callable[[int], npt.NDArray[np.uint8]]:
 
 
 def _explained(job: Job, held_out: HeldOut) -> list[ExplainedError]:
-    assert isinstance(job.store, ImageStore)
     return explain_errors(
         held_out.classifiers[0],
-        job.store,
+        job.images,
         job.manifest,
         held_out.test,
         spec=job.spec,

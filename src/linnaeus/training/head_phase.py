@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from linnaeus.config.settings import RunConfig
-from linnaeus.data.loader import FeatureStore, ImageStore
+from linnaeus.data.loader import FeatureStore
 from linnaeus.data.manifest import TRAIN, VALIDATION, Manifest
 from linnaeus.data.splits.folds import stratified_folds
 from linnaeus.data.splits.multilabel import multilabel_folds
@@ -24,10 +24,10 @@ from linnaeus.errors import ConfigError
 from linnaeus.losses import build_class_weights, log_shares
 from linnaeus.models.classifier import Classifier
 from linnaeus.predictions import Predictions, predictions_of
+from linnaeus.training.epoch_sums import count_right
 from linnaeus.training.features import extract_features
-from linnaeus.training.head_path import PENALTIES, FoldSolution, Targets, solve_folds, solve_path
+from linnaeus.training.head_path import PENALTIES, FoldSolution, solve_folds, solve_path
 from linnaeus.training.job import Job, class_counts
-from linnaeus.training.loop import count_right
 
 _TRIED_BY_FOLDS = 3
 """Penalties under which heads that leave a fold out are solved for, where validation has chosen one already."""
@@ -35,10 +35,10 @@ _TRIED_BY_FOLDS = 3
 
 def feature_store(classifier: Classifier, job: Job, *, views: int) -> FeatureStore:
     """The features of the training images (in `views` augmented views) and of the validation images."""
-    assert isinstance(job.store, ImageStore) and job.config.evaluate.batch_size != "auto"
+    assert job.config.evaluate.batch_size != "auto"
     features = extract_features(
         classifier,
-        job.store,
+        job.images,
         train_rows=job.manifest.rows(TRAIN),
         other_rows=job.manifest.rows(VALIDATION),
         spec=job.spec,
@@ -86,7 +86,7 @@ class SolvedHead:
 
     Attributes:
         train_loss: mean over the training rows.
-        num_correct: of the training rows, as `linnaeus.training.loop.count_right` counts them.
+        num_correct: of the training rows, with several labels per image the share of them that is right.
         said: a sentence on the penalty that was chosen.
         out_of_fold: predictions of training and validation rows by heads that have not seen them; None without folds.
         is_average: whether the head is the average of the folds' heads, which together have seen the validation rows.
@@ -99,23 +99,23 @@ class SolvedHead:
     is_average: bool = False
 
 
-def solve_head(head: nn.Module, job: Job) -> SolvedHead:
-    """Put the best linear head that L-BFGS finds under a path of penalties into `head`.
+def solve_head(head: nn.Module, job: Job, features: FeatureStore) -> SolvedHead:
+    """Put the best linear head that L-BFGS finds under a path of penalties into `head`, given the job's features.
 
     With folds it is the average of heads that each left out one of them; the penalty is then chosen by all out-of-fold
     predictions instead of by the validation rows.
     """
-    assert isinstance(head, nn.Linear) and isinstance(job.store, FeatureStore)
+    assert isinstance(head, nn.Linear), "check_heads has seen to it"
     smoothing, num_classes = job.config.loss.label_smoothing, job.manifest.num_classes
-    train_rows = job.manifest.rows(TRAIN)
+    train_rows, held_out = job.manifest.rows(TRAIN), job.manifest.rows(VALIDATION)
     out_of_fold = None
     if job.config.data.folds is None:
-        views = range(len(job.store.features))
+        views = range(len(features.features))
         weights = _sample_weights(job, train_rows)
         solution = solve_path(
-            np.concatenate([_plain(job.store, train_rows, view=view) for view in views]),
+            np.concatenate([_plain(features, train_rows, view=view) for view in views]),
             np.concatenate([job.manifest.targets[train_rows] for _ in views]),
-            validation=_held_out(job),
+            validation=(_plain(features, held_out), job.manifest.targets[held_out]),
             num_classes=num_classes,
             label_smoothing=smoothing,
             sample_weights=None if weights is None else np.tile(weights, len(views)),
@@ -127,10 +127,10 @@ def solve_head(head: nn.Module, job: Job) -> SolvedHead:
         if _num_folds(job.config):
             # The chosen penalty and the next stronger ones: each solution is where the next one begins.
             tried = [step.penalty for step in path if step.penalty >= penalty]
-            found, out_of_fold = _solve_without_each_fold(job, penalties=tried[-_TRIED_BY_FOLDS:])
+            found, out_of_fold = _solve_without_each_fold(job, features, penalties=tried[-_TRIED_BY_FOLDS:])
             said += f" {_describe(found, out_of_fold)}"
     else:
-        found, out_of_fold = _solve_without_each_fold(job, penalties=PENALTIES)
+        found, out_of_fold = _solve_without_each_fold(job, features, penalties=PENALTIES)
         weight, bias = (np.mean([getattr(each, part) for each in found.heads], axis=0) for part in ("weight", "bias"))
         path, penalty = found.path, found.penalty
         said = _describe(found, out_of_fold)
@@ -138,19 +138,20 @@ def solve_head(head: nn.Module, job: Job) -> SolvedHead:
         head.weight.copy_(torch.from_numpy(weight))
         head.bias.copy_(torch.from_numpy(bias))
     chosen = next(step for step in path if step.penalty == penalty)
-    logits = torch.from_numpy(_plain(job.store, train_rows) @ weight.T + bias)
-    num_correct = count_right(logits, torch.from_numpy(job.manifest.targets[train_rows]))
+    logits = torch.from_numpy(_plain(features, train_rows) @ weight.T + bias)
+    num_correct = _images_right(logits, torch.from_numpy(job.manifest.targets[train_rows]))
     # The path adds up the losses of several labels; the history holds their mean, as for every other phase.
     train_loss = chosen.train_loss / (num_classes if job.manifest.task == "multi" else 1)
     return SolvedHead(train_loss, num_correct, said, out_of_fold, is_average=job.config.data.folds is not None)
 
 
-def _solve_without_each_fold(job: Job, *, penalties: Sequence[float]) -> tuple[FoldSolution, Predictions]:
+def _solve_without_each_fold(
+    job: Job, features: FeatureStore, *, penalties: Sequence[float]
+) -> tuple[FoldSolution, Predictions]:
     """Heads that each left out one fold, and what they say of it."""
-    assert isinstance(job.store, FeatureStore)
     rows = job.manifest.rows_of(TRAIN, VALIDATION)
     found = solve_folds(
-        _plain(job.store, rows),
+        _plain(features, rows),
         job.manifest.targets[rows],
         fold_of_rows(job.config, job.manifest),
         num_classes=job.manifest.num_classes,
@@ -164,12 +165,17 @@ def _solve_without_each_fold(job: Job, *, penalties: Sequence[float]) -> tuple[F
 
 def _describe(found: FoldSolution, out_of_fold: Predictions) -> str:
     logits, targets = torch.from_numpy(out_of_fold.logits), torch.from_numpy(out_of_fold.targets)
-    right = count_right(logits, targets) / len(out_of_fold)
+    right = _images_right(logits, targets) / len(out_of_fold)
     what = "images" if out_of_fold.task == "single" else f"images times {len(out_of_fold.classes)} labels"
     return (
         f"{len(found.heads)} folds; penalty {found.penalty:g} has the lowest out-of-fold loss, where {right:.1%} "
         f"of {len(out_of_fold):,} {what} are right."
     )
+
+
+def _images_right(logits: torch.Tensor, targets: torch.Tensor) -> float:
+    """How many are; with several labels an image counts as the share of its labels."""
+    return int(count_right(logits, targets)) / (1 if targets.ndim == 1 else targets.shape[1])
 
 
 def _sample_weights(job: Job, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32] | None:
@@ -202,12 +208,6 @@ def _adjustment(job: Job) -> npt.NDArray[np.float32] | None:
 def _plain(store: FeatureStore, rows: npt.NDArray[np.int64], *, view: int = 0) -> npt.NDArray[np.float32]:
     features: npt.NDArray[np.float32] = store.features[view, rows].astype(np.float32)
     return features
-
-
-def _held_out(job: Job) -> tuple[npt.NDArray[np.float32], Targets]:
-    assert isinstance(job.store, FeatureStore)
-    rows = job.manifest.rows(VALIDATION)
-    return _plain(job.store, rows), job.manifest.targets[rows]
 
 
 def _num_folds(config: RunConfig) -> int:

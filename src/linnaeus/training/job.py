@@ -31,27 +31,29 @@ class Job:
     Attributes:
         config: settled, no "auto" left.
         manifest: every row readable, splits assigned.
-        store: pixels of the manifest's rows, or their features where the phase trains the head alone.
+        images: pixels of the manifest's rows.
         spec: preprocessing, mean and deviation settled.
         runtime: device, precision, processes.
         views: how validation looks at an image, as the finished model will.
         progress: hears of every batch.
         stop_requested: asked after every batch; True saves the state and raises Interrupted.
+        features: of the manifest's rows, where the phase trains the head alone.
     """
 
     config: RunConfig
     manifest: Manifest
-    store: ImageStore | FeatureStore
+    images: ImageStore
     spec: ImageSpec
     runtime: Runtime
     views: Views
     progress: Progress = SILENT
     stop_requested: Callable[[], bool] = lambda: False
+    features: FeatureStore | None = None
 
     @property
     def on_features(self) -> bool:
         """Whether batches hold features. Then every process trains the whole (small) head, on all rows."""
-        return isinstance(self.store, FeatureStore)
+        return self.features is not None
 
     @functools.cached_property
     def criterion(self) -> Loss:
@@ -62,7 +64,7 @@ class Job:
     @property
     def num_shards(self) -> int:
         """Processes that share each batch."""
-        return 1 if self.on_features else self.runtime.fabric.world_size
+        return 1 if self.on_features else self.runtime.num_processes
 
     @property
     def shard(self) -> int:
