@@ -108,7 +108,7 @@ class ImageStore:
 
 
 def upload_beside(host: torch.Tensor, device: torch.device, side: torch.cuda.Stream) -> torch.Tensor:
-    """A pinned tensor on its way to the GPU over a stream of its own; work given to the GPU from now on waits for it."""
+    """A pinned tensor on its way to the GPU over a stream of its own; work given to the GPU from now on awaits it."""
     with torch.cuda.stream(side):
         arriving = host.to(device, non_blocking=True)
     current = torch.cuda.current_stream(device)

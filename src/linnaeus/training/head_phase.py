@@ -27,7 +27,7 @@ from linnaeus.predictions import Predictions, predictions_of
 from linnaeus.training.epoch_sums import count_right
 from linnaeus.training.features import extract_features
 from linnaeus.training.head_path import PENALTIES, FoldSolution, solve_folds, solve_path
-from linnaeus.training.job import Job, class_counts
+from linnaeus.training.job import Job, class_count_tensor
 
 _TRIED_BY_FOLDS = 3
 """Penalties under which heads that leave a fold out are solved for, where validation has chosen one already."""
@@ -189,7 +189,7 @@ def _sample_weights(job: Job, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.flo
         factors.append(own[rows])
     if data.balance != "none":
         factors.append(row_weights(targets, balance=data.balance, growth=data.balance_growth, seed=config.seed))
-    per_class = build_class_weights(config.loss, torch.from_numpy(class_counts(config, job.manifest)).float())
+    per_class = build_class_weights(config.loss, class_count_tensor(config, job.manifest))
     if per_class is not None:
         factors.append(per_class.numpy()[targets])
     return np.prod(factors, axis=0).astype(np.float32) if factors else None
@@ -200,7 +200,7 @@ def _adjustment(job: Job) -> npt.NDArray[np.float32] | None:
     tau = job.config.loss.logit_adjustment
     if not tau:
         return None
-    shares = log_shares(torch.from_numpy(class_counts(job.config, job.manifest)).float())
+    shares = log_shares(class_count_tensor(job.config, job.manifest))
     adjustment: npt.NDArray[np.float32] = (tau * shares).numpy()
     return adjustment
 

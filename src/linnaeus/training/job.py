@@ -58,7 +58,7 @@ class Job:
     @functools.cached_property
     def criterion(self) -> Loss:
         """The loss, which may know how many images of each class an epoch shows."""
-        counts = torch.from_numpy(class_counts(self.config, self.manifest)).float()
+        counts = class_count_tensor(self.config, self.manifest)
         return build_loss(self.config.loss, class_counts=counts.to(self.runtime.device))
 
     @property
@@ -81,6 +81,11 @@ def class_counts(config: RunConfig, manifest: Manifest) -> npt.NDArray[np.float6
         growth=config.data.balance_growth,
         seed=config.seed,
     )
+
+
+def class_count_tensor(config: RunConfig, manifest: Manifest) -> torch.Tensor:
+    """float32 [K] on the processor: `class_counts` for losses."""
+    return torch.from_numpy(class_counts(config, manifest).astype(np.float32))
 
 
 def num_shown(config: RunConfig, manifest: Manifest) -> int:

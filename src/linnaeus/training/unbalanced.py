@@ -19,7 +19,7 @@ from linnaeus.losses import log_shares
 from linnaeus.models.classifier import Classifier
 from linnaeus.predictions import Predictions, predictions_of
 from linnaeus.training.head_phase import feature_store, solve_head
-from linnaeus.training.job import Job, class_counts
+from linnaeus.training.job import Job, class_count_tensor
 
 
 def balances(config: RunConfig) -> bool:
@@ -49,7 +49,7 @@ def _answer(job: Job, store: FeatureStore, config: RunConfig) -> Predictions:
     with torch.no_grad():
         logits = head(torch.from_numpy(features[rows].astype(np.float32)))
         if config.evaluate.logit_adjustment:
-            counts = torch.from_numpy(class_counts(config, job.manifest)).float()
+            counts = class_count_tensor(config, job.manifest)
             logits -= config.evaluate.logit_adjustment * log_shares(counts)
     return predictions_of(job.manifest, rows, logits.numpy())
 
