@@ -151,7 +151,7 @@ def waits_of_two_steps(job: Job, phase: PhaseConfig, name: str = "mish_cnn") -> 
         for _ in range(2):
             loop.train_batch(state, job, phase, next(batches))
     assert state.position.loss_sum == 0 and len(state.unread) >= 3
-    read_sums(state.unread, state.position, phase, first_of_all=int)
+    read_sums(state.unread, state.position, phase, together=None)
     assert state.position.loss_sum > 0 and state.position.num_seen == 36
     return watch.waits
 

@@ -64,7 +64,9 @@ class ImageStore:
         self._weights = weights_on(device, manifest)
         fits = device.type == "cuda" and self._pixels.nbytes <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
         self._resident = _upload(self._pixels, device) if fits else None
-        self._side = torch.cuda.Stream(device) if device.type == "cuda" and not fits else None
+        self._side: torch.cuda.Stream | None = None
+        if device.type == "cuda" and not fits:
+            self._side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def batches(self, rows: npt.NDArray[np.int64], *, batch_size: int, first_batch: int = 0) -> Iterator[Batch]:
         """Batches of `rows` in the order given; the last may be smaller.

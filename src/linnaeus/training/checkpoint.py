@@ -41,8 +41,8 @@ class Position:
         epoch: of this phase, 0-based; `batch` batches of it are done.
         step: optimizer steps done in this phase.
         epochs_done: over all phases.
-        loss_sum, num_correct, num_seen: of the running epoch; with several labels per image, `num_correct` adds up the
-            shares of labels that are right.
+        loss_sum, num_correct, num_seen: of the running epoch, on all processes; with several labels per image,
+            `num_correct` adds up the shares of labels that are right.
         epoch_seconds: spent in the running epoch; `seconds` in all.
         earlier_seconds: that others had spent on features before this run first opened them, by their key.
         best: {"metric", "value", "epoch", "file", "backbone", "out_of_fold"} of the kept weights, or empty; where

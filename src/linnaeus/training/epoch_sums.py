@@ -7,13 +7,13 @@ step. What is read is added up in the order of the steps, so that sums do not de
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 
 from linnaeus.config.settings import PhaseConfig
 from linnaeus.errors import TrainingError
 from linnaeus.training.checkpoint import Position, Unread
+from linnaeus.training.runtime import Runtime
 
 _NONE = 2**31 - 1
 """No batch: more than any has."""
@@ -29,12 +29,12 @@ def count_right(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return ((logits >= 0) == targets.bool()).sum()
 
 
-def read_sums(
-    unread: list[Unread], position: Position, phase: PhaseConfig, *, first_of_all: Callable[[int], int]
-) -> None:
+def read_sums(unread: list[Unread], position: Position, phase: PhaseConfig, *, together: Runtime | None) -> None:
     """Add what is unread to the sums of the position, and forget it.
 
-    `first_of_all` gives the least of a number over all processes, which then read at the same batch.
+    Args:
+        together: of the processes that share each batch, which read after the same one and then all have the sums of
+            all; None where this process is alone.
 
     Raises TrainingError, on every process, if a loss of any of them is no number.
     """
@@ -42,16 +42,23 @@ def read_sums(
         return
     numbers = torch.stack([torch.stack([each.loss, each.num_right.float()]) for each in unread]).cpu().numpy()
     first_bad, value = _NONE, 0.0
+    added: list[tuple[float, float]] = []
     for each, (loss, num_right) in zip(unread, numbers.tolist(), strict=True):
         if not math.isfinite(loss) and first_bad == _NONE:
             first_bad, value = each.batch, loss
-        position.loss_sum += loss * each.num_images
-        position.num_correct += int(num_right) if each.labels == 1 else int(num_right) / each.labels
+        added.append((loss * each.num_images, int(num_right) if each.labels == 1 else int(num_right) / each.labels))
     unread.clear()
-    first = first_of_all(first_bad)
+    first = first_bad
+    if together is not None:
+        first = together.least(first_bad)
+        loss_sum, num_right = together.sums([sum(loss for loss, _ in added), sum(right for _, right in added)])
+        added = [(loss_sum, num_right)]
     if first != _NONE:
         became = value if first_bad == first else math.nan
         raise TrainingError(
-            f"The loss became {became} in epoch {position.epoch + 1}, batch {first}. Try a smaller learning "
-            f"rate, for example --set phases.{position.phase}.lr={phase.lr / 10:g}, or --set runtime.precision=32."
+            f"The loss became {became} in epoch {position.epoch + 1}, batch {first}. Try a smaller learning rate, for "
+            f"example --set phases.{position.phase}.lr={phase.lr / 10:g}, or --set runtime.precision=32."
         )
+    for loss, right in added:
+        position.loss_sum += loss
+        position.num_correct += right

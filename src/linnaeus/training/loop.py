@@ -59,6 +59,7 @@ def train_epoch(state: TrainState, job: Job, phase: PhaseConfig, *, save: SaveSt
     num_epochs = math.ceil(total_steps / num_batches_per_epoch(job, phase))
     rows = _epoch_rows(job, position.epochs_done)[: num_batches * batch_size]
     description = f"{phase.name} {position.epoch + 1}/{num_epochs}"
+    together = job.runtime if job.num_shards > 1 else None
     clock, saved = time.perf_counter(), time.perf_counter()
     set_mode(state.model, phase)
     with job.progress.task(description, total=len(rows) * job.num_shards, unit="images") as task:
@@ -71,7 +72,7 @@ def train_epoch(state: TrainState, job: Job, phase: PhaseConfig, *, save: SaveSt
             last = position.batch == num_batches
             due = last or position.step % job.config.runtime.log_every_steps == 0
             if due:
-                read_sums(state.unread, position, phase, first_of_all=job.runtime.least)
+                read_sums(state.unread, position, phase, together=together)
                 status = _status(position, several=job.manifest.task == "multi")
             now = time.perf_counter()
             position.epoch_seconds += now - clock
@@ -91,7 +92,7 @@ def train_epoch(state: TrainState, job: Job, phase: PhaseConfig, *, save: SaveSt
                 ]
             )
             if stop or save_now or over:
-                read_sums(state.unread, position, phase, first_of_all=job.runtime.least)
+                read_sums(state.unread, position, phase, together=together)
             if stop or save_now:
                 save()
                 saved = time.perf_counter()
@@ -165,7 +166,7 @@ def train_batch(state: TrainState, job: Job, phase: PhaseConfig, batch: Batch) -
         optimizer.zero_grad(set_to_none=True)
     if state.average is not None:
         state.average.update(state.trained, first=position.step == 0)
-    position.num_seen += len(images)
+    position.num_seen += len(images) * job.num_shards
     position.batch += 1
     position.step += 1
 

@@ -223,17 +223,15 @@ def _finish_epoch(
     Weights that have seen the validation images, as an average over folds has, are judged by `out_of_fold` instead.
     """
     position, fabric = state.position, job.runtime.fabric
-    sums = [position.loss_sum, float(position.num_correct), float(position.num_seen)]
-    loss_sum, num_correct, num_seen = sums if job.num_shards == 1 else job.runtime.sums(sums)
     clock = time.perf_counter()
     row: dict[str, Any] = {
         "epoch": position.epochs_done + 1,
         "phase": phase.name,
         "lr": state.optimizers[0].param_groups[0]["lr"] if state.optimizers else 0.0,
-        "train_loss": loss_sum / num_seen,
-        "train_accuracy": num_correct / num_seen,
+        "train_loss": position.loss_sum / position.num_seen,
+        "train_accuracy": position.num_correct / position.num_seen,
         **validate(state, job, predictions=None if out_of_fold is None else out_of_fold.of_split(VALIDATION)),
-        "images_per_second": num_seen / max(position.epoch_seconds, 1e-9),
+        "images_per_second": position.num_seen / max(position.epoch_seconds, 1e-9),
     }
     position.seconds += time.perf_counter() - clock
     row["seconds"] = position.seconds
@@ -318,7 +316,7 @@ def measure_throughput(classifier: Classifier, job: Job, phase: PhaseConfig) -> 
             state.position.batch = 0
             clock = time.perf_counter()
             train_batch(state, job, probe, next(iter(job.images.batches(rows, batch_size=size))))
-            read_sums(state.unread, state.position, probe, first_of_all=int)
+            read_sums(state.unread, state.position, probe, together=None)
             seconds.append(time.perf_counter() - clock)
     return len(rows) / min(seconds[1:])
 
