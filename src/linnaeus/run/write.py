@@ -103,7 +103,7 @@ def _write_bundle(
         "environment": dict(environment),
     }
     members = [
-        Bundle(classifier, job.spec, manifest.classes, job.views, thresholds=settled.thresholds)
+        Bundle(classifier, job.spec, manifest.classes, job.tta, thresholds=settled.thresholds)
         for classifier in answers.classifiers
     ]
     bundle = members[0]
@@ -126,7 +126,7 @@ def with_settled(bundle: Bundle, settled: Settled) -> Bundle:
         thresholds=settled.thresholds,
         operating_point=settled.chosen.point,
         sets=settled.sets,
-        familiarity=settled.ood,
+        ood=settled.ood,
     )
 
 

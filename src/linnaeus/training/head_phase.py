@@ -21,7 +21,7 @@ from linnaeus.data.splits.folds import stratified_folds
 from linnaeus.data.splits.multilabel import multilabel_folds
 from linnaeus.data.splits.sampling import row_weights
 from linnaeus.errors import ConfigError
-from linnaeus.losses import build_class_weights, log_shares
+from linnaeus.losses import build_class_weights, log_fractions
 from linnaeus.models.classifier import Classifier
 from linnaeus.predictions import Predictions, concatenate_predictions, predictions_of
 from linnaeus.training.epoch_sums import count_right
@@ -85,7 +85,7 @@ class SolvedHead:
 
     Attributes:
         train_loss: mean over the training rows.
-        num_correct: of the training rows, with several labels per image the share of them that is right.
+        num_correct: of the training rows, with several labels per image the fraction of them that is right.
         said: a sentence on the penalty that was chosen.
         out_of_fold: predictions of training and validation rows by heads that have not seen them; None without folds.
     """
@@ -174,7 +174,7 @@ def _describe(found: FoldSolution, out_of_fold: Predictions) -> str:
 
 
 def _images_right(logits: torch.Tensor, targets: torch.Tensor) -> float:
-    """How many are; with several labels an image counts as the share of its labels."""
+    """How many are; with several labels an image counts as the fraction of its labels."""
     return int(count_right(logits, targets)) / (1 if targets.ndim == 1 else targets.shape[1])
 
 
@@ -188,7 +188,9 @@ def _sample_weights(job: Job, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.flo
     if own is not None:
         factors.append(own[rows])
     if data.balance != "none":
-        factors.append(row_weights(targets, balance=data.balance, growth=data.balance_growth, seed=config.seed))
+        factors.append(
+            row_weights(targets, balance=data.balance, oversample_factor=data.oversample_factor, seed=config.seed)
+        )
     per_class = build_class_weights(config.loss, class_count_tensor(config, job.manifest))
     if per_class is not None:
         factors.append(per_class.numpy()[targets])
@@ -200,8 +202,8 @@ def _adjustment(job: Job) -> npt.NDArray[np.float32] | None:
     tau = job.config.loss.logit_adjustment
     if not tau:
         return None
-    shares = log_shares(class_count_tensor(job.config, job.manifest))
-    adjustment: npt.NDArray[np.float32] = (tau * shares).numpy()
+    fractions = log_fractions(class_count_tensor(job.config, job.manifest))
+    adjustment: npt.NDArray[np.float32] = (tau * fractions).numpy()
     return adjustment
 
 
