@@ -87,7 +87,7 @@ def summarise_leaks(manifest: Manifest, groups: list[dict[str, Any]]) -> dict[st
     """Held-out images that have a copy in a split the model learns from or is chosen by.
 
     `test`: test images with a copy in training or validation; `validation`: validation images with one in training.
-    Each with its number and its share of the split; `test_rows` names them.
+    Each with its number and its fraction of the split; `test_rows` names them.
     """
     affected: dict[int, list[int]] = {TEST: [], VALIDATION: []}
     leaks = [group for group in groups if group["leak"]]
@@ -101,7 +101,7 @@ def summarise_leaks(manifest: Manifest, groups: list[dict[str, Any]]) -> dict[st
         **{
             SPLITS[split]: {
                 "num_images": len(rows),
-                "share": round(len(rows) / max(1, len(manifest.rows(split))), 6),
+                "fraction": round(len(rows) / max(1, len(manifest.rows(split))), 6),
             }
             for split, rows in affected.items()
         },

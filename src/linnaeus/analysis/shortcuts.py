@@ -18,7 +18,7 @@ from linnaeus.analysis.health import Health
 from linnaeus.data.manifest import Manifest
 
 NOTEWORTHY = 0.25
-"""Share of the majority's mistakes that a property alone must mend. Brightness alone mends 5 % on CIFAR-10."""
+"""Fraction of the majority's mistakes that a property alone must mend. Brightness alone mends 5 % on CIFAR-10."""
 FEWEST_IMAGES, MOST_IMAGES, FEWEST_OF_CLASS, NUM_FOLDS, TREE_DEPTH = 40, 20_000, 10, 5, 4
 
 _Labels = npt.NDArray[np.int64]
@@ -28,7 +28,7 @@ def find_shortcuts(manifest: Manifest, health: Health, *, seed: int) -> list[dic
     """Properties that predict the label, the strongest first.
 
     Each has `property`, `label` (None, or the label of several that it predicts), `accuracy` of the tree, `baseline` of
-    always answering the commonest class, and `mended`: the share of the baseline's mistakes that the tree avoids.
+    always answering the commonest class, and `error_reduction`: the fraction of the baseline's mistakes that the tree avoids.
     """
     rows = np.flatnonzero(health.readable)
     if len(rows) > MOST_IMAGES:
@@ -40,9 +40,9 @@ def find_shortcuts(manifest: Manifest, health: Health, *, seed: int) -> list[dic
     for name, values in _properties(health, rows).items():
         for label, targets in questions:
             measured = _predict(values, targets, seed=seed)
-            if measured and measured["mended"] >= NOTEWORTHY:
+            if measured and measured["error_reduction"] >= NOTEWORTHY:
                 found.append({"property": name, "label": label, **measured})
-    return sorted(found, key=lambda shortcut: -shortcut["mended"])
+    return sorted(found, key=lambda shortcut: -shortcut["error_reduction"])
 
 
 def _properties(health: Health, rows: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[np.float64]]:
@@ -79,5 +79,9 @@ def _predict(values: npt.NDArray[np.float64], targets: _Labels, *, seed: int) ->
         tree.fit(values[learnt, None], targets[learnt])
         right += int((tree.predict(values[asked, None]) == targets[asked]).sum())
     accuracy = right / len(targets)
-    mended = (accuracy - baseline) / (1 - baseline)
-    return {"accuracy": round(accuracy, 4), "baseline": round(baseline, 4), "mended": round(mended, 4)}
+    error_reduction = (accuracy - baseline) / (1 - baseline)
+    return {
+        "accuracy": round(accuracy, 4),
+        "baseline": round(baseline, 4),
+        "error_reduction": round(error_reduction, 4),
+    }

@@ -28,7 +28,7 @@ def inspect(
     out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
     save: Path | None = None,
     trace: str | None = None,
-    test: str | None = None,
+    test_data: str | None = None,
     format: str | None = None,
     image_column: str | None = None,
     label_columns: Annotated[tuple[str, ...], Parameter(negative="")] = (),
@@ -36,8 +36,8 @@ def inspect(
     image_shape: str | None = None,
     classes: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     top_classes: int | None = None,
-    context: float | None = None,
-    min_box: str | None = None,
+    box_padding: float | None = None,
+    min_box_size: str | None = None,
     set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
 ) -> int:
     """Find what is wrong with labelled images: broken files, duplicates, leaks, shortcuts.
@@ -56,7 +56,7 @@ def inspect(
         Also save the data set as one file, such as data.parquet, that `linnaeus train` and `inspect` take.
     trace
         Follow one image (its path, or its name in the data) through every step of its life.
-    test
+    test_data
         A separate test set with the same classes.
     format
         Layout of the data, such as table, where it is not recognised.
@@ -72,15 +72,15 @@ def inspect(
         Keep only these, with commas between them.
     top_classes
         Keep only so many of the most frequent classes.
-    context
-        Widen boxes to each side by this share, such as 0.2.
-    min_box
+    box_padding
+        Widen boxes to each side by this fraction, such as 0.2.
+    min_box_size
         Drop boxes with a side shorter than this, such as 4px.
     set_
         Any other setting that `linnaeus train` takes, as section.field=value; `--trace` follows them.
     """
     given = {
-        "test": test,
+        "test_data": test_data,
         "format": format,
         "image_column": image_column,
         "label_columns": split_names(label_columns),
@@ -88,8 +88,8 @@ def inspect(
         "image_shape": None if image_shape is None else parse_shape(image_shape),
         "classes": split_names(classes),
         "top_classes": top_classes,
-        "context": context,
-        "min_box_px": None if min_box is None else parse_pixels(min_box),
+        "box_padding": box_padding,
+        "min_box_size_px": None if min_box_size is None else parse_pixels(min_box_size),
     }
     page = {"data": {"source": data} | {name: value for name, value in given.items() if value is not None}}
     settings = overlay(page, settings_from(set_))
@@ -133,7 +133,7 @@ def _out_folder(config: RunConfig, out: Path | None) -> Path:
 def _check_outside(config: RunConfig, path: Path, *, option: str) -> None:
     """Raises OutputError for a path in a folder that holds the user's images, or over the file that names them."""
     place = path.resolve()
-    for name in (config.data.source, config.data.test):
+    for name in (config.data.source, config.data.test_data):
         data = Path(name).expanduser().resolve() if name else None
         if data is not None and (place == data or (data.is_dir() and data in place.parents)):
             raise OutputError(

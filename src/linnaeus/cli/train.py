@@ -29,18 +29,18 @@ def train(
     seed: int | None = None,
     time_limit: str | None = None,
     device: str | None = None,
-    test: str | None = None,
+    test_data: str | None = None,
     format: str | None = None,
     image_column: str | None = None,
     label_columns: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     image_root: str | None = None,
     image_shape: str | None = None,
-    labels: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    corrections: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     classes: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     top_classes: int | None = None,
-    context: float | None = None,
-    min_box: str | None = None,
-    require: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    box_padding: float | None = None,
+    min_box_size: str | None = None,
+    target: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
     force: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
@@ -75,7 +75,7 @@ def train(
         Training ends within this time: 90s, 10m, 1.5h.
     device
         auto, cpu, cuda or mps.
-    test
+    test_data
         A separate test set with the same classes.
     format
         Layout of the data, such as table, where it is not recognised.
@@ -87,17 +87,17 @@ def train(
         Folder below which the images named by a table lie.
     image_shape
         Shape of one sample of an array, such as 300,300,3.
-    labels
+    corrections
         Corrections that `linnaeus review` wrote, to put on top of the labels in the data; repeat it for several files.
     classes
         Keep only these, with commas between them.
     top_classes
         Keep only so many of the most frequent classes.
-    context
-        Widen boxes to each side by this share, such as 0.2.
-    min_box
+    box_padding
+        Widen boxes to each side by this fraction, such as 0.2.
+    min_box_size
         Drop boxes with a side shorter than this, such as 4px.
-    require
+    target
         A score wished for one class, such as recall:Helicopter=0.9; repeat it for several.
     set_
         Any other setting, as section.field=value; repeat it for several.
@@ -106,23 +106,23 @@ def train(
     """
     settings: dict[str, Any] = {"data": {"source": data}}
     given = {
-        "data.test": test,
+        "data.test_data": test_data,
         "data.format": format,
         "data.image_column": image_column,
         "data.label_columns": split_names(label_columns),
         "data.image_root": image_root,
         "data.image_shape": None if image_shape is None else parse_shape(image_shape),
-        "data.labels": list(labels) or None,
+        "data.corrections": list(corrections) or None,
         "data.classes": split_names(classes),
         "data.top_classes": top_classes,
-        "data.context": context,
-        "data.min_box_px": None if min_box is None else parse_pixels(min_box),
+        "data.box_padding": box_padding,
+        "data.min_box_size_px": None if min_box_size is None else parse_pixels(min_box_size),
         "model.name": backbone,
         "model.weights": weights,
         "model.allow_download": allow_download or None,
         "data.folds": folds,
         "image.size": image_size,
-        "evaluate.require": list(require) or None,
+        "evaluate.targets": list(target) or None,
         "runtime.device": device,
         "seed": seed,
         "time_limit_seconds": None if time_limit is None else parse_seconds(time_limit),
@@ -163,7 +163,7 @@ def parse_pixels(text: str) -> float:
     except ValueError:
         pixels = -1.0
     if not 0 <= pixels < float("inf"):
-        raise ConfigError(f"--min-box takes a number of pixels such as 4px, not '{text}'.")
+        raise ConfigError(f"--min-box-size takes a number of pixels such as 4px, not '{text}'.")
     return pixels
 
 
