@@ -28,7 +28,8 @@ def find_shortcuts(manifest: Manifest, health: Health, *, seed: int) -> list[dic
     """Properties that predict the label, the strongest first.
 
     Each has `property`, `label` (None, or the label of several that it predicts), `accuracy` of the tree, `baseline` of
-    always answering the commonest class, and `error_reduction`: the fraction of the baseline's mistakes that the tree avoids.
+    always answering the commonest class, and `error_reduction`: the fraction of the baseline's mistakes that the tree
+    avoids.
     """
     rows = np.flatnonzero(health.readable)
     if len(rows) > MOST_IMAGES:

@@ -170,8 +170,8 @@ class HeadConfig(Section):
     feature_dropout: float = Field(0.0, ge=0.0, lt=1.0)
     """Fraction of the pooled features that is dropped in training."""
     map_dropout: float = Field(0.0, ge=0.0, lt=1.0)
-    """Fraction of the last feature maps that is dropped in training, before pooling; such a head cannot use features that
-    were extracted once."""
+    """Fraction of the last feature maps that is dropped in training, before pooling; such a head cannot use features
+    that were extracted once."""
     cosine: bool = False
     """Logits are scaled cosines of features and class vectors (arXiv 1804.09458) instead of dot products."""
 
@@ -309,8 +309,8 @@ class PhaseConfig(Section):
     schedule: Annotated[Literal["constant", "linear", "cosine", "one_cycle", "step", "plateau"], _STEPPING] = "constant"
     """How the learning rate goes over the phase, after the warm-up: it falls to zero (`linear`, `cosine`); rises from a
     25th over the first 0.3 of the phase and falls to nearly zero (`one_cycle`, arXiv 1708.07120, as torch has it); is
-    multiplied by `lr_decay_factor` every so many epochs (`step`), or whenever the validation loss has been no lower for so many
-    (`plateau`)."""
+    multiplied by `lr_decay_factor` every so many epochs (`step`), or whenever the validation loss has been no lower for
+    so many (`plateau`)."""
     lr_decay_factor: Annotated[float, OnlyWith("schedule", values=["step", "plateau"])] = Field(0.1, gt=0.0, lt=1.0)
     """What the learning rate is multiplied by."""
     lr_decay_epochs: Annotated[int, OnlyWith("schedule", values=["step", "plateau"])] = Field(10, ge=1)
@@ -363,9 +363,9 @@ class EvaluateConfig(Section):
     """Views of each image whose logits are averaged, in validation, test, prediction and serving alike: the image;
     with its mirror image; with both also shifted by a pixel each way. `auto`: mirrored too where training flips."""
     logit_adjustment: float = Field(0.0, ge=0.0)
-    """After training, so many times the logarithm of each class's fraction of the training images is taken from its logit
-    (arXiv 2007.07314, equation 9), for good: the model then answers as if classes were equally frequent. For one label
-    per image and heads that end in a dense layer with a bias."""
+    """After training, so many times the logarithm of each class's fraction of the training images is taken from its
+    logit (arXiv 2007.07314, equation 9), for good: the model then answers as if classes were equally frequent. For one
+    label per image and heads that end in a dense layer with a bias."""
     confidence: float = Field(0.95, gt=0.5, lt=1.0)
     """Level of every interval."""
     coverage: float = Field(0.95, gt=0.0, lt=1.0)

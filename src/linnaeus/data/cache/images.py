@@ -117,8 +117,8 @@ def open_cache(
 def cache_key(manifest: Manifest, spec: ImageSpec) -> str:
     """32 hex digits over all that shapes a pixel: ids and uris in their order, the files behind them, boxes, geometry.
 
-    Of a uri everything counts but the folder that all files fraction, of a file its size, its modification time and, of a
-    sample of the files, a few bytes.
+    Of a uri everything counts but the folder that all files share, of a file its size, its modification time and, of
+    a sample of the files, a few bytes.
     """
     uris: list[str] = manifest.uris.to_pylist()
     geometry = [FORMAT, len(manifest), spec.height, spec.width, spec.resize, spec.interpolation]
@@ -133,7 +133,7 @@ def cache_key(manifest: Manifest, spec: ImageSpec) -> str:
 
 
 def _without_folder(uris: list[str]) -> list[str]:
-    """The uris less the folder that all their files fraction: a moved data set keeps these."""
+    """The uris less the folder that all their files share: a moved data set keeps these."""
     starts = [len(arrays.SCHEME) if uri.startswith(arrays.SCHEME) else 0 for uri in uris]
     ends = [uri.index("?") if start else len(uri) for start, uri in zip(starts, uris, strict=True)]
     inside = [uri.startswith(builtin.SCHEME) for uri in uris]
