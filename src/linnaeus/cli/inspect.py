@@ -40,44 +40,46 @@ def inspect(
     min_box_size: str | None = None,
     set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
 ) -> int:
-    """Find what is wrong with labelled images: broken files, duplicates, leaks, shortcuts.
+    """Check labelled images for problems: broken files, duplicates, leaks between splits, shortcuts.
 
     Example: linnaeus inspect photos/
 
-    Writes audit.html (for people) and audit.json (for programs). Nothing is written into the folder of the images.
+    Writes audit.html (for people) and audit.json (for programs). The folder of the images is not changed.
 
     Parameters
     ----------
     data
-        Whatever `linnaeus train` takes: folders, a table, arrays, boxes, or a built-in data set (`digits`).
+        Whatever `linnaeus train` takes: folders, a table, arrays, bounding boxes, or a built-in data set (`digits`).
     out
-        Folder of the audit; runs/NAME-audit by default, where an earlier audit is replaced.
+        Folder for the audit. Default: runs/NAME-audit, where an earlier audit is replaced.
     save
-        Also save the data set as one file, such as data.parquet, that `linnaeus train` and `inspect` take.
+        Also save the data set as one file, such as data.parquet, which `linnaeus train` and `linnaeus inspect` can
+        read.
     trace
-        Follow one image (its path, or its name in the data) through every step of its life.
+        Show every processing step of one image, given by its path or by its name in the data.
     test_data
-        A separate test set with the same classes.
+        Separate test data with the same classes. The images of DATA are then used for training and validation only.
     format
         Layout of the data, such as table, where it is not recognised.
     image_column
-        Column of a table with paths or ids of images.
+        Column of the table that holds the paths or ids of the images.
     label_columns
-        Column of a table with labels, or several of 0 and 1, with commas between them.
+        Label column(s) of the table: one column of class names, or a comma-separated list of 0/1 columns, one per
+        label.
     image_root
-        Folder below which the images named by a table lie.
+        Folder that the image paths of a table start from.
     image_shape
         Shape of one sample of an array, such as 300,300,3.
     classes
-        Keep only these, with commas between them.
+        Comma-separated list of classes to keep; all others are left out.
     top_classes
-        Keep only so many of the most frequent classes.
+        Keep only this many of the most frequent classes.
     box_padding
-        Widen boxes to each side by this fraction, such as 0.2.
+        Enlarge every bounding box on each side by this fraction of its width and height, such as 0.2.
     min_box_size
-        Drop boxes with a side shorter than this, such as 4px.
+        Leave out bounding boxes with a side shorter than this, such as 4px.
     set_
-        Any other setting that `linnaeus train` takes, as section.field=value; `--trace` follows them.
+        Any other setting of `linnaeus train`, as section.field=value; used by `--trace`. Repeat the option for several.
     """
     given = {
         "test_data": test_data,
