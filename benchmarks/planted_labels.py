@@ -8,7 +8,8 @@ heads on the clean labels confuse the two; in `posters` 5 % of the labels presen
 added. Then the head is solved for as in every run with a backbone, the out-of-fold predictions that come with it are
 searched for wrong labels, and those found are compared with what was planted. "At the planted number": planted ones
 among so many least likely of all labels. "First 100": among the hundred most suspicious. The data has wrong labels of
-its own, which count as false positives here, so precision is a lower bound. Test labels are neither planted nor looked at.
+its own, which count as false positives here, so precision is a lower bound. Test labels are neither planted nor looked
+at.
 """
 
 from __future__ import annotations

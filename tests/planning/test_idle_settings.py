@@ -112,8 +112,8 @@ def test_what_asks_for_no_folds_is_named_where_there_are_folds() -> None:
 
 
 ALWAYS = {
-    "data": """source format image_column label_columns image_root image_shape corrections classes top_classes box_padding
-        min_box_size_px test_data validation_fraction validation_max folds balance test_fraction""",
+    "data": """source format image_column label_columns image_root image_shape corrections classes top_classes
+        box_padding min_box_size_px test_data validation_fraction validation_max folds balance test_fraction""",
     "image": "size resize interpolation normalize",
     "augment": "flip",
     "model": "name options head",

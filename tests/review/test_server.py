@@ -310,7 +310,8 @@ def test_the_next_command_repeats_the_run_with_all_corrections(run_folder: Calla
     page["data"] |= {"source": "my photos", "corrections": ["one.csv"]}
     write_text(RunDir(run).config, to_yaml(settled(page)))
     assert open_run(run)[0].command == (
-        f"linnaeus train 'my photos' --recipe {run}/config.yaml --corrections one.csv --corrections {run}/corrections.csv"
+        f"linnaeus train 'my photos' --recipe {run}/config.yaml --corrections one.csv "
+        f"--corrections {run}/corrections.csv"
     )
 
 

@@ -106,8 +106,8 @@ def heat_maps(classifier: Classifier, images: torch.Tensor, *, targets: npt.NDAr
 
 
 def explain_image(bundle: Bundle, image: Pixels, *, label: str | None = None) -> Explanation:
-    """Heat for one class of a picture, uint8 RGB [h, w, 3] of any size. None: for the most probable class or, where images
-    have several labels, for the most probable that the model gives.
+    """Heat for one class of a picture, uint8 RGB [h, w, 3] of any size. None: for the most probable class or, where
+    images have several labels, for the most probable that the model gives.
 
     Raises ModelError for a class that the model does not know, and where `heat_maps` does.
     """

@@ -2,8 +2,8 @@
 
 Confident learning (Northcutt, Jiang and Chuang, arXiv 1911.00068), by cleanlab: how many labels are wrong is estimated
 from confident predictions, and so many are named, the least likely ones. Of cleanlab's ways to name them this one found
-most planted wrong labels with fewest false positives (docs/review.md). Several labels per image are a yes-or-no question
-each. A function of Predictions; knows nothing of how the model
+most planted wrong labels with fewest false positives (docs/review.md). Several labels per image are a yes-or-no
+question each. A function of Predictions; knows nothing of how the model
 was trained, and nothing of files.
 """
 

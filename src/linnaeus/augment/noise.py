@@ -14,8 +14,8 @@ from linnaeus.augment.draws import generator_on, places, uniform
 from linnaeus.machine import send_to
 
 AREA = (0.02, 0.33)
-"""Fraction of the image that is erased: s_l and s_h of the paper's CIFAR and ImageNet experiments (section 4.1: 0.02-0.4
-there; 0.02-0.33 is what torchvision and timm settled on)."""
+"""Fraction of the image that is erased: s_l and s_h of the paper's CIFAR and ImageNet experiments (section 4.1:
+0.02-0.4 there; 0.02-0.33 is what torchvision and timm settled on)."""
 ASPECT = (0.3, 1 / 0.3)
 """Height over width of the erased rectangle: r_1 and r_2."""
 

@@ -21,8 +21,8 @@ from linnaeus.version import __version__
 
 FORMAT = 2
 _PLAIN_FORMAT = 1
-"""Of a single classifier that answers with its most probable class and has one temperature; only an ensemble, an operating
-point, a temperature per label, or prediction sets of several labels need a reader of format 2."""
+"""Of a single classifier that answers with its most probable class and has one temperature; only an ensemble, an
+operating point, a temperature per label, or prediction sets of several labels need a reader of format 2."""
 COPY_AGAIN = "Copy the model folder again from where it came from."
 
 

@@ -39,31 +39,31 @@ def predict(
 ) -> int:
     """Classify images with a trained model.
 
-    Prints a table, or writes it to a file with `--out`. Where an image may have several labels, all that reach their
-    thresholds are listed. A file that cannot be read is a row with an error; the others go on, and the exit status is
-    1.
+    Prints a table, or writes it to a file with `--out`. Where images have several labels, all labels that reach their
+    thresholds are listed. A file that cannot be read gets a row with an error message; all other images are still
+    classified, and the exit status is 1.
 
     Example: `linnaeus predict runs/digits photos/ --out labels.csv --top-k 3`
 
     Parameters
     ----------
     model_or_run
-        The folder of a run, or a model folder copied from one.
+        Folder of a run, or a model folder copied from one.
     paths
-        Images, folders (with all folders below), or patterns such as `'photos/*.jpg'`.
+        Images, folders (including all folders below them), or patterns such as `'photos/*.jpg'`.
     out
-        Write the table to this `.csv`, `.jsonl` or `.parquet` file.
+        Write the table to this `.csv`, `.jsonl` or `.parquet` file instead of printing it.
     top_k
-        List this many classes per image, the most likely first.
+        Number of classes to list per image, the most probable first.
     all_probabilities
-        Add a column with the probability of every class.
+        Add one column per class with its probability.
     prediction_sets
-        Add a column of classes that hold the true one (of several labels, their fraction) as often as evaluate.coverage
-        promised.
+        Add a column with the prediction set of each image: classes that include the true one with the probability
+        `evaluate.coverage` of the configuration (for several labels: that fraction of the image's labels).
     device
         Where the network runs.
     batch_size
-        Images per forward pass; fewer need less memory.
+        Number of images per forward pass. Smaller batches need less memory.
     """
     if out is not None:
         _check_out(out)

@@ -42,8 +42,9 @@ def measure_appearance(store: ImageStore, rows: npt.NDArray[np.int64]) -> dict[s
 def known_columns(manifest: Manifest, rows: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[Any]]:
     """What is known of N rows without their pixels, N values each; NaN or None where it is not.
 
-    "size (px)", the root of width times height of an image or box, and "width / height"; of boxes "fraction of the scene
-    (%)", of its area, and "scene", its name; "group", where groups are more than scenes; and the columns of the table.
+    "size (px)", the root of width times height of an image or box, and "width / height"; of boxes "fraction of the
+    scene (%)", of its area, and "scene", its name; "group", where groups are more than scenes; and the columns of the
+    table.
     """
     columns: dict[str, npt.NDArray[Any]] = {}
     cheap = manifest.boxes is not None or len(rows) <= _MOST_HEADERS

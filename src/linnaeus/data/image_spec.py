@@ -33,8 +33,8 @@ class ImageSpec:
     Attributes:
         height, width: size in pixels that the network sees.
         resize: "squash" maps the whole image onto that size; "crop" keeps the aspect ratio and cuts the centre;
-            "pad" keeps the aspect ratio and shows the whole image on grey (128); "letterbox" does that too, and leaves an
-            image that is smaller than the size as small as it is.
+            "pad" keeps the aspect ratio and shows the whole image on grey (128); "letterbox" does that too, and never
+            enlarges an image.
         interpolation: "nearest", "bilinear" or "bicubic"; Pillow's filters, antialiased when shrinking.
         mean, std: per channel, of values in 0-1.
     """

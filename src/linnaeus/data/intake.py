@@ -26,8 +26,8 @@ what is wrong with the data; `linnaeus inspect` tells all."""
 
 
 def read_manifest(config: DataConfig, manifest: Manifest | None = None) -> Manifest:
-    """The rows of `config.source` (or the given ones), with those of `config.test_data` as the test split if it is named,
-    and with the corrections of `config.corrections`.
+    """The rows of `config.source` (or the given ones), with those of `config.test_data` as the test split if it is
+    named, and with the corrections of `config.corrections`.
 
     With a separate test set, test rows of the source itself are left out (UNASSIGNED).
     """

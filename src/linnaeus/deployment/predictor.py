@@ -93,9 +93,9 @@ class Predictor:
         classes. Where an image may have several labels, `labels` after the path is the list of those that reach their
         thresholds, in the order of the classes, and `num_labels` their number: an empty list and 0 for an image that is
         given none, missing for a file that cannot be read. `all_probabilities` adds a column `probability:NAME` for
-        every class; `prediction_sets` a column `prediction_set` of the classes in the prediction set, the most probable first. `ood` (out of distribution) says
-        which images look unlike those of training, where the bundle knows. Raises ConfigError for `top_k` < 1, and for
-        `prediction_sets` where the bundle has none.
+        every class; `prediction_sets` a column `prediction_set` of the classes in the prediction set, the most probable
+        first. `ood` (out of distribution) says which images look unlike those of training, where the bundle knows.
+        Raises ConfigError for `top_k` < 1, and for `prediction_sets` where the bundle has none.
         """
         if top_k < 1:
             raise ConfigError(f"The number of classes to list must be 1 at least, not {top_k}.")

@@ -38,11 +38,13 @@ def learn_sets(unseen: Predictions, *, coverage: float, seed: int) -> SetRule | 
 
 
 def calibrate_label_sets(probabilities: FloatArray, targets: Labels, *, coverage: float) -> LabelSetRule:
-    """The rule whose sets hold the fraction `coverage` of an image's labels or more, on average over images with labels.
+    """The rule whose sets hold the fraction `coverage` of an image's labels or more, on average over images with
+    labels.
 
-    The highest threshold with n / (n + 1) R + 1 / (n + 1) <= 1 - coverage, where R is the fraction of its labels that an
-    image lacks in its set, averaged over the n images (arXiv 2208.02814, eq. 4 with the false negative rate of section
-    3.2, whose greatest value B is 1). It takes n of 1 / (1 - coverage) - 1 at least; of fewer, every label is in a set.
+    The highest threshold with n / (n + 1) R + 1 / (n + 1) <= 1 - coverage, where R is the fraction of its labels that
+    an image lacks in its set, averaged over the n images (arXiv 2208.02814, eq. 4 with the false negative rate of
+    section 3.2, whose greatest value B is 1). It takes n of 1 / (1 - coverage) - 1 at least; of fewer, every label is
+    in a set.
 
     Args:
         probabilities: float64 [N, K], of images that training has not seen.

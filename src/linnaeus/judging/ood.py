@@ -37,7 +37,8 @@ def draw_reference(targets: IntArray | Labels, *, at_most: int = REFERENCE_IMAGE
 def fit_ood_detector(
     reference: npt.NDArray[np.floating], validation: npt.NDArray[np.floating], *, in_distribution_fraction: float
 ) -> OodDetector:
-    """Remember features of training images, and set the threshold so that `in_distribution_fraction` of validation images are not flagged.
+    """Remember features of training images, and set the threshold so that `in_distribution_fraction` of validation
+    images are not flagged.
 
     Args:
         reference: [M, D], features of training images.

@@ -1,8 +1,8 @@
 """Choosing the operating point on images that neither training nor the test has: by F1, by costs, by target scores.
 
 Between calibration and evaluation. For one label per image the point is a factor per class or a table of costs, for
-several labels a threshold per label. A target that cannot be met is said and never passed over in silence. Knows nothing
-of models or files.
+several labels a threshold per label. A target that cannot be met is said and never passed over in silence. Knows
+nothing of models or files.
 """
 
 from __future__ import annotations
@@ -93,7 +93,8 @@ def check_score_targets(config: EvaluateConfig, classes: Sequence[str], *, task:
             if set(row) != {FALSE_NEGATIVE, FALSE_POSITIVE} or sum(row.values()) <= 0:
                 raise ConfigError(
                     f"evaluate.costs of '{label}': where images have several labels, say what each error costs, "
-                    f"{FALSE_NEGATIVE} and {FALSE_POSITIVE}, such as {{{label}: {{{FALSE_NEGATIVE}: 5, {FALSE_POSITIVE}: 1}}}}."
+                    f"{FALSE_NEGATIVE} and {FALSE_POSITIVE}, such as "
+                    f"{{{label}: {{{FALSE_NEGATIVE}: 5, {FALSE_POSITIVE}: 1}}}}."
                 )
 
 

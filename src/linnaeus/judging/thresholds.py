@@ -43,9 +43,9 @@ def choose_thresholds(targets: Labels, probabilities: npt.NDArray[np.float64], *
     """A threshold for each label; labels with fewer than 5 images take the common one.
 
     The common threshold is that with the largest micro F1 if it were used for all labels; 0.5 if no image has a label.
-    By the rule "per_label" each label has that with its own largest F1, which for a label that is hard to tell is so low
-    that most images are given it in vain. "balanced" takes, of those that keep four fifths of it, the best for micro F1
-    (`_best_for_all`). "global" takes that one.
+    By the rule "per_label" each label has that with its own largest F1, which for a label that is hard to tell is so
+    low that most images are given it in vain. "balanced" takes, of those that keep four fifths of it, the best for
+    micro F1 (`_best_for_all`). "global" takes that one.
 
     Args:
         targets: uint8 [N, K] of 0 and 1.
@@ -65,7 +65,8 @@ def choose_thresholds(targets: Labels, probabilities: npt.NDArray[np.float64], *
 
 
 def _best_for_all(targets: Labels, probabilities: npt.NDArray[np.float64], micro: float) -> float:
-    """Of the thresholds that keep _KEPT_FRACTION of the label's best F1, that with the largest TP - predicted * micro / 2.
+    """Of the thresholds that keep _KEPT_FRACTION of the label's best F1, the one with the largest
+    TP - predicted * micro / 2.
 
     Where micro F1 is largest, so is the sum of that over all labels, with `micro` its value (Dinkelbach, "On nonlinear
     fractional programming", Management Science 13 (1967): a fraction's maximum from its parts).

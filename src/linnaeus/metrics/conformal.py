@@ -73,8 +73,8 @@ def prediction_sets(
 ) -> npt.NDArray[np.bool_]:
     """bool [N, K]: the classes in each image's set.
 
-    Of one label per image the most probable is always in it, unless sets may be empty: never leaving a set empty can only
-    make the true class more often one of them. Of several labels a set may be empty.
+    Of one label per image the most probable is always in it, unless sets may be empty: never leaving a set empty can
+    only make the true class more often one of them. Of several labels a set may be empty.
     """
     if isinstance(rule, LabelSetRule):
         return np.asarray(probabilities >= rule.least, np.bool_)

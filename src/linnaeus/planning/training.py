@@ -54,8 +54,7 @@ def plan_network(plan: Plan, fingerprint: Fingerprint) -> Plan:
 
 
 def plan_augment(plan: Plan, *, grey: bool) -> Plan:
-    """Settle `augment`: sets of reference systems are unfolded, flips and shifts follow the images."""
-    augment = plan.config.augment
+    """Settle `augment`: flips and shifts follow the images."""
     if plan.config.augment.flip == "auto":
         flip = "none" if grey else "horizontal"
         why = "a mirrored photo shows the same thing; if yours does not (text): --set augment.flip=none"

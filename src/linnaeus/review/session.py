@@ -161,8 +161,8 @@ class Session:
         return None if row < 0 else row
 
     def _likely(self, row: int, given: list[str]) -> list[dict[str, Any]]:
-        """The most probable classes with their probabilities, the given labels always among them; where nothing is known,
-        the first classes.
+        """The most probable classes with their probabilities, the given labels always among them; where nothing is
+        known, the first classes.
         """
         shown, classes = self.probabilities[row], self.manifest.classes
         if np.isnan(shown).any():

@@ -91,7 +91,8 @@ def solve_path(
             2 is what the row twice would be, one of 0 what the set without it would be.
         adjustment: float32 [K], added to the logits of the training loss alone (logit adjustment).
         penalties: from strong to weak.
-        tolerance: a head is solved for where a step lowers its loss by no more, as a fraction of it where it is above 1.
+        tolerance: a head is solved for where a step lowers its loss by no more, as a fraction of it where it is above
+            1.
     """
     heads: list[Head] = []
     steps: list[Step] = []

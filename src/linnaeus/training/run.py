@@ -280,9 +280,10 @@ def _why_over(position: Position, phase: ResolvedPhase, *, in_time: bool) -> str
         return f"Phase {phase.name}: stopped at the time limit after {position.epoch} epochs."
     if phase.early_stopping is None or not _should_stop(position, phase.early_stopping):
         return f"Phase {phase.name}: {phase.epochs:g} epochs done."
+    monitor = phase.early_stopping.monitor.replace("_", " ")
     return (
-        f"Phase {phase.name}: stopped early after {position.epoch} epochs; {phase.early_stopping.monitor.replace('_', ' ')} has "
-        f"not improved for {phase.early_stopping.patience}."
+        f"Phase {phase.name}: stopped early after {position.epoch} epochs; {monitor} has not improved for "
+        f"{phase.early_stopping.patience}."
     )
 
 

@@ -75,8 +75,8 @@ def divide_labels(
     units, unit_of_row = _tabulate(targets, groups)
     if len(units) <= len(fractions):
         raise SplitError(
-            f"{len(units):,} images (or groups of them) cannot be divided into {len(fractions) + 1} splits; one is needed "
-            "for each."
+            f"{len(units):,} images (or groups of them) cannot be divided into {len(fractions) + 1} splits; one is "
+            "needed for each."
         )
     place = np.zeros(len(units), np.int64)
     total, num_rows = units.label_totals(), float(units.sizes.sum())

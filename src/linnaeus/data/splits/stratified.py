@@ -50,7 +50,8 @@ def assign_splits(
     wanted = [split for split in fractions if not (splits == split).any()]
     if sum(fractions[split] for split in wanted) >= 1:
         raise SplitError(
-            f"Fractions of {validation_fraction:g} for validation and {test_fraction:g} for test leave no training images."
+            f"Fractions of {validation_fraction:g} for validation and {test_fraction:g} for test leave no training "
+            "images."
         )
     pool = np.flatnonzero(splits == TRAIN)
     cap = max(validation_max, MIN_VALIDATION_PER_CLASS * manifest.num_classes)
