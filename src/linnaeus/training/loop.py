@@ -266,7 +266,8 @@ def validate(state: TrainState, job: Job) -> dict[str, float]:
 
 
 def answer(trained: nn.Module, job: Job, rows: npt.NDArray[np.int64]) -> Predictions:
-    """What a classifier, or a head on features, makes of these rows; each process looks at its fraction of the images."""
+    """What a classifier, or a head on features, makes of these rows; each process looks at its fraction of the
+    images."""
     runtime, batch_size = job.runtime, job.config.evaluate.batch_size
     with runtime.fabric.autocast():
         if job.features is not None:
