@@ -78,11 +78,6 @@ class ImageSpec:
         """Plain JSON values."""
         return asdict(self)
 
-    @staticmethod
-    def from_dict(values: dict[str, Any]) -> ImageSpec:
-        """The inverse of `to_dict`."""
-        return ImageSpec(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
-
 
 def spec_from_config(config: ResolvedImage, *, mean: Channels | None = None, std: Channels | None = None) -> ImageSpec:
     """The spec of these settings; `mean` and `std` are those of the data, where it asks for them."""
