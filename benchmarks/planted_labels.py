@@ -88,7 +88,7 @@ def clean_job(name: str, data: dict[str, str], out: Path, arguments: argparse.Na
     cache = open_cache(run.manifest, run.bundle.image_spec)
     store = ImageStore(cache, run.manifest, runtime.device)
     job = Job(config, run.manifest, store, run.bundle.image_spec, runtime, "one", SILENT, lambda: False)
-    return dataclasses.replace(job, store=feature_store(run.bundle.classifier, job, views=1))
+    return dataclasses.replace(job, features=feature_store(run.bundle.classifier, job, views=1))
 
 
 def confusions(unseen: Predictions) -> npt.NDArray[np.float64]:
@@ -133,10 +133,10 @@ def plant_several(manifest: Manifest, *, seed: int) -> tuple[Manifest, Cells]:
 def judge(name: str, way: str, seed: int, clean: Job, planted: Manifest, cells: Cells) -> None:
     """Solve for the head with the planted labels, look for wrong ones, and print what was found."""
     clock = time.perf_counter()
-    assert isinstance(clean.store, FeatureStore)
-    store = FeatureStore(clean.store.features, planted.targets, clean.runtime.device, seed=clean.config.seed)
-    head = torch.nn.Linear(clean.store.features.shape[-1], planted.num_classes)
-    unseen = solve_head(head, dataclasses.replace(clean, manifest=planted, store=store)).out_of_fold
+    assert clean.features is not None
+    store = FeatureStore(clean.features.features, planted, clean.runtime.device, seed=clean.config.seed)
+    head = torch.nn.Linear(store.features.shape[-1], planted.num_classes)
+    unseen = solve_head(head, dataclasses.replace(clean, manifest=planted, features=store), store).out_of_fold
     assert unseen is not None
     issues, ranked = find_label_issues(unseen), least_likely(unseen)
     seconds = time.perf_counter() - clock

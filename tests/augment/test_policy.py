@@ -120,7 +120,6 @@ def test_magnitudes_and_how_often_each_operation_is_drawn_are_torchvisions(polic
         height=SIZE[0],
         width=SIZE[1],
         generator=torch.Generator().manual_seed(1),
-        device=torch.device("cpu"),
     )
     if policy == "trivial_augment":
         space = TrivialAugmentWide()._augmentation_space(NUM_LEVELS)

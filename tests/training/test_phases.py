@@ -101,7 +101,7 @@ def test_the_moving_average_is_that_of_its_equation() -> None:
     for step in range(4):
         with torch.no_grad():
             classifier.head.bias.fill_(float(step))
-        average.update_parameters(classifier)
+        average.update(classifier, first=step == 0)
         wanted = float(step) if wanted is None else 0.75 * wanted + 0.25 * step
     assert torch.allclose(average.module.head.bias, torch.full((3,), wanted))
     assert moving_average(classifier, phase()) is None

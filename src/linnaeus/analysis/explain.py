@@ -127,7 +127,7 @@ def explain_labels(bundle: Bundle, image: Pixels, *, labels: list[str] | None = 
     pixels = torch.from_numpy(fitted.copy()).permute(2, 0, 1).unsqueeze(0).to(device)
     inputs = bundle.image_spec.normalize(pixels).contiguous(memory_format=torch.channels_last)
     with torch.no_grad():
-        logits = view_logits(bundle.classifier.eval(), inputs, views=bundle.views)[0].double().cpu()
+        logits = view_logits(bundle.classifier.eval(), inputs, views=bundle.views)[0].cpu().double()
     logits /= torch.tensor(bundle.temperature, dtype=torch.float64)
     several = bundle.thresholds is not None
     probabilities = (logits.sigmoid() if several else logits.softmax(dim=0)).numpy()
@@ -277,7 +277,7 @@ def _rolled_out(attentions: list[torch.Tensor], body: nn.Module, images: torch.T
     """What reaches the class token or, without one, the patches on average; [B, H, W]."""
     num_prefix = int(getattr(body, "num_prefix_tokens", 0))
     pooled = getattr(body, "global_pool", "token")
-    layers = [attention.double().cpu().numpy() for attention in attentions]
+    layers = [attention.cpu().double().numpy() for attention in attentions]
     through = np.stack([rollout([layer[k] for layer in layers]) for k in range(len(images))])
     from_class = num_prefix > 0 and pooled == "token"
     reached = through[:, 0, num_prefix:] if from_class else through[:, num_prefix:, num_prefix:].mean(axis=1)

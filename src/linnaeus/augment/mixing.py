@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from linnaeus.augment.boxes import box_mask, box_share
 from linnaeus.augment.draws import draw_seed, uniform
+from linnaeus.data.targets import soft_targets
+from linnaeus.machine import send_to
 
 
 def draw_shares(num: int, *, alpha: float, generator: torch.Generator, device: torch.device) -> torch.Tensor:
@@ -20,12 +21,12 @@ def draw_shares(num: int, *, alpha: float, generator: torch.Generator, device: t
     torch's own Beta takes no generator, so a NumPy generator is seeded from it.
     """
     drawn = np.random.default_rng(draw_seed(generator)).beta(alpha, alpha, num)
-    return torch.from_numpy(drawn.astype(np.float32)).to(device)
+    return send_to(torch.from_numpy(drawn.astype(np.float32)), device)
 
 
 def draw_partners(num: int, *, generator: torch.Generator, device: torch.device) -> torch.Tensor:
     """int64 [num]: a random permutation; now and then a sample is its own partner, as in the papers' code."""
-    return torch.randperm(num, generator=generator, device=generator.device).to(device)
+    return send_to(torch.randperm(num, generator=generator), device)
 
 
 def mixup(
@@ -74,5 +75,5 @@ def cutmix(
 
 
 def _mix_targets(targets: torch.Tensor, num_classes: int, partners: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
-    own = targets.float() if targets.ndim == 2 else F.one_hot(targets, num_classes).float()
+    own = soft_targets(targets, num_classes)
     return torch.lerp(own.index_select(0, partners), own, shares[:, None])

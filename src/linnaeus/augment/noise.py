@@ -10,7 +10,8 @@ from typing import Literal
 import torch
 
 from linnaeus.augment.boxes import box_mask
-from linnaeus.augment.draws import generator_on, uniform
+from linnaeus.augment.draws import generator_on, places, uniform
+from linnaeus.machine import send_to
 
 AREA = (0.02, 0.33)
 """Share of the image that is erased: s_l and s_h of the paper's CIFAR and ImageNet experiments (section 4.1: 0.02-0.4
@@ -68,12 +69,12 @@ def erase(
 def erase_some(images: torch.Tensor, *, probability: float, generator: torch.Generator) -> torch.Tensor:
     """Erase a random rectangle with noise from each sample with this probability; float32 [B, C, H, W] in 0-1."""
     num, _, height, width = images.shape
-    chosen = torch.rand(num, generator=generator, device=generator.device) < probability
-    places = chosen.nonzero().view(-1).to(images.device)
-    if not len(places):
+    chosen = places(torch.rand(num, generator=generator) < probability)
+    if not len(chosen):
         return images
-    boxes = draw_erased_boxes(len(places), height=height, width=width, generator=generator, device=images.device)
+    boxes = draw_erased_boxes(len(chosen), height=height, width=width, generator=generator, device=images.device)
+    chosen = send_to(chosen, images.device)
     pixels = images.permute(0, 2, 3, 1)  # whole images are copied fastest in the layout they have
-    picked = pixels.index_select(0, places).permute(0, 3, 1, 2)
+    picked = pixels.index_select(0, chosen).permute(0, 3, 1, 2)
     erased = erase(picked, boxes=boxes, fill="noise", generator=generator)
-    return pixels.index_copy(0, places, erased.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    return pixels.index_copy(0, chosen, erased.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)

@@ -415,6 +415,9 @@ class RuntimeConfig(Section):
     """Processor threads; 0 takes every core the process may use."""
     checkpoint_seconds: float = Field(60.0, gt=0.0)
     """A checkpoint is written at every epoch's end and after this long within one."""
+    log_every_steps: int = Field(20, ge=1)
+    """Losses are read from the device, shown, and looked at for a number that is none after so many steps, and at the
+    end of every epoch. Every reading makes the processor wait for a GPU, and the GPU afterwards for the processor."""
     tensorboard: bool = False
     """Also write TensorBoard event files (needs the extra `linnaeus[tensorboard]`)."""
 

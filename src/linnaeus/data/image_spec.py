@@ -70,8 +70,7 @@ class ImageSpec:
     def normalize(self, images: torch.Tensor) -> torch.Tensor:
         """uint8 [B, 3, H, W] 0-255, or float 0-1 -> float32 [B, 3, H, W]: less `mean`, over `std`."""
         scale = 255.0 if images.dtype == torch.uint8 else 1.0
-        mean = torch.tensor(self.mean, device=images.device).view(1, 3, 1, 1)
-        std = torch.tensor(self.std, device=images.device).view(1, 3, 1, 1)
+        mean, std = _per_channel(self.mean, images.device), _per_channel(self.std, images.device)
         return (images.float() - mean * scale).div_(std * scale)
 
     def to_dict(self) -> dict[str, Any]:
@@ -82,6 +81,11 @@ class ImageSpec:
     def from_dict(values: dict[str, Any]) -> ImageSpec:
         """The inverse of `to_dict`."""
         return ImageSpec(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
+
+
+def _per_channel(values: Channels, device: torch.device) -> torch.Tensor:
+    """float32 [1, 3, 1, 1], filled on the device: a copy from the host, at every batch, would make the host wait."""
+    return torch.cat([torch.full((1, 1, 1, 1), value, device=device) for value in values], dim=1)
 
 
 def spec_from_config(config: ResolvedImage, *, mean: Channels | None = None, std: Channels | None = None) -> ImageSpec:

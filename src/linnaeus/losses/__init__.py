@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from linnaeus.config.settings import LossConfig
+from linnaeus.data.targets import soft_targets
 from linnaeus.losses.multilabel import (
     asymmetric_loss,
     binary_cross_entropy,
@@ -110,7 +111,7 @@ def focal_loss(
     4) of a softmax. With gamma 0 it is `cross_entropy`, whose arguments it takes.
     """
     log_p = F.log_softmax(logits.float(), dim=1)
-    wanted = targets.float() if targets.ndim == 2 else F.one_hot(targets, logits.shape[1]).float()
+    wanted = soft_targets(targets, logits.shape[1])
     wanted = wanted * (1.0 - label_smoothing) + label_smoothing / logits.shape[1]
     if class_weights is not None:
         wanted = wanted * class_weights

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from linnaeus.data.loader import FeatureStore, ImageStore
+from linnaeus.data.loader import FeatureStore
 from linnaeus.data.manifest import TEST, TRAIN, VALIDATION
 from linnaeus.judging.judge import SubmittedFeatures
 from linnaeus.judging.ood import draw_bank
@@ -85,8 +85,7 @@ def predict_rows(
 
     `mirrored`: the network sees the mirror image instead of each image.
     """
-    assert isinstance(job.store, ImageStore)
-    batches = job.store.batches(rows, batch_size=job.config.evaluate.batch_size)
+    batches = job.images.batches(rows, batch_size=job.config.evaluate.batch_size)
     if mirrored:
         batches = (replace(batch, images=batch.images.flip(-1)) for batch in batches)
     short = folded(classifier.eval(), height=job.spec.height, width=job.spec.width)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from linnaeus.data.loader import ImageStore
 from linnaeus.data.manifest import TEST, TRAIN, VALIDATION
 from linnaeus.metrics.classification import accuracy_score
 from linnaeus.metrics.multilabel import mean_average_precision
@@ -124,11 +123,10 @@ def answer_baselines(
     manifest = job.manifest
     train, validation, test = (manifest.rows(split) for split in (TRAIN, VALIDATION, TEST))
     known = feature_store(classifier, job, views=job.config.phases[0].feature_views).features[0]
-    assert isinstance(job.store, ImageStore)
     if of_test is None:
         of_test = compute_features(
             classifier,
-            job.store,
+            job.images,
             test,
             spec=job.spec,
             autocast=job.runtime.fabric.autocast,

@@ -32,38 +32,40 @@ class Job:
     Attributes:
         config: with nothing left to choose.
         manifest: every row readable, splits assigned.
-        store: pixels of the manifest's rows, or their features where the phase trains the head alone.
+        images: pixels of the manifest's rows.
         spec: preprocessing, mean and deviation settled.
         runtime: device, precision, processes.
         views: how validation looks at an image, as the finished model will.
         progress: hears of every batch.
         stop_requested: asked after every batch; True saves the state and raises Interrupted.
+        features: of the manifest's rows, where the phase trains the head alone.
     """
 
     config: ResolvedConfig
     manifest: Manifest
-    store: ImageStore | FeatureStore
+    images: ImageStore
     spec: ImageSpec
     runtime: Runtime
     views: Views
     progress: Progress = SILENT
     stop_requested: Callable[[], bool] = lambda: False
+    features: FeatureStore | None = None
 
     @property
     def on_features(self) -> bool:
         """Whether batches hold features. Then every process trains the whole (small) head, on all rows."""
-        return isinstance(self.store, FeatureStore)
+        return self.features is not None
 
     @functools.cached_property
     def criterion(self) -> Loss:
         """The loss, which may know how many images of each class an epoch shows."""
-        counts = torch.from_numpy(class_counts(self.config, self.manifest)).float()
+        counts = class_count_tensor(self.config, self.manifest)
         return build_loss(self.config.loss, class_counts=counts.to(self.runtime.device))
 
     @property
     def num_shards(self) -> int:
         """Processes that share each batch."""
-        return 1 if self.on_features else self.runtime.fabric.world_size
+        return 1 if self.on_features else self.runtime.num_processes
 
     @property
     def shard(self) -> int:
@@ -80,6 +82,11 @@ def class_counts(config: RunConfig, manifest: Manifest) -> npt.NDArray[np.float6
         growth=config.data.balance_growth,
         seed=config.seed,
     )
+
+
+def class_count_tensor(config: RunConfig, manifest: Manifest) -> torch.Tensor:
+    """float32 [K] on the processor: `class_counts` for losses."""
+    return torch.from_numpy(class_counts(config, manifest).astype(np.float32))
 
 
 def num_shown(config: RunConfig, manifest: Manifest) -> int:
