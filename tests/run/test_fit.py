@@ -77,10 +77,10 @@ def test_the_evaluation_agrees_with_the_predictions_on_disk(tmp_path: Path) -> N
     table = pq.read_table(RunDir(run.path).predictions).to_pandas()
     test = table[table["split"] == SPLITS.index("test")]
     predicted = np.stack(test["logits"]).argmax(axis=1)
-    scores = run.evaluation["test"]
-    assert scores["accuracy"]["value"] == accuracy_score(test["target"], predicted)
-    assert scores["confusion"] == confusion_matrix(test["target"], predicted, labels=[0, 1, 2]).tolist()
-    assert scores["num_images"] == len(test) == 9
+    scores = run.evaluation.test
+    assert scores.accuracy.value == accuracy_score(test["target"], predicted)
+    assert scores.confusion == confusion_matrix(test["target"], predicted, labels=[0, 1, 2]).tolist()
+    assert scores.num_images == len(test) == 9
     manifest = run.manifest
     by_id = dict(zip(manifest.ids.to_pylist(), manifest.targets.tolist(), strict=True))
     assert [by_id[name] for name in test["id"]] == test["target"].tolist()
@@ -100,7 +100,7 @@ def test_prediction_from_the_shipped_model_repeats_the_test(tmp_path: Path) -> N
 def test_a_separate_test_set_is_the_only_test(tmp_path: Path) -> None:
     photos, extra = write_digits(tmp_path / "photos"), write_digits(tmp_path / "extra", each=7)
     assert main(["train", str(photos), "--test-data", str(extra), "--out", "run", *QUICK]) == 0
-    assert Run(Path("run")).evaluation["test"]["num_images"] == 21
+    assert Run(Path("run")).evaluation.test.num_images == 21
     manifest = Run(Path("run")).manifest
     assert len(manifest.rows(TRAIN)) + len(manifest.rows(VALIDATION)) == 60
 
