@@ -17,7 +17,7 @@ from linnaeus.cli.main import main
 from linnaeus.config.pages import to_yaml
 from linnaeus.config.settings import EvaluateConfig, parse_config
 from linnaeus.data.image_spec import ImageSpec
-from linnaeus.data.manifest import Manifest, Task
+from linnaeus.data.manifest import Manifest
 from linnaeus.errors import ClassesError, ConfigError, DataError, RunError
 from linnaeus.judging.evaluation import Seconds
 from linnaeus.judging.judge import Settled, Submission, judge
