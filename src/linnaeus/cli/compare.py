@@ -26,7 +26,7 @@ MOST_PAIRS, MOST_SCORES = 15, 3
 
 def compare(
     *runs: Annotated[Path, Parameter(required=True)],
-    on: Literal["test", "validation", "out-of-fold"] = "test",
+    split: Literal["test", "validation", "out-of-fold"] = "test",
     html: Path | None = None,
     csv: Path | None = None,
     confidence: float = EvaluateConfig.model_fields["confidence"].default,
@@ -39,13 +39,13 @@ def compare(
     To choose a model, compare on validation or out-of-fold images: scores of test images by which something was chosen
     are too good.
 
-    Example: `linnaeus compare runs/a runs/b --on out-of-fold --html comparison.html`
+    Example: `linnaeus compare runs/a runs/b --split out-of-fold --html comparison.html`
 
     Parameters
     ----------
     runs
         Folders of finished runs.
-    on
+    split
         The images: of the test; of validation; or out of fold, all of training and validation, each by a classifier
         that has not seen it (runs with --folds and heads alone that were solved for).
     html
@@ -59,7 +59,7 @@ def compare(
         raise ConfigError(f"--confidence is a level such as 0.95, not {confidence:g}.")
     from linnaeus.runs.compare import compare_runs  # takes seconds: torch
 
-    found = compare_runs(runs, confidence=confidence, images=on)
+    found = compare_runs(runs, confidence=confidence, images=split)
     _show(found)
     if csv is not None:
         pairs = csv.with_name(f"{csv.stem}-pairs{csv.suffix}")

@@ -16,7 +16,7 @@ from linnaeus.cli.bars import Bars
 def ensemble(
     *runs: Annotated[Path, Parameter(required=True)],
     out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
-    soup: Annotated[bool, Parameter(negative="")] = False,
+    average_weights: Annotated[bool, Parameter(negative="")] = False,
     force: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Let several trained models answer together, if that is better.
@@ -33,7 +33,7 @@ def ensemble(
         Folders of finished runs on the same images.
     out
         Folder to write; by default the next free runs/ensemble.
-    soup
+    average_weights
         Average the weights instead, for runs that began with the same ones: one network, as fast as a single run.
     force
         Replace a run that is in the folder already.
@@ -41,7 +41,7 @@ def ensemble(
     from linnaeus.runs import ensemble  # takes seconds: torch
 
     path = out or _free_path()
-    if soup:
+    if average_weights:
         result = ensemble.combine_weights(runs, out=path, force=force, progress=Bars())
     else:
         result = ensemble.combine(runs, out=path, force=force, progress=Bars())

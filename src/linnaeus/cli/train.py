@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from linnaeus.cli.bars import Bars
+from linnaeus.cli.data_options import AS_IT_IS, DataOptions
 from linnaeus.cli.summary import print_summary
 from linnaeus.config.pages import overlay, settings_from
 from linnaeus.errors import ConfigError
@@ -29,17 +30,8 @@ def train(
     seed: int | None = None,
     time_limit: str | None = None,
     device: str | None = None,
-    test: str | None = None,
-    format: str | None = None,
-    image_column: str | None = None,
-    label_columns: Annotated[tuple[str, ...], Parameter(negative="")] = (),
-    image_root: str | None = None,
-    image_shape: str | None = None,
+    data_options: DataOptions = AS_IT_IS,
     labels: Annotated[tuple[str, ...], Parameter(negative="")] = (),
-    classes: Annotated[tuple[str, ...], Parameter(negative="")] = (),
-    top_classes: int | None = None,
-    context: float | None = None,
-    min_box: str | None = None,
     require: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
     force: Annotated[bool, Parameter(negative="")] = False,
@@ -75,28 +67,8 @@ def train(
         Training ends within this time: 90s, 10m, 1.5h.
     device
         auto, cpu, cuda or mps.
-    test
-        A separate test set with the same classes.
-    format
-        Layout of the data, such as table, where it is not recognised.
-    image_column
-        Column of a table with paths or ids of images.
-    label_columns
-        Column of a table with labels, or several of 0 and 1, with commas between them.
-    image_root
-        Folder below which the images named by a table lie.
-    image_shape
-        Shape of one sample of an array, such as 300,300,3.
     labels
         Corrections that `linnaeus review` wrote, to put on top of the labels in the data; repeat it for several files.
-    classes
-        Keep only these, with commas between them.
-    top_classes
-        Keep only so many of the most frequent classes.
-    context
-        Widen boxes to each side by this share, such as 0.2.
-    min_box
-        Drop boxes with a side shorter than this, such as 4px.
     require
         A score wished for one class, such as recall:Helicopter=0.9; repeat it for several.
     set_
@@ -104,19 +76,9 @@ def train(
     force
         Replace a run that is in the folder already.
     """
-    settings: dict[str, Any] = {"data": {"source": data}}
+    settings: dict[str, Any] = {"data": data_options.page(data)}
     given = {
-        "data.test": test,
-        "data.format": format,
-        "data.image_column": image_column,
-        "data.label_columns": split_names(label_columns),
-        "data.image_root": image_root,
-        "data.image_shape": None if image_shape is None else parse_shape(image_shape),
         "data.labels": list(labels) or None,
-        "data.classes": split_names(classes),
-        "data.top_classes": top_classes,
-        "data.context": context,
-        "data.min_box_px": None if min_box is None else parse_pixels(min_box),
         "model.name": backbone,
         "model.weights": weights,
         "model.allow_download": allow_download or None,
@@ -141,30 +103,6 @@ def train(
     if is_main_process():
         print_summary(run)
     return 0
-
-
-def split_names(given: tuple[str, ...]) -> list[str] | None:
-    """ "a,b" or several such; None if nothing was given. Names with commas inside: --set."""
-    return [name.strip() for text in given for name in text.split(",") if name.strip()] or None
-
-
-def parse_shape(text: str) -> list[int]:
-    """ "300,300,3" or "300x300x3"; raises ConfigError for anything else."""
-    parts = text.replace("x", ",").split(",")
-    if not 2 <= len(parts) <= 3 or not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
-        raise ConfigError(f"--image-shape takes two or three numbers such as 300,300,3, not '{text}'.")
-    return [int(part) for part in parts]
-
-
-def parse_pixels(text: str) -> float:
-    """ "4px" or "4"; raises ConfigError for anything else."""
-    try:
-        pixels = float(text.strip().removesuffix("px"))
-    except ValueError:
-        pixels = -1.0
-    if not 0 <= pixels < float("inf"):
-        raise ConfigError(f"--min-box takes a number of pixels such as 4px, not '{text}'.")
-    return pixels
 
 
 def parse_seconds(text: str) -> float:

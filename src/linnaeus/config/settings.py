@@ -90,7 +90,7 @@ class DataConfig(Section):
 
 
 class ImageConfig(Section):
-    """The exact preprocessing, the same in training, prediction, export and serving."""
+    """The exact preprocessing, the same in training and in prediction."""
 
     size: int | Auto = "auto"
     """Height and width in pixels; `auto` lets the plan choose by the size of the images."""
@@ -359,7 +359,7 @@ class EvaluateConfig(Section):
     """How the finished model answers, and how its scores are stated."""
 
     views: ViewsKind | Auto = "auto"
-    """Views of each image whose logits are averaged, in validation, test, prediction and serving alike: the image;
+    """Views of each image whose logits are averaged, in validation, test and prediction alike: the image;
     with its mirror image; with both also shifted by a pixel each way. `auto`: mirrored too where training flips."""
     logit_adjustment: float = Field(0.0, ge=0.0)
     """After training, so many times the logarithm of each class's share of the training images is taken from its logit
