@@ -1,25 +1,25 @@
-"""A configuration in which nothing is left to choose, as planning makes one, for tests that need no plan."""
+"""Settled configurations for tests that need one: all that the plan would choose is chosen, as small as can be."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from linnaeus.config.pages import overlay
 from linnaeus.config.resolved import ResolvedConfig, resolve
 from linnaeus.config.settings import parse_config
 
-SETTLED: dict[str, Any] = {
+PAGE: Mapping[str, Any] = {
     "data": {"out_of_fold": 0},
     "image": {"size": 32},
     "augment": {"flip": "none", "pad_crop_px": 2},
     "model": {"name": "speed_cnn", "features": "last"},
-    "evaluate": {"views": "one", "batch_size": 16},
+    "phases": [{"batch_size": 8, "epochs": 2}],
+    "evaluate": {"tta": "none", "batch_size": 16},
 }
-PHASE = {"batch_size": 8, "epochs": 2}
 
 
-def settled_config(**sections: Any) -> ResolvedConfig:
-    """With other values in its sections: `settled_config(image={"size": 64}, phases=[{"epochs": 5}])`."""
-    given = dict(sections)
-    phases = [PHASE | phase for phase in given.pop("phases", [{}])]
-    page = {name: SETTLED.get(name, {}) | given.get(name, {}) for name in {**SETTLED, **given}}
-    return resolve(parse_config({**page, "phases": phases}))
+def settled(page: Mapping[str, Any]) -> ResolvedConfig:
+    """That configuration with a page laid over it; every phase that the page has begins as the one above."""
+    phases = [{**PAGE["phases"][0], **phase} for phase in page.get("phases", [{}])]
+    return resolve(parse_config(overlay(PAGE, {**page, "phases": phases})))

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from tests.settled import settled
 
 from linnaeus.config.pages import overlay, read_recipe
 from linnaeus.config.settings import RunConfig, parse_config
@@ -67,7 +68,7 @@ def test_grey_images_are_not_mirrored_and_photos_are() -> None:
     assert settle("best-scratch-small", CIFAR, grey=True)[0].augment.flip == "none"
     config, decisions = settle("best-scratch-small", CIFAR)
     assert config.augment.flip == "horizontal"
-    assert config.evaluate.views == "mirror"
+    assert config.evaluate.tta == "flip"
     assert any("augment.flip=none" in decision.why for decision in decisions)
 
 
@@ -83,7 +84,7 @@ def test_what_the_user_says_stays() -> None:
     assert (config.image.size, config.augment.flip, config.augment.pad_crop_px) == (24, "vertical", 0)
     assert (config.phases[0].batch_size, config.phases[0].epochs) == (77, 3)
     assert config.model.options["widths"] == [4, 5, 6]
-    assert config.evaluate.views == "one", "vertical flips do not make mirror images at prediction"
+    assert config.evaluate.tta == "none", "vertical flips do not make mirror images at prediction"
 
 
 def test_a_batch_is_never_larger_than_the_data() -> None:
@@ -108,7 +109,7 @@ def test_forward_passes_of_large_images_hold_fewer_of_them() -> None:
     ],
 )
 def test_epochs_fit_the_time_with_their_validations(seconds: float, epochs: float) -> None:
-    plan = settled({"epochs": 20.0})
+    plan = trained({"epochs": 20.0})
     plan = plan_epochs_within(
         plan,
         plan.resolved.phases[0],
@@ -122,17 +123,11 @@ def test_epochs_fit_the_time_with_their_validations(seconds: float, epochs: floa
     assert f"{seconds:.0f} s allowed" in decision.why
 
 
-def settled(*phases: dict[str, object]) -> Plan:
-    """A plan in which nothing but the epochs of these phases matters."""
-    page = {
-        "data": {"out_of_fold": 0},
-        "image": {"size": 32},
-        "augment": {"flip": "none", "pad_crop_px": 0},
-        "model": {"name": "speed_cnn", "features": "last"},
-        "phases": [{"name": f"phase {k}", "batch_size": 10, **phase} for k, phase in enumerate(phases)],
-        "evaluate": {"views": "one", "batch_size": 10},
-    }
-    return Plan(parse_config(page), parse_config(page))
+def trained(*phases: dict[str, object]) -> Plan:
+    """A settled plan with these phases."""
+    named = [{"name": f"phase {k}", "batch_size": 10, **phase} for k, phase in enumerate(phases)]
+    config = settled({"phases": named})
+    return Plan(config, config)
 
 
 @pytest.mark.parametrize(
@@ -143,8 +138,8 @@ def settled(*phases: dict[str, object]) -> Plan:
         (6.5, [1.0]),  # 1,175 images are less than half an epoch of each, and a head is trained
     ],
 )
-def test_phases_share_the_time_that_features_leave(seconds: float, epochs: list[float]) -> None:
-    plan = settled({"epochs": 1.0}, {"epochs": 4.0}, {"epochs": 6.0})
+def test_phases_fraction_the_time_that_features_leave(seconds: float, epochs: list[float]) -> None:
+    plan = trained({"epochs": 1.0}, {"epochs": 4.0}, {"epochs": 6.0})
     costs = [(5_000.0, 0.0), (0.0, 2_000.0), (0.0, 2_000.0)]
     plan = plan_phases_within(plan, plan.resolved.phases, seconds=seconds, costs=costs, images_per_second=1000.0)
     assert [phase.epochs for phase in plan.resolved.phases] == pytest.approx(epochs)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from tests.report.editing import difference, edited, score
 from tests.report.reading import Page, numbers
-from tests.settled import settled_config
+from tests.settled import settled
 
 from linnaeus.report import advice
 from linnaeus.report.advice import recommend
@@ -129,7 +129,7 @@ def test_test_time_augmentation_is_advised_where_validation_says_that_it_helps(g
     assert (found is not None) == helps
     if found is not None:
         assert numbers(found.reason) == [88.0, 91.0, 0.01]
-        assert "--set evaluate.views=mirror" in found.command
+        assert "--set evaluate.tta=flip" in found.command
     assert advice.augment_at_test_time(good) is None
 
 
@@ -147,8 +147,8 @@ def test_more_test_images_are_asked_for_by_the_width_of_the_interval(good, num_g
 
 
 def test_a_backbone_is_advised_for_few_large_images_only(good):
-    large = settled_config(image={"size": 128})
+    large = settled({"image": {"size": 128}})
     assert "--backbone" in advice.take_a_backbone(dataclasses.replace(good, config=large)).command
     assert advice.take_a_backbone(good) is None, "32 px"
-    other = settled_config(image={"size": 128}, model={"name": "resnet18"})
+    other = settled({"image": {"size": 128}, "model": {"name": "resnet18"}})
     assert advice.take_a_backbone(dataclasses.replace(good, config=other)) is None

@@ -41,7 +41,7 @@ def write_images(folder: Path, *, num: int = 240) -> Path:
     (folder / "images").mkdir(parents=True)
     rows = []
     for number in range(num):
-        bright, left, noisy = (int(rng.random() < share) for share in (0.5, 0.4, 0.2))
+        bright, left, noisy = (int(rng.random() < fraction) for fraction in (0.5, 0.4, 0.2))
         pixels = np.full((20, 20, 3), 150 if bright else 60, np.float64)
         pixels[6:14, 2:8] = 255 if left else pixels[6:14, 2:8]
         pixels += rng.normal(0, 50 if noisy else 2, pixels.shape)

@@ -56,7 +56,7 @@ def test_a_folder_of_weights_is_enough(weights: Path) -> None:
 
 
 def test_the_better_of_head_and_finetuning_is_kept(weights: Path) -> None:
-    ruinous = ["--set", "phases.1.lr=1.0", "--set", "phases.1.warmup=0", "--set", "phases.1.epochs=0.5"]
+    ruinous = ["--set", "phases.1.lr=1.0", "--set", "phases.1.warmup_fraction=0", "--set", "phases.1.epochs=0.5"]
     run = run_of("--backbone", "resnet10t", "--weights", str(weights), *ruinous)
     head, finetuned = run.history["validation_accuracy"]
     assert head > finetuned
@@ -117,7 +117,7 @@ def test_what_test_time_augmentation_would_bring_is_what_it_then_gives(weights: 
     plain = run_of(*flipping).evaluation
     assert plain.tta is not None and plain.validation is not None
     assert plain.tta.first == plain.validation.score("accuracy").value
-    averaged = run_of(*flipping, "--set", "evaluate.views=mirror").evaluation
+    averaged = run_of(*flipping, "--set", "evaluate.tta=flip").evaluation
     assert averaged.tta is None and averaged.validation is not None
     assert plain.tta.second == pytest.approx(averaged.validation.score("accuracy").value, abs=0.01)
 
@@ -147,11 +147,11 @@ def head_only() -> str:
 
 
 def test_a_head_with_hidden_layers_trains_on_features_and_stops_early(weights: Path) -> None:
-    stop = "{metric: validation_accuracy, patience: 2}"
+    stop = "{monitor: validation_accuracy, patience: 2}"
     Path("mlp.yaml").write_text(
         "image: {normalize: backbone}\n"
         "model: {head: {hidden: [32], batch_norm: true, dropout: 0.3}}\n"
-        f"phases:\n  - {{name: head, train: head, optimizer: adam, epochs: 60, stop: {stop}}}\n"
+        f"phases:\n  - {{name: head, train: head, optimizer: adam, epochs: 60, early_stopping: {stop}}}\n"
     )
     run = run_of("--backbone", "resnet10t", "--weights", str(weights), "--recipe", "mlp.yaml")
     assert len(run.history) < 60
