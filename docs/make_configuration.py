@@ -17,7 +17,7 @@ from linnaeus.config.conditions import conditions_of
 from linnaeus.config.settings import SECTIONS, RunConfig
 
 PAGE = Path(__file__).with_name("configuration.md")
-_ADDRESSES = {"head": "model.head", "phases": "phases.0", "stop": "phases.0.stop"}
+_ADDRESSES = {"head": "model.head", "phases": "phases.0", "early_stopping": "phases.0.early_stopping"}
 _INTRODUCTION = """# Configuration
 
 <!-- Written by docs/make_configuration.py from the docstrings of config/settings.py. Change those, not this. -->

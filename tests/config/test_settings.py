@@ -18,7 +18,10 @@ from linnaeus.errors import ConfigError, RecipeError
         ({"augmnt": {}}, ["augmnt", "Did you mean 'augment'?"]),
         ({"augment": {"rotate_degree": 3}}, ["augment.rotate_degree", "Did you mean 'rotate_degrees'?"]),
         ({"phases": [{"learning_rte": 1}]}, ["phases.0.learning_rte"]),
-        ({"phases": [{"stop": {"patients": 1}}]}, ["phases.0.stop.patients", "Did you mean 'patience'?"]),
+        (
+            {"phases": [{"early_stopping": {"patients": 1}}]},
+            ["phases.0.early_stopping.patients", "Did you mean 'patience'?"],
+        ),
         ({"augment": {"noise": 3}}, ["augment.noise", "3", "less than or equal to 1"]),
         ({"loss": {"l2": {"convs": 0.1}}}, ["convolutions, dense, head or all, not convs"]),
         ({"loss": {"l1": {"dense[2]": 0.1}}}, ["not dense[2]"]),

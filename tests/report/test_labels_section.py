@@ -13,7 +13,7 @@ def issues(rows, *, ids=None):
     return frame.assign(split="train", kind="wrong", confidence=0.9)
 
 
-def test_the_number_the_share_and_the_commonest_doubts_are_told(make_facts):
+def test_the_number_the_fraction_and_the_commonest_doubts_are_told(make_facts):
     rows = [("ant", "bee")] * 3 + [("", "cow")] * 2 + [("bee", "")] * 2 + [("cow", "ant")]
     section = make_label_issues(make_facts(label_issues=issues(rows)))
     assert section.number == "8\xa0labels"

@@ -70,7 +70,7 @@ def test_a_slice_that_is_a_single_group_is_never_called_worse():
     groups = np.repeat(np.arange(30), 20)
     scores = np.where(groups == 3, 0.0, 1.0)
     scores[::40] = 0.0
-    columns = {"place": np.where(groups == 3, "there", "elsewhere")}
+    columns = {"letterbox": np.where(groups == 3, "there", "elsewhere")}
     assert find_slices(scores, columns, groups=None, confidence=0.95).slices[0].worse
     found = find_slices(scores, columns, groups=groups, confidence=0.95).slices[0]
     assert (found.value, found.num_groups, found.p_value, found.worse) == ("there", 1, 1.0, False)
@@ -90,7 +90,7 @@ def test_a_bad_slice_of_many_groups_is_found():
 
 
 @pytest.mark.parametrize("num_groups", [15, 60])
-def test_among_columns_of_noise_that_groups_share_a_false_alarm_is_rare(num_groups):
+def test_among_columns_of_noise_that_groups_fraction_a_false_alarm_is_rare(num_groups):
     rng = np.random.default_rng(5)
     alarms = dict.fromkeys((True, False), 0)
     for _ in range(150):

@@ -152,8 +152,8 @@ def test_muon_and_micro_batches_resume_exactly(tmp_path: Path, monkeypatch: pyte
 
 def test_plateaus_balancing_and_rmsprop_resume_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Far too high a rate, so that the validation loss rises and the plateau has something to remember."""
-    settings = overlay(SETTINGS, {"data": {"balance": "oversample", "balance_growth": 1.5}})
-    shared = {"batch_size": 128, "keep": "last", "schedule": "plateau", "drop_epochs": 1}
+    settings = overlay(SETTINGS, {"data": {"balance": "oversample", "oversample_factor": 1.5}})
+    shared = {"batch_size": 128, "monitor": "last", "schedule": "plateau", "lr_decay_epochs": 1}
     settings["phases"] = [
         {"name": "one", "optimizer": "rmsprop", "lr": 0.03, "epochs": 1, **shared},
         {"name": "two", "optimizer": "sgd", "lr": 0.5, "epochs": 4, **shared},

@@ -176,7 +176,7 @@ class LeakCount(AuditPart):
 
     num_images: int
     """How many."""
-    share: float
+    fraction: float
     """Fraction of the split, 0-1."""
 
 
@@ -211,7 +211,7 @@ class Shortcut(AuditPart):
     """How often the tree is right, 0-1."""
     baseline: float
     """How often always answering the commonest class is right, 0-1."""
-    mended: float
+    error_reduction: float
     """Fraction of the baseline's mistakes that the property avoids; properties from 0.25 are listed."""
 
 

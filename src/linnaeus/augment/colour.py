@@ -13,7 +13,7 @@ import math
 import torch
 
 LUMA = (0.2989, 0.587, 0.114)
-"""Shares of red, green and blue in grey: ITU-R BT.601 as torchvision rounds it, so that factors mean the same."""
+"""Fractions of red, green and blue in grey: ITU-R BT.601 as torchvision rounds it, so that factors mean the same."""
 _I, _Q = (0.596, -0.274, -0.322), (0.211, -0.523, 0.312)  # the chrominance axes of NTSC's YIQ
 
 
@@ -61,7 +61,7 @@ def mean_grey(images: torch.Tensor) -> torch.Tensor:
 def _hue_matrix(turns: torch.Tensor) -> torch.Tensor:
     """float32 [B, 3, 3]: a rotation of (I, Q) between RGB -> YIQ and back; greys stay, and so does luma."""
     total = sum(LUMA)
-    to_yiq = torch.tensor([[share / total for share in LUMA], _I, _Q], dtype=torch.float64)
+    to_yiq = torch.tensor([[fraction / total for fraction in LUMA], _I, _Q], dtype=torch.float64)
     # I and Q are rounded in the literature; greys have none of either only once each row sums to zero.
     to_yiq[1:] -= to_yiq[1:].mean(dim=1, keepdim=True)
     to_rgb = torch.linalg.inv(to_yiq)

@@ -52,7 +52,6 @@ def augment_batch(
     or CutMix, soft targets float32 [B, K]. With nothing asked for the images are `images.float() / 255` exactly. All is
     computed in float32, under autocast too. Raises ConfigError if the images are too small for `pad_crop_px`.
     """
-    assert config.policy in ("none", "trivial_augment", "rand_augment"), "planning unfolds sets of reference systems"
     if config.pad_crop_px >= min(images.shape[-2:]):
         raise ConfigError(
             f"augment.pad_crop_px = {config.pad_crop_px} must be less than the height and width of the images, "
@@ -65,7 +64,7 @@ def augment_batch(
         else:
             mirrored, upended = flips.draw_flips(num, flip=config.flip, generator=generator, device=device)
 
-        resampled = max(config.shift, config.rotate_degrees, config.scale, config.shear_degrees) > 0
+        resampled = max(config.translate, config.rotate_degrees, config.zoom, config.shear_degrees) > 0
         if config.pad_crop_px:
             offsets = crop.draw_offsets(num, pad_px=config.pad_crop_px, generator=generator, device=device)
             images = crop.crop_and_flip(
@@ -78,22 +77,22 @@ def augment_batch(
         maps = _draw_maps(images, config, mirrored, upended, generator) if resampled else None
         colours = _draw_colours(num, config, generator, device)
         draws = _draw_operations(images, config, generator)
-        at_last = normalize if config.noise or config.erase or draws is not None else None
+        at_last = normalize if config.noise or config.random_erasing or draws is not None else None
         if draws is None:
             result = _resample_and_colour(images, maps, colours, config.fill, None if at_last else normalize)
         else:
             result = policy.change_colours(_with_policy_maps(images, maps, colours, draws, config.fill), draws)
         if config.noise:
             result = noise.add_noise(result, deviation=config.noise, generator=generator)
-        if config.erase:
-            result = noise.erase_some(result, probability=config.erase, generator=generator)
+        if config.random_erasing:
+            result = noise.erase_some(result, probability=config.random_erasing, generator=generator)
         if at_last:
             result = at_last(result).contiguous(memory_format=torch.channels_last)
         if config.probability < 1.0:
             unchanged = uniform(num, 0.0, 1.0, generator=generator, device=device) >= config.probability
             plain = shown[unchanged].float() / 255.0
             result[unchanged] = normalize(plain) if normalize is not None else plain
-        # A mixture of normalized images is the normalized mixture: the shares of both sum to one.
+        # A mixture of normalized images is the normalized mixture: the fractions of both sum to one.
         return _mix(result, targets, config, num_classes, generator)
 
 
@@ -104,8 +103,8 @@ def _draw_operations(images: torch.Tensor, config: ResolvedAugment, generator: t
     return policy.draw_operations(
         len(images),
         policy=config.policy,
-        num_operations=config.policy_operations,
-        level=config.policy_level,
+        num_operations=config.policy_num_ops,
+        level=config.policy_magnitude,
         height=images.shape[-2],
         width=images.shape[-1],
         generator=generator,
@@ -156,10 +155,10 @@ def _draw_maps(
     return geometry.inverse_affine(
         mirrored=mirrored,
         upended=upended,
-        zoom=(1.0 + symmetric(config.scale)).clamp(min=LEAST_ZOOM),
+        zoom=(1.0 + symmetric(config.zoom)).clamp(min=LEAST_ZOOM),
         shear_degrees=symmetric(config.shear_degrees),
         rotate_degrees=symmetric(config.rotate_degrees),
-        shift_px=torch.stack([symmetric(config.shift * width), symmetric(config.shift * height)], dim=1),
+        shift_px=torch.stack([symmetric(config.translate * width), symmetric(config.translate * height)], dim=1),
     )
 
 
@@ -224,9 +223,9 @@ def _mix(
         cut = bool(torch.rand(1, generator=generator, device=generator.device).item() < 0.5)
     partners = mixing.draw_partners(num, generator=generator, device=device)
     alpha = config.cutmix if cut else config.mixup
-    shares = mixing.draw_shares(num, alpha=alpha, generator=generator, device=device)
+    fractions = mixing.draw_fractions(num, alpha=alpha, generator=generator, device=device)
     if not cut:
-        return mixing.mixup(images, targets, num_classes=num_classes, partners=partners, shares=shares)
+        return mixing.mixup(images, targets, num_classes=num_classes, partners=partners, fractions=fractions)
     height, width = images.shape[-2:]
-    boxes = mixing.draw_cut_boxes(shares, height=height, width=width, generator=generator)
+    boxes = mixing.draw_cut_boxes(fractions, height=height, width=width, generator=generator)
     return mixing.cutmix(images, targets, num_classes=num_classes, partners=partners, boxes=boxes)

@@ -59,7 +59,7 @@ def compare(
         raise ConfigError(f"--confidence is a level such as 0.95, not {confidence:g}.")
     from linnaeus.runs.compare import compare_runs  # takes seconds: torch
 
-    found = compare_runs(runs, confidence=confidence, images=split)
+    found = compare_runs(runs, confidence=confidence, split=split)
     _show(found)
     if csv is not None:
         pairs = csv.with_name(f"{csv.stem}-pairs{csv.suffix}")

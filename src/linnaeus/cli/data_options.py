@@ -20,7 +20,7 @@ class DataOptions:
 
     Parameters
     ----------
-    test
+    test_data
         A separate test set with the same classes.
     format
         Layout of the data, such as table, where it is not recognised.
@@ -36,13 +36,13 @@ class DataOptions:
         Keep only these, with commas between them.
     top_classes
         Keep only so many of the most frequent classes.
-    context
-        Widen boxes to each side by this share, such as 0.2.
-    min_box
+    box_padding
+        Widen boxes to each side by this fraction, such as 0.2.
+    min_box_size
         Drop boxes with a side shorter than this, such as 4px.
     """
 
-    test: str | None = None
+    test_data: str | None = None
     format: str | None = None
     image_column: str | None = None
     label_columns: Annotated[tuple[str, ...], Parameter(negative="")] = ()
@@ -50,8 +50,8 @@ class DataOptions:
     image_shape: str | None = None
     classes: Annotated[tuple[str, ...], Parameter(negative="")] = ()
     top_classes: int | None = None
-    context: float | None = None
-    min_box: str | None = None
+    box_padding: float | None = None
+    min_box_size: str | None = None
 
     def page(self, source: str) -> dict[str, Any]:
         """The section `data` of a configuration: `source` and whatever was given.
@@ -68,7 +68,7 @@ class DataOptions:
             "classes": split_names(self.classes),
             "top_classes": self.top_classes,
             "context": self.context,
-            "min_box_px": None if self.min_box is None else parse_pixels(self.min_box),
+            "min_box_size_px": None if self.min_box is None else parse_pixels(self.min_box),
         }
         return {"source": source} | {name: value for name, value in given.items() if value is not None}
 
@@ -97,5 +97,5 @@ def parse_pixels(text: str) -> float:
     except ValueError:
         pixels = -1.0
     if not 0 <= pixels < float("inf"):
-        raise ConfigError(f"--min-box takes a number of pixels such as 4px, not '{text}'.")
+        raise ConfigError(f"--min-box-size takes a number of pixels such as 4px, not '{text}'.")
     return pixels

@@ -56,7 +56,7 @@ def explain(
     images
         Images, folders (with all folders below), or patterns such as `'photos/*.jpg'`.
     class_name
-        Show what speaks for this class; by default for the likeliest or, of several labels, for each that is given.
+        Show what speaks for this class; by default for the most probable or, of several labels, for each that is given.
     out
         Folder for the PNG files.
     device

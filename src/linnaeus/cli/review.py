@@ -33,7 +33,7 @@ def review(
 
     Opens a page on this machine, and on no other: suspected wrong labels, copies with different labels, confident
     errors and doubtful images, each beside the images most like it. Every decision is kept at once in
-    RUN/corrections.csv, never in the data; `linnaeus train DATA --labels RUN/corrections.csv` uses them.
+    RUN/corrections.csv, never in the data; `linnaeus train DATA --corrections RUN/corrections.csv` uses them.
 
     Example: linnaeus review runs/photos
 

@@ -31,8 +31,8 @@ def train(
     time_limit: str | None = None,
     device: str | None = None,
     data_options: DataOptions = AS_IT_IS,
-    labels: Annotated[tuple[str, ...], Parameter(negative="")] = (),
-    require: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    corrections: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    target: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
     force: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
@@ -67,9 +67,9 @@ def train(
         Training ends within this time: 90s, 10m, 1.5h.
     device
         auto, cpu, cuda or mps.
-    labels
+    corrections
         Corrections that `linnaeus review` wrote, to put on top of the labels in the data; repeat it for several files.
-    require
+    target
         A score wished for one class, such as recall:Helicopter=0.9; repeat it for several.
     set_
         Any other setting, as section.field=value; repeat it for several.
@@ -78,13 +78,13 @@ def train(
     """
     settings: dict[str, Any] = {"data": data_options.page(data)}
     given = {
-        "data.labels": list(labels) or None,
+        "data.corrections": list(corrections) or None,
         "model.name": backbone,
         "model.weights": weights,
         "model.allow_download": allow_download or None,
         "data.folds": folds,
         "image.size": image_size,
-        "evaluate.require": list(require) or None,
+        "evaluate.targets": list(target) or None,
         "runtime.device": device,
         "seed": seed,
         "time_limit_seconds": None if time_limit is None else parse_seconds(time_limit),

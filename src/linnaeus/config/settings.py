@@ -21,10 +21,10 @@ LAYERS = re.compile(r"(convolutions|dense|head|all)(?:\[(-?\d*):(-?\d*)\])?")
 """Names of layers in `loss.l1` and `loss.l2`: a group, or a part of it as Python writes slices."""
 Flip = Literal["none", "horizontal", "vertical", "both"]
 FeatureKind = Literal["last", "maps", "stages"]
-ViewsKind = Literal["one", "mirror", "mirror_shift"]
+TTAKind = Literal["none", "flip", "flip_shift"]
 PositiveEpochs = Annotated[float, Field(gt=0.0)]
 Option = int | float | bool | str | list[int] | list[float] | list[dict[str, int | bool | str | list[int]]]
-_GEOMETRY = ("shift", "rotate_degrees", "scale", "shear_degrees")
+_GEOMETRY = ("translate", "rotate_degrees", "zoom", "shear_degrees")
 _STEPPING = OnlyWith("optimizer", but=["lbfgs"])
 """`lbfgs` solves for the head, and takes no steps that these could change."""
 
@@ -53,21 +53,21 @@ class DataConfig(Section):
     """The folder below which the images named by a table or by lists lie; by default that of the table or lists."""
     image_shape: list[int] | None = Field(None, min_length=2, max_length=3)
     """The shape of one sample of an array, such as [300, 300, 3] or [3, 300, 300], where it cannot be inferred."""
-    labels: list[str] = Field(default_factory=list)
+    corrections: list[str] = Field(default_factory=list)
     """Files of corrections, as `linnaeus review` writes them, to put on top of the labels of `source`, which itself
     stays as it is."""
     classes: list[str] = Field(default_factory=list)
     """Keep only these classes."""
     top_classes: int | None = Field(None, ge=2)
     """Keep only so many of the most frequent classes."""
-    context: float | None = Field(None, ge=0.0)
-    """Widen every box to each side by this share of its width and height."""
-    min_box_px: float | None = Field(None, ge=0.0)
+    box_padding: float | None = Field(None, ge=0.0)
+    """Widen every box to each side by this fraction of its width and height."""
+    min_box_size_px: float | None = Field(None, ge=0.0)
     """Drop boxes of which a side is shorter than this."""
-    test: str | None = None
+    test_data: str | None = None
     """A separate test set, with the same class names; the images of `source` are then not used for testing."""
-    validation_share: float = Field(0.15, gt=0.0, lt=1.0)
-    """Share of the images kept for validation where the data names no validation split."""
+    validation_fraction: float = Field(0.15, gt=0.0, lt=1.0)
+    """Fraction of the images kept for validation where the data names no validation split."""
     validation_max: int = Field(2500, ge=1)
     """At most this many validation images are taken away from training (never fewer than 50 per class)."""
     folds: int | None = Field(None, ge=2)
@@ -83,10 +83,10 @@ class DataConfig(Section):
     balance: Literal["none", "oversample", "square_root"] = "none"
     """How often an epoch shows each training image: once; `oversample`, once and then again and again one of those with
     the label that is rarest by then; `square_root`, classes in proportion to the square root of their images."""
-    balance_growth: Annotated[float, OnlyWith("balance", values=["oversample"])] = Field(4.0, ge=1.0)
+    oversample_factor: Annotated[float, OnlyWith("balance", values=["oversample"])] = Field(4.0, ge=1.0)
     """Images of an epoch as a multiple of the training images."""
-    test_share: float = Field(0.15, gt=0.0, lt=1.0)
-    """Share of the images kept for the final test where the data names no test split."""
+    test_fraction: float = Field(0.15, gt=0.0, lt=1.0)
+    """Fraction of the images kept for the final test where the data names no test split."""
 
 
 class ImageConfig(Section):
@@ -94,9 +94,9 @@ class ImageConfig(Section):
 
     size: int | Auto = "auto"
     """Height and width in pixels; `auto` lets the plan choose by the size of the images."""
-    resize: Literal["stretch", "crop", "pad", "place"] = "stretch"
-    """`stretch` shows the model the whole image, `crop` its centre square, `pad` the whole image on a grey square,
-    `place` likewise without ever enlarging it."""
+    resize: Literal["squash", "crop", "pad", "letterbox"] = "squash"
+    """`squash` shows the model the whole image, `crop` its centre square, `pad` the whole image on a grey square,
+    `letterbox` likewise without ever enlarging it."""
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
     """How pixels are resampled; always with antialiasing when shrinking."""
     normalize: Literal["dataset", "backbone", "imagenet", "half", "none"] = "dataset"
@@ -109,13 +109,12 @@ class AugmentConfig(Section):
 
     only_for: ClassVar[Situation | None] = "augmented images"
 
-    policy: Literal["none", "trivial_augment", "rand_augment", "c1", "m1", "p3", "u2", "x3"] = "none"
+    policy: Literal["none", "trivial_augment", "rand_augment"] = "none"
     """Operations drawn for each image, on top of what follows: `trivial_augment`, one of any strength
-    (arXiv 2103.10158); `rand_augment`, several of one strength (arXiv 1909.13719). Or the augmentation of a reference
-    system by the name of its recipe (`c1`, `m1`, `p3`, `u2`, `x3`), under whatever else is set here."""
-    policy_operations: Annotated[int, OnlyWith("policy", values=["rand_augment"])] = Field(2, ge=1, le=10)
+    (arXiv 2103.10158); `rand_augment`, several of one strength (arXiv 1909.13719)."""
+    policy_num_ops: Annotated[int, OnlyWith("policy", values=["rand_augment"])] = Field(2, ge=1, le=10)
     """Operations for each image."""
-    policy_level: Annotated[int, OnlyWith("policy", values=["rand_augment"])] = Field(9, ge=0, le=30)
+    policy_magnitude: Annotated[int, OnlyWith("policy", values=["rand_augment"])] = Field(9, ge=0, le=30)
     """Their strength, up to 30."""
     flip: Annotated[Flip | Auto, OnlyFor(None)] = "none"
     """Mirror images with probability 1/2. `auto`: horizontally, unless the images are grey (characters, scans)."""
@@ -125,16 +124,16 @@ class AugmentConfig(Section):
     """Shift by whole pixels: reflect-pad by this many and crop at random; exact, no resampling. `auto`: a 16th of the
     side."""
     probability: float = Field(1.0, gt=0.0, le=1.0)
-    """Share of the images that are changed at all; the others are shown as they are (mixup and CutMix aside)."""
+    """Fraction of the images that are changed at all; the others are shown as they are (mixup and CutMix aside)."""
     distribution: Annotated[Literal["uniform", "normal"], OnlyWith(*_GEOMETRY)] = "uniform"
     """How shift, rotation, zoom and shear are drawn: evenly up to the amounts below, or normally, the amounts being
     standard deviations."""
-    shift: float = Field(0.0, ge=0.0, le=1.0)
-    """Largest shift as a share of the side, uniform in both directions."""
+    translate: float = Field(0.0, ge=0.0, le=1.0)
+    """Largest shift as a fraction of the side, uniform in both directions."""
     rotate_degrees: float = Field(0.0, ge=0.0, le=180.0)
     """Largest rotation, uniform to both sides."""
-    scale: float = Field(0.0, ge=0.0, lt=1.0)
-    """Zoom factor uniform in [1 - scale, 1 + scale]."""
+    zoom: float = Field(0.0, ge=0.0, lt=1.0)
+    """Zoom factor uniform in [1 - zoom, 1 + zoom]."""
     shear_degrees: float = Field(0.0, ge=0.0, lt=90.0)
     """Largest horizontal shear angle, uniform to both sides."""
     fill: Annotated[Literal["zeros", "border", "reflection"], OnlyWith(*_GEOMETRY)] = "reflection"
@@ -149,7 +148,7 @@ class AugmentConfig(Section):
     """Hue rotation uniform in [-hue, hue] of a full turn, in YIQ space."""
     noise: float = Field(0.0, ge=0.0, le=1.0)
     """Standard deviation of Gaussian noise, in units of the full 0-1 range."""
-    erase: float = Field(0.0, ge=0.0, le=1.0)
+    random_erasing: float = Field(0.0, ge=0.0, le=1.0)
     """Probability that a random rectangle is erased (arXiv 1708.04896)."""
     mixup: Annotated[float, OnlyFor("training on images")] = Field(0.0, ge=0.0)
     """Alpha of mixup (arXiv 1710.09412); 0 turns it off."""
@@ -167,11 +166,11 @@ class HeadConfig(Section):
     batch_norm: bool = False
     """Batch norm after each hidden layer."""
     dropout: float = Field(0.0, ge=0.0, lt=1.0)
-    """Share of each hidden layer's outputs that is dropped in training."""
+    """Fraction of each hidden layer's outputs that is dropped in training."""
     feature_dropout: float = Field(0.0, ge=0.0, lt=1.0)
-    """Share of the pooled features that is dropped in training."""
+    """Fraction of the pooled features that is dropped in training."""
     map_dropout: float = Field(0.0, ge=0.0, lt=1.0)
-    """Share of the last feature maps that is dropped in training, before pooling; such a head cannot use features that
+    """Fraction of the last feature maps that is dropped in training, before pooling; such a head cannot use features that
     were extracted once."""
     cosine: bool = False
     """Logits are scaled cosines of features and class vectors (arXiv 1804.09458) instead of dot products."""
@@ -209,7 +208,7 @@ class LossConfig(Section):
     less; `binary_focal`, the sum of focal losses over the labels. Where images have several labels, the plan takes
     `bce` for a recipe's `cross_entropy` or `focal`."""
     label_smoothing: float = Field(0.0, ge=0.0, lt=1.0)
-    """Share of the target spread evenly over all classes; with `bce`, over yes and no of each label."""
+    """Fraction of the target spread evenly over all classes; with `bce`, over yes and no of each label."""
     gamma: Annotated[float, OnlyWith("name", values=["focal", "binary_focal"])] = Field(2.0, ge=0.0)
     """How much what is surely right loses in weight."""
     class_weights: Literal["none", "balanced", "effective"] = "none"
@@ -218,7 +217,7 @@ class LossConfig(Section):
     beta: Annotated[float, OnlyWith("class_weights", values=["effective"])] = Field(0.999, ge=0.0, lt=1.0)
     """Near 0 every image counts the same, near 1 every class."""
     logit_adjustment: float = Field(0.0, ge=0.0)
-    """For one label per image: so many times the logarithm of each class's share is added to the logits in training
+    """For one label per image: so many times the logarithm of each class's fraction is added to the logits in training
     (arXiv 2007.07314, equation 10), so that the model itself answers as if classes were equally frequent; 1 is the
     paper's."""
     gamma_neg: Annotated[float, OnlyWith("name", values=["asymmetric"])] = Field(4.0, ge=0.0)
@@ -242,10 +241,10 @@ class LossConfig(Section):
         return value
 
 
-class StopConfig(Section):
+class EarlyStoppingConfig(Section):
     """Early stopping."""
 
-    metric: Literal[
+    monitor: Literal[
         "validation_loss",
         "validation_accuracy",
         "validation_balanced_accuracy",
@@ -274,10 +273,10 @@ class PhaseConfig(Section):
     last_stages: Annotated[int | None, OnlyWith("train", values=["all"])] = Field(None, ge=1)
     """Of the backbone, train only so many of the last stages (beside the head)."""
     layer_decay: Annotated[float, OnlyWith("train", values=["all"])] = Field(1.0, gt=0.0, le=1.0)
-    """Learning rate of each stage of the backbone as a share of that of the next one."""
+    """Learning rate of each stage of the backbone as a fraction of that of the next one."""
     batch_norm: Literal["live", "frozen"] = "live"
     """`frozen` leaves the backbone's batch norm at its statistics."""
-    ema: Annotated[float, _STEPPING] = Field(0.0, ge=0.0, lt=1.0)
+    ema_decay: Annotated[float, _STEPPING] = Field(0.0, ge=0.0, lt=1.0)
     """Decay per step of a moving average of the weights, which is then validated and kept; 0 for none."""
     feature_views: Annotated[int, OnlyWith("train", values=["head"])] = Field(1, ge=1)
     """Augmented views of each training image to compute features of; with 1 the image itself."""
@@ -293,13 +292,13 @@ class PhaseConfig(Section):
     """Learning rate of biases and norms, where it differs. For `muon` per image of a batch, likewise."""
     momentum: Annotated[float, OnlyWith("optimizer", values=["sgd", "muon"])] = Field(0.9, ge=0.0, lt=1.0)
     """Momentum of `sgd` and of the SGD part of `muon`."""
-    filter_momentum: Annotated[float, OnlyWith("optimizer", values=["muon"])] = Field(0.6, ge=0.0, lt=1.0)
+    muon_momentum: Annotated[float, OnlyWith("optimizer", values=["muon"])] = Field(0.6, ge=0.0, lt=1.0)
     """Momentum of the Muon part of `muon`."""
-    smoothing: Annotated[float, OnlyWith("optimizer", values=["rmsprop"])] = Field(0.9, ge=0.0, lt=1.0)
+    rmsprop_alpha: Annotated[float, OnlyWith("optimizer", values=["rmsprop"])] = Field(0.9, ge=0.0, lt=1.0)
     """Decay of the running average of squared gradients."""
     weight_decay: Annotated[float, _STEPPING] = Field(0.0, ge=0.0)
     """Decoupled for `adamw` and never on its biases and norms; added to the gradient for the others. For `muon`
-    the share by which head and biases shrink per step and image of the batch."""
+    the fraction by which head and biases shrink per step and image of the batch."""
     batch_size: Annotated[int | Auto, _STEPPING] = "auto"
     """Images per step of the optimizer."""
     micro_batch_size: Annotated[int | None, _STEPPING] = Field(None, ge=1)
@@ -310,19 +309,19 @@ class PhaseConfig(Section):
     schedule: Annotated[Literal["constant", "linear", "cosine", "one_cycle", "step", "plateau"], _STEPPING] = "constant"
     """How the learning rate goes over the phase, after the warm-up: it falls to zero (`linear`, `cosine`); rises from a
     25th over the first 0.3 of the phase and falls to nearly zero (`one_cycle`, arXiv 1708.07120, as torch has it); is
-    multiplied by `drop` every so many epochs (`step`), or whenever the validation loss has been no lower for so many
+    multiplied by `lr_decay_factor` every so many epochs (`step`), or whenever the validation loss has been no lower for so many
     (`plateau`)."""
-    drop: Annotated[float, OnlyWith("schedule", values=["step", "plateau"])] = Field(0.1, gt=0.0, lt=1.0)
+    lr_decay_factor: Annotated[float, OnlyWith("schedule", values=["step", "plateau"])] = Field(0.1, gt=0.0, lt=1.0)
     """What the learning rate is multiplied by."""
-    drop_epochs: Annotated[int, OnlyWith("schedule", values=["step", "plateau"])] = Field(10, ge=1)
+    lr_decay_epochs: Annotated[int, OnlyWith("schedule", values=["step", "plateau"])] = Field(10, ge=1)
     """After how many epochs."""
-    warmup: Annotated[float, _STEPPING] = Field(0.0, ge=0.0, lt=1.0)
-    """Share of the phase in which the learning rate rises from zero."""
-    clip_norm: Annotated[float | None, _STEPPING] = Field(None, gt=0.0)
+    warmup_fraction: Annotated[float, _STEPPING] = Field(0.0, ge=0.0, lt=1.0)
+    """Fraction of the phase in which the learning rate rises from zero."""
+    grad_clip_norm: Annotated[float | None, _STEPPING] = Field(None, gt=0.0)
     """Largest gradient norm."""
-    stop: Annotated[StopConfig | None, _STEPPING] = None
+    early_stopping: Annotated[EarlyStoppingConfig | None, _STEPPING] = None
     """Early stopping; none by default."""
-    keep: Literal[
+    monitor: Literal[
         "validation_loss",
         "validation_accuracy",
         "validation_balanced_accuracy",
@@ -334,7 +333,7 @@ class PhaseConfig(Section):
     takes the mean average precision for an accuracy."""
 
 
-class Wish(NamedTuple):
+class ScoreTarget(NamedTuple):
     """A score that one class shall have."""
 
     score: Literal["recall", "precision"]
@@ -342,7 +341,7 @@ class Wish(NamedTuple):
     value: float
 
 
-def parse_wish(text: str) -> Wish:
+def parse_score_target(text: str) -> ScoreTarget:
     """`recall:Helicopter=0.9`; raises ValueError for anything else, or a value that is not within 0 to 1."""
     score, colon, rest = text.partition(":")
     label, equals, number = rest.rpartition("=")
@@ -351,41 +350,43 @@ def parse_wish(text: str) -> Wish:
     except ValueError:
         value = -1.0
     if score not in ("recall", "precision") or not colon or not equals or not label or not 0 < value <= 1:
-        raise ValueError(f"a wish is recall:CLASS=SHARE or precision:CLASS=SHARE with a share up to 1, not '{text}'")
-    return Wish("recall" if score == "recall" else "precision", label, value)
+        raise ValueError(
+            f"a target is recall:CLASS=FRACTION or precision:CLASS=FRACTION with a fraction up to 1, not '{text}'"
+        )
+    return ScoreTarget("recall" if score == "recall" else "precision", label, value)
 
 
 class EvaluateConfig(Section):
     """How the finished model answers, and how its scores are stated."""
 
-    views: ViewsKind | Auto = "auto"
+    tta: TTAKind | Auto = "auto"
     """Views of each image whose logits are averaged, in validation, test and prediction alike: the image;
     with its mirror image; with both also shifted by a pixel each way. `auto`: mirrored too where training flips."""
     logit_adjustment: float = Field(0.0, ge=0.0)
-    """After training, so many times the logarithm of each class's share of the training images is taken from its logit
+    """After training, so many times the logarithm of each class's fraction of the training images is taken from its logit
     (arXiv 2007.07314, equation 9), for good: the model then answers as if classes were equally frequent. For one label
     per image and heads that end in a dense layer with a bias."""
     confidence: float = Field(0.95, gt=0.5, lt=1.0)
     """Level of every interval."""
     coverage: float = Field(0.95, gt=0.0, lt=1.0)
     """How often the true class of an image shall be in its prediction set (arXiv 2009.14193); of several labels, the
-    share of them (arXiv 2208.02814)."""
-    familiar_share: float = Field(0.99, gt=0.0, lt=1.0)
-    """Share of the validation images that shall be found familiar; images whose features lie further from those of
+    fraction of them (arXiv 2208.02814)."""
+    in_distribution_fraction: float = Field(0.99, gt=0.0, lt=1.0)
+    """Fraction of the validation images that shall be found familiar; images whose features lie further from those of
     training images than this are flagged as unfamiliar (arXiv 2204.06507)."""
     decide: Annotated[Literal["argmax", "f1"], OnlyFor("one label per image")] = "argmax"
     """The answer for an image with one label: `argmax`, its most probable class; `f1`, the class with the largest
     probability times a factor per class, chosen on validation images for a large macro F1. (Of several labels each has
     a threshold: `thresholds`.)"""
-    require: list[str] = Field(default_factory=list)
+    targets: list[str] = Field(default_factory=list)
     """Scores wished for single classes, such as `recall:Helicopter=0.9` or `precision:Ship=0.95`: answers are moved as
-    little as that needs on the validation images. A wish that cannot be met is told."""
+    little as that needs on the validation images. A target that cannot be met is told."""
     costs: dict[str, dict[str, Annotated[float, Field(ge=0.0)]]] = Field(default_factory=dict)
     """What wrong answers cost, as {true class: {answer: cost}}; others cost 1. The answer is then the one that costs
-    least. For several labels: {label: {missing: cost, superfluous: cost}}."""
-    thresholds: Annotated[Literal["balanced", "label", "common"], OnlyFor("several labels per image")] = "balanced"
-    """From which probability a label is given, where images have several. `label`: each label's best by its own F1;
-    `common`: one for all, the best by micro F1; `balanced`: the best for micro F1 that keeps four fifths of the label's
+    least. For several labels: {label: {false_negative: cost, false_positive: cost}}."""
+    thresholds: Annotated[Literal["balanced", "per_label", "global"], OnlyFor("several labels per image")] = "balanced"
+    """From which probability a label is given, where images have several. `per_label`: each label's best by its own F1;
+    `global`: one for all, the best by micro F1; `balanced`: the best for micro F1 that keeps four fifths of the label's
     own best F1."""
     bootstrap_samples: int = Field(1000, ge=100)
     """Resamples behind intervals that have no closed form."""
@@ -394,11 +395,11 @@ class EvaluateConfig(Section):
     batch_size: Annotated[int, Field(ge=1)] | Auto = "auto"
     """Images per forward pass without gradients; `auto`: fewer where they are larger, which bounds the memory."""
 
-    @field_validator("require")
+    @field_validator("targets")
     @classmethod
-    def _wishes(cls, value: list[str]) -> list[str]:
+    def _score_targets(cls, value: list[str]) -> list[str]:
         for text in value:
-            parse_wish(text)
+            parse_score_target(text)
         return value
 
 
@@ -408,7 +409,7 @@ class RuntimeConfig(Section):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where the network runs."""
     devices: int = Field(1, ge=1)
-    """Processes, each with its own device (or share of the processor)."""
+    """Processes, each with its own device (or fraction of the processor)."""
     precision: Literal["auto", "32", "bf16"] = "auto"
     """`bf16` is autocast over float32 weights; `auto` takes it where the processor computes in it."""
     threads: int = Field(0, ge=0)
@@ -481,7 +482,7 @@ SECTIONS: dict[str, type[Section]] = {
     "head": HeadConfig,
     "loss": LossConfig,
     "phases": PhaseConfig,
-    "stop": StopConfig,
+    "early_stopping": EarlyStoppingConfig,
     "evaluate": EvaluateConfig,
     "runtime": RuntimeConfig,
 }

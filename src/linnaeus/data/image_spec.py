@@ -32,8 +32,8 @@ class ImageSpec:
 
     Attributes:
         height, width: size in pixels that the network sees.
-        resize: "stretch" maps the whole image onto that size; "crop" keeps the aspect ratio and cuts the centre;
-            "pad" keeps the aspect ratio and shows the whole image on grey (128); "place" does that too, and leaves an
+        resize: "squash" maps the whole image onto that size; "crop" keeps the aspect ratio and cuts the centre;
+            "pad" keeps the aspect ratio and shows the whole image on grey (128); "letterbox" does that too, and leaves an
             image that is smaller than the size as small as it is.
         interpolation: "nearest", "bilinear" or "bicubic"; Pillow's filters, antialiased when shrinking.
         mean, std: per channel, of values in 0-1.
@@ -41,7 +41,7 @@ class ImageSpec:
 
     height: int
     width: int
-    resize: Literal["stretch", "crop", "pad", "place"] = "stretch"
+    resize: Literal["squash", "crop", "pad", "letterbox"] = "squash"
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
     mean: Channels = (0.0, 0.0, 0.0)
     std: Channels = (1.0, 1.0, 1.0)
@@ -53,7 +53,7 @@ class ImageSpec:
             return image
         picture, filter_ = Image.fromarray(image), _FILTERS[self.interpolation]
         target = (self.width, self.height)
-        if self.resize == "stretch":
+        if self.resize == "squash":
             return np.asarray(picture.resize(target, filter_))
         across, down = self.width / w, self.height / h
         if self.resize == "crop":

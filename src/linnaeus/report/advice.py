@@ -111,7 +111,7 @@ def mend_files(facts: ReportFacts) -> Recommendation | None:
 def train_longer(facts: ReportFacts) -> Recommendation | None:
     """The last epoch was the best, and validation was still improving over the last third of them."""
     history = facts.history
-    if "validation_loss" not in history or len(history) < 3 or facts.config.phases[-1].keep == "last":
+    if "validation_loss" not in history or len(history) < 3 or facts.config.phases[-1].monitor == "last":
         return None
     losses = history["validation_loss"].to_numpy(dtype=float)
     phase = history["phase"].to_numpy()
@@ -267,7 +267,7 @@ def augment_at_test_time(facts: ReportFacts) -> Recommendation | None:
         f"On the validation images that raises {score_words(found.score)} from {percent(found.first)} to "
         f"{percent(found.second)}, which is significantly better ({p_words(found.p_value)}). Every prediction then "
         "takes twice as long.",
-        f"linnaeus train {facts.config.data.source} --backbone {facts.config.model.name} --set evaluate.views=mirror",
+        f"linnaeus train {facts.config.data.source} --backbone {facts.config.model.name} --set evaluate.tta=flip",
     )
 
 

@@ -38,12 +38,12 @@ class AuditTile:
 
 @dataclass(frozen=True)
 class Part:
-    """One split: its share of all images is 0-1."""
+    """One split: its fraction of all images is 0-1."""
 
     name: str
     style: str
     num_images: str
-    share: float
+    fraction: float
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def make_tiles(audit: Audit) -> list[AuditTile]:
         AuditTile("With duplicates", count(copies), f"images, in {plural(len(groups), 'group')}", not copies),
         AuditTile(
             "Leaks into test",
-            percent(leaks.share) if "test" in audit.counts else "–",
+            percent(leaks.fraction) if "test" in audit.counts else "–",
             f"{plural(leaks.num_images, 'test image')} with a copy in training or validation"
             if "test" in audit.counts
             else "the data brings no test images",
@@ -212,7 +212,7 @@ def make_groups(audit: Audit, thumbnails: Thumbnails) -> dict[str, Any]:
         "kinds": listing(kinds, at_most=3) if kinds else "",
         "num_leaks": leaks.num_groups,
         "test": plural(leaks.test.num_images, "test image"),
-        "test_share": percent(leaks.test.share),
+        "test_fraction": percent(leaks.test.fraction),
         "validation": plural(leaks.validation.num_images, "validation image"),
         "num_contradictions": count(sum(group.labels_differ for group in groups)),
         "more": count(len(groups) - len(shown)) if len(groups) > len(shown) else None,

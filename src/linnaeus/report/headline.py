@@ -78,7 +78,7 @@ class Notice:
 
 
 @dataclass(frozen=True)
-class Checks:
+class ScoresSection:
     """Notices, and the tiles with where their common scale begins."""
 
     notices: list[Notice]
@@ -106,10 +106,10 @@ def make_headline(facts: ReportFacts) -> Headline:
     )
 
 
-def make_checks(facts: ReportFacts) -> Checks:
+def make_scores(facts: ReportFacts) -> ScoresSection:
     """What to know before relying on the score, and the scores beside accuracy."""
     tiles, floor = make_tiles(facts.evaluation.test, _TILES)
-    return Checks(_notices(facts), tiles, floor)
+    return ScoresSection(_notices(facts), tiles, floor)
 
 
 def one_line(facts: ReportFacts) -> str:

@@ -44,7 +44,7 @@ class LabelIssues:
         fraction: of the images looked at that they are in.
         pairs: what is most often given for what, in words; None without any.
         large: whether that fraction is more than data usually has wrong.
-        several: whether labels are missing or superfluous, rather than one in the place of another.
+        several: whether labels are false negatives or false positives, rather than one in the place of another.
         shown: how many suspects of how many, in words.
         more: whether there are more of them.
         suspects: the most suspicious ones.

@@ -9,9 +9,9 @@ from linnaeus.report.facts import ReportFacts
 from linnaeus.report.headline import (
     LARGE_GAP,
     SMALL_CLASS,
-    Checks,
     Extreme,
     Notice,
+    ScoresSection,
     extreme,
     make_tiles,
     small_test_notices,
@@ -83,11 +83,11 @@ def make_labels_headline(facts: ReportFacts) -> LabelsHeadline:
     )
 
 
-def make_labels_checks(facts: ReportFacts) -> Checks:
+def make_labels_scores(facts: ReportFacts) -> ScoresSection:
     """What to know before relying on the scores, and all of them."""
     test = facts.evaluation.test
     tiles, floor = make_tiles(test, _TILES)
-    return Checks(_notices(test), tiles, floor)
+    return ScoresSection(_notices(test), tiles, floor)
 
 
 def _always(test: Scores) -> tuple[str, float]:

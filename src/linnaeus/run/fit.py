@@ -217,7 +217,7 @@ def _job(
             f"The images have changed since {run.path} began, so it cannot go on. Start again with --force."
         )
     store = ImageStore(cache, manifest, runtime.device)
-    return Job(config, manifest, store, spec, runtime, config.evaluate.views, progress)
+    return Job(config, manifest, store, spec, runtime, config.evaluate.tta, progress)
 
 
 def _config(settings: Mapping[str, Any], recipe: str | None, *, epochs: float | None) -> RunConfig:

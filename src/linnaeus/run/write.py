@@ -104,7 +104,7 @@ def _write_bundle(
         "environment": dict(environment),
     }
     members = [
-        Bundle(classifier, job.spec, manifest.classes, job.views, thresholds=settled.thresholds)
+        Bundle(classifier, job.spec, manifest.classes, job.tta, thresholds=settled.thresholds)
         for classifier in answers.classifiers
     ]
     bundle = members[0]
@@ -127,7 +127,7 @@ def with_settled(bundle: Bundle, settled: Settled) -> Bundle:
         thresholds=settled.thresholds,
         operating_point=settled.chosen.point,
         sets=settled.sets,
-        familiarity=settled.ood,
+        ood=settled.ood,
     )
 
 

@@ -70,7 +70,7 @@ def nearest_neighbours(
     """The votes of the k training images that are nearest by cosine, k being the best of NEIGHBOURS in validation.
 
     Best is the highest accuracy or, for several labels, mean average precision; the fewest neighbours on ties. Logits
-    are of the share of votes; where classes have equally many, the one whose voters are nearer is ahead by a hair.
+    are of the fraction of votes; where classes have equally many, the one whose voters are nearer is ahead by a hair.
 
     Args:
         features: float32 [N, D], rows of length 1.
@@ -101,10 +101,10 @@ def nearest_neighbours(
 
 
 def _logits(votes: Floats, k: int, *, multi: bool) -> Floats:
-    """Of shares 0-1, with half a vote for and against every class, so that no answer is certain."""
-    share = (k * votes + 0.5) / (k + 1.0)
-    share = np.clip(share, 1e-6, 1 - 1e-6)
-    return np.asarray(np.log(share / (1 - share)) if multi else np.log(share), np.float32)
+    """Of fractions 0-1, with half a vote for and against every class, so that no answer is certain."""
+    fraction = (k * votes + 0.5) / (k + 1.0)
+    fraction = np.clip(fraction, 1e-6, 1 - 1e-6)
+    return np.asarray(np.log(fraction / (1 - fraction)) if multi else np.log(fraction), np.float32)
 
 
 def answer_baselines(

@@ -42,7 +42,7 @@ class Position:
         step: optimizer steps done in this phase.
         epochs_done: over all phases.
         loss_sum, num_correct, num_seen: of the running epoch; with several labels per image, `num_correct` adds up the
-            shares of labels that are right.
+            fractions of labels that are right.
         epoch_seconds: spent in the running epoch; `seconds` in all.
         earlier_seconds: that others had spent on features before this run first opened them, by their key.
         best: {"metric", "value", "epoch", "file", "backbone"} of the kept weights, or empty; where "backbone" names a

@@ -103,7 +103,7 @@ def train_folds(
 def _answers(classifier: Classifier, job: Job, rows: np.ndarray) -> Predictions:
     batches = job.store.batches(rows, batch_size=job.config.evaluate.batch_size)
     with job.runtime.fabric.autocast():
-        return predict(classifier, batches, job.manifest, spec=job.spec, views=job.views)
+        return predict(classifier, batches, job.manifest, spec=job.spec, tta=job.tta)
 
 
 def _one_history(histories: list[pd.DataFrame]) -> pd.DataFrame:

@@ -21,7 +21,7 @@ from linnaeus.data.splits.folds import stratified_folds
 from linnaeus.data.splits.multilabel import multilabel_folds
 from linnaeus.data.splits.sampling import row_weights
 from linnaeus.errors import ConfigError
-from linnaeus.losses import build_class_weights, log_shares
+from linnaeus.losses import build_class_weights, log_fractions
 from linnaeus.models.classifier import Classifier
 from linnaeus.predictions import Predictions, concatenate_predictions, predictions_of
 from linnaeus.training.features import extract_features
@@ -183,7 +183,9 @@ def _sample_weights(job: Job, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.flo
     if own is not None:
         factors.append(own[rows])
     if data.balance != "none":
-        factors.append(row_weights(targets, balance=data.balance, growth=data.balance_growth, seed=config.seed))
+        factors.append(
+            row_weights(targets, balance=data.balance, oversample_factor=data.oversample_factor, seed=config.seed)
+        )
     per_class = build_class_weights(config.loss, torch.from_numpy(class_counts(config, job.manifest)).float())
     if per_class is not None:
         factors.append(per_class.numpy()[targets])
@@ -195,8 +197,8 @@ def _adjustment(job: Job) -> npt.NDArray[np.float32] | None:
     tau = job.config.loss.logit_adjustment
     if not tau:
         return None
-    shares = log_shares(torch.from_numpy(class_counts(job.config, job.manifest)).float())
-    adjustment: npt.NDArray[np.float32] = (tau * shares).numpy()
+    fractions = log_fractions(torch.from_numpy(class_counts(job.config, job.manifest)).float())
+    adjustment: npt.NDArray[np.float32] = (tau * fractions).numpy()
     return adjustment
 
 

@@ -20,7 +20,7 @@ from linnaeus.data.loader import FeatureStore, ImageStore
 from linnaeus.data.manifest import TRAIN, Manifest
 from linnaeus.data.splits.sampling import epoch_length, shown_counts
 from linnaeus.losses import Loss, build_loss
-from linnaeus.predictions import Views
+from linnaeus.predictions import TTA
 from linnaeus.progress import SILENT, Progress
 from linnaeus.training.runtime import Runtime
 
@@ -35,7 +35,7 @@ class Job:
         store: pixels of the manifest's rows, or their features where the phase trains the head alone.
         spec: preprocessing, mean and deviation settled.
         runtime: device, precision, processes.
-        views: how validation looks at an image, as the finished model will.
+        tta: how validation looks at an image, as the finished model will.
         progress: hears of every batch.
         stop_requested: asked after every batch; True saves the state and raises Interrupted.
     """
@@ -45,7 +45,7 @@ class Job:
     store: ImageStore | FeatureStore
     spec: ImageSpec
     runtime: Runtime
-    views: Views
+    tta: TTA
     progress: Progress = SILENT
     stop_requested: Callable[[], bool] = lambda: False
 
@@ -67,7 +67,7 @@ class Job:
 
     @property
     def shard(self) -> int:
-        """Which of the shares is this process's."""
+        """Which of the fractions is this process's."""
         return 0 if self.on_features else self.runtime.fabric.global_rank
 
 
@@ -77,7 +77,7 @@ def class_counts(config: RunConfig, manifest: Manifest) -> npt.NDArray[np.float6
         manifest.targets[manifest.rows(TRAIN)],
         num_classes=manifest.num_classes,
         balance=config.data.balance,
-        growth=config.data.balance_growth,
+        oversample_factor=config.data.oversample_factor,
         seed=config.seed,
     )
 
@@ -85,7 +85,7 @@ def class_counts(config: RunConfig, manifest: Manifest) -> npt.NDArray[np.float6
 def num_shown(config: RunConfig, manifest: Manifest) -> int:
     """Images that an epoch of training shows, on all processes."""
     data = config.data
-    return epoch_length(len(manifest.rows(TRAIN)), balance=data.balance, growth=data.balance_growth)
+    return epoch_length(len(manifest.rows(TRAIN)), balance=data.balance, oversample_factor=data.oversample_factor)
 
 
 def num_batches_per_epoch(job: Job, phase: ResolvedPhase) -> int:

@@ -30,7 +30,7 @@ from linnaeus.losses.penalty import weight_penalty
 from linnaeus.metrics.classification import accuracy_score, balanced_accuracy_score
 from linnaeus.metrics.multilabel import label_counts, mean_average_precision, micro_f1
 from linnaeus.models.classifier import Classifier
-from linnaeus.predictions import NUM_VIEWS, predict
+from linnaeus.predictions import NUM_TTA_VIEWS, predict
 from linnaeus.progress import Task
 from linnaeus.training.checkpoint import Position, TrainState
 from linnaeus.training.depthwise import FastDepthwiseGradients
@@ -95,7 +95,7 @@ def _batches(job: Job, position: Position, rows: npt.NDArray[np.int64], *, batch
 
 def _validation_seconds(state: TrainState, job: Job) -> float:
     """What the validation at this epoch's end will take, going by its training so far."""
-    images = len(job.manifest.rows(VALIDATION)) * NUM_VIEWS[job.views]
+    images = len(job.manifest.rows(VALIDATION)) * NUM_TTA_VIEWS[job.tta]
     return VALIDATION_COST * images * state.position.epoch_seconds / max(1, state.position.num_seen)
 
 
@@ -113,7 +113,7 @@ def _epoch_rows(job: Job, epochs_done: int) -> npt.NDArray[np.int64]:
     shown = draw_positions(
         job.manifest.targets[train_rows],
         balance=data.balance,
-        growth=data.balance_growth,
+        oversample_factor=data.oversample_factor,
         seed=job.config.seed,
         epoch=epochs_done,
     )
@@ -149,8 +149,8 @@ def train_batch(state: TrainState, job: Job, phase: ResolvedPhase, batch: Batch)
             f"smaller learning rate, for example --set phases.{position.phase}.lr={phase.lr / 10:g}, or "
             "--set runtime.precision=32."
         )
-    if phase.clip_norm is not None:
-        torch.nn.utils.clip_grad_norm_(state.model.parameters(), phase.clip_norm)
+    if phase.grad_clip_norm is not None:
+        torch.nn.utils.clip_grad_norm_(state.model.parameters(), phase.grad_clip_norm)
     normalize_filters(state.optimizers)
     for optimizer in state.optimizers:
         optimizer.step()
@@ -165,7 +165,7 @@ def train_batch(state: TrainState, job: Job, phase: ResolvedPhase, batch: Batch)
 def count_right(logits: torch.Tensor, targets: torch.Tensor) -> float:
     """Images whose class is right, from logits [B, K] and targets int64 [B].
 
-    With targets uint8 [B, K] an image counts as the share of its labels that are right at a probability of 0.5.
+    With targets uint8 [B, K] an image counts as the fraction of its labels that are right at a probability of 0.5.
     """
     if targets.ndim == 1:
         return int((logits.argmax(1) == targets).sum())
@@ -239,7 +239,7 @@ def _report(task: Task, state: TrainState, count: int, *, several: bool) -> None
     position = state.position
     seen = max(1, position.num_seen)
     best = f"  best {position.best['value']:.4f}" if position.best else ""
-    right = f"{'label accuracy' if several else 'accuracy'} {100 * position.num_correct / seen:.1f} %"
+    right = f"{'Hamming accuracy' if several else 'accuracy'} {100 * position.num_correct / seen:.1f} %"
     task.advance(count, status=f"loss {position.loss_sum / seen:.3f}  {right}{best}")
 
 
@@ -253,9 +253,9 @@ def validate(state: TrainState, job: Job) -> dict[str, float]:
     batches = job.store.batches(rows, batch_size=job.config.evaluate.batch_size)
     with job.runtime.fabric.autocast():
         if job.on_features:
-            predictions = predict(state.judged, batches, job.manifest, spec=None, views="one")
+            predictions = predict(state.judged, batches, job.manifest, spec=None, tta="none")
         else:
-            predictions = predict(state.judged, batches, job.manifest, spec=job.spec, views=job.views)
+            predictions = predict(state.judged, batches, job.manifest, spec=job.spec, tta=job.tta)
     logits = torch.from_numpy(predictions.logits)
     if predictions.task == "multi":
         labels = predictions.targets.astype(np.uint8)

@@ -68,7 +68,7 @@ def set_mode(model: nn.Module, phase: PhaseConfig) -> None:
 
 def moving_average(part: nn.Module, phase: PhaseConfig) -> AveragedModel | None:
     """The exponential moving average of the weights that the phase asks for; its first update copies them."""
-    if not phase.ema:
+    if not phase.ema_decay:
         return None
-    average = AveragedModel(part, multi_avg_fn=get_ema_multi_avg_fn(phase.ema), use_buffers=True)  # type: ignore[no-untyped-call]
+    average = AveragedModel(part, multi_avg_fn=get_ema_multi_avg_fn(phase.ema_decay), use_buffers=True)  # type: ignore[no-untyped-call]
     return average.to(memory_format=torch.channels_last)

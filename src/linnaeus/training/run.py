@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from linnaeus.atomic import write_whole
 from linnaeus.config.pages import to_yaml
 from linnaeus.config.resolved import ResolvedConfig, ResolvedPhase
-from linnaeus.config.settings import StopConfig
+from linnaeus.config.settings import EarlyStoppingConfig
 from linnaeus.data.loader import FeatureStore
 from linnaeus.data.manifest import TRAIN
 from linnaeus.losses.penalty import Penalty, choose_penalties
@@ -155,7 +155,7 @@ def _train_phase(
         in_time = train_epoch(state, job, phase, save=save)
         _finish_epoch(state, job, phase, run)
         record(position.history[-1])
-        over = position.step == num_steps(job, phase) or not in_time or _should_stop(position, phase.stop)
+        over = position.step == num_steps(job, phase) or not in_time or _should_stop(position, phase.early_stopping)
         if over:
             job.progress.say(_why_over(position, phase, in_time=in_time))
             _next_phase(position, job, in_time=in_time)
@@ -194,7 +194,7 @@ def _solve_phase(state: TrainState, job: Job, phase: ResolvedPhase, run: RunDir,
 def _take_kept(classifier: Classifier, state: TrainState, phase: ResolvedPhase, run: RunDir) -> None:
     """After a phase: put the kept weights (of this phase or an earlier one) into the classifier."""
     best = state.position.best
-    if phase.keep == "last" or not best:
+    if phase.monitor == "last" or not best:
         if state.average is not None:
             getattr(state.model, "module", state.model).load_state_dict(state.average.module.state_dict())
         return
@@ -229,20 +229,20 @@ def _finish_epoch(state: TrainState, job: Job, phase: ResolvedPhase, run: RunDir
     position.epoch += 1
     position.batch = position.num_correct = position.num_seen = 0
     position.loss_sum = position.epoch_seconds = 0.0
-    _note_staleness(position, phase.stop, row)
+    _note_staleness(position, phase.early_stopping, row)
     if phase.schedule == "plateau":
         position.plateau = lower_on_plateau(phase, position.plateau, loss=row["validation_loss"])
-    if phase.keep == "last":
+    if phase.monitor == "last":
         position.best = {}
         return
-    value, best = row[phase.keep], position.best
-    if not best or _better(phase.keep, value, position.history[best["epoch"] - 1][phase.keep]):
+    value, best = row[phase.monitor], position.best
+    if not best or _better(phase.monitor, value, position.history[best["epoch"] - 1][phase.monitor]):
         file = f"best-{row['epoch']}.safetensors"
         if fabric.is_global_zero:
             save_weights(state.judged, run.checkpoints / file)
         backbone = _backbone_file(position) if job.on_features else None
         position.best = {
-            "metric": phase.keep,
+            "monitor": phase.monitor,
             "value": value,
             "epoch": row["epoch"],
             "file": file,
@@ -254,28 +254,28 @@ def _better(metric: str, value: float, than: float, min_delta: float = 0.0) -> b
     return value < than - min_delta if metric.endswith("loss") else value > than + min_delta
 
 
-def _note_staleness(position: Position, stop: StopConfig | None, row: dict[str, Any]) -> None:
+def _note_staleness(position: Position, stop: EarlyStoppingConfig | None, row: dict[str, Any]) -> None:
     if stop is None:
         return
-    value = row[stop.metric]
-    if position.stop_value is None or _better(stop.metric, value, position.stop_value, stop.min_delta):
+    value = row[stop.monitor]
+    if position.stop_value is None or _better(stop.monitor, value, position.stop_value, stop.min_delta):
         position.stop_value, position.stale_epochs = value, 0
     else:
         position.stale_epochs += 1
 
 
-def _should_stop(position: Position, stop: StopConfig | None) -> bool:
+def _should_stop(position: Position, stop: EarlyStoppingConfig | None) -> bool:
     return stop is not None and position.stale_epochs >= stop.patience
 
 
 def _why_over(position: Position, phase: ResolvedPhase, *, in_time: bool) -> str:
     if not in_time:
         return f"Phase {phase.name}: stopped at the time limit after {position.epoch} epochs."
-    if phase.stop is None or not _should_stop(position, phase.stop):
+    if phase.early_stopping is None or not _should_stop(position, phase.early_stopping):
         return f"Phase {phase.name}: {phase.epochs:g} epochs done."
     return (
-        f"Phase {phase.name}: stopped early after {position.epoch} epochs; {phase.stop.metric.replace('_', ' ')} has "
-        f"not improved for {phase.stop.patience}."
+        f"Phase {phase.name}: stopped early after {position.epoch} epochs; {phase.early_stopping.monitor.replace('_', ' ')} has "
+        f"not improved for {phase.early_stopping.patience}."
     )
 
 

@@ -15,7 +15,7 @@ from torch import nn
 from linnaeus.config.resolved import ResolvedConfig
 from linnaeus.data.loader import FeatureStore
 from linnaeus.data.manifest import VALIDATION
-from linnaeus.losses import log_shares
+from linnaeus.losses import log_fractions
 from linnaeus.models.classifier import Classifier
 from linnaeus.predictions import Predictions, predictions_of
 from linnaeus.training.head_phase import feature_store, solve_head
@@ -52,7 +52,7 @@ def _answer(job: Job, config: ResolvedConfig) -> Predictions:
         logits = head(torch.from_numpy(features[rows].astype(np.float32)))
         if config.evaluate.logit_adjustment:
             counts = torch.from_numpy(class_counts(config, job.manifest)).float()
-            logits -= config.evaluate.logit_adjustment * log_shares(counts)
+            logits -= config.evaluate.logit_adjustment * log_fractions(counts)
     return predictions_of(job.manifest, rows, logits.numpy())
 
 
