@@ -73,14 +73,14 @@ def train_once(name: str, source: str, out: str, *, seed: int, limit: float, epo
     settings = {"data": {"source": source}, "seed": seed, "time_limit_seconds": limit}
     run = fit(settings, recipe=RECIPE, epochs=epochs, out=Path(out))
     evaluation, history = run.evaluation, run.history
-    accuracy, seconds = evaluation["test"]["accuracy"], evaluation["seconds"]
+    accuracy, seconds = evaluation.test.score("accuracy"), evaluation.seconds
     there = history[history["validation_accuracy"] >= C1_SCORE]
     return Result(
         name=name,
         seed=seed,
         time_limit_seconds=limit,
         num_train=len(run.manifest.rows(TRAIN)),
-        num_test=evaluation["test"]["num_images"],
+        num_test=evaluation.test.num_images,
         epochs=len(history),
         accuracy=accuracy["value"],
         low=accuracy["low"],

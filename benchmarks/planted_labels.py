@@ -26,8 +26,6 @@ import pyarrow as pa
 import torch
 
 from linnaeus.analysis.label_issues import EXTRA, MISSING, find_label_issues
-from linnaeus.config.pages import overlay
-from linnaeus.config.settings import parse_config
 from linnaeus.data.cache.images import open_cache
 from linnaeus.data.loader import FeatureStore, ImageStore
 from linnaeus.data.manifest import TRAIN, VALIDATION, Manifest
@@ -85,7 +83,8 @@ def clean_job(name: str, data: dict[str, str], out: Path, arguments: argparse.Na
         }
         fit.fit(settings, recipe=str(out / "head.yaml"), out=out / name, force=True)
     run = fit.Run(out / name)
-    config = parse_config(overlay(run.config.model_dump(), {"data": {"folds": None, "out_of_fold": 5}}))
+    data = run.config.data.model_copy(update={"folds": None, "out_of_fold": 5})
+    config = run.config.model_copy(update={"data": data})
     runtime = start_runtime(config.runtime)
     cache = open_cache(run.manifest, run.bundle.image_spec)
     store = ImageStore(cache, run.manifest, runtime.device)

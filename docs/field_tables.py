@@ -1,7 +1,8 @@
-"""Tables of fields for the pages that are written from docstrings: `make_configuration.py` and `make_evaluation.py`."""
+"""Tables of fields for the pages that are written from docstrings, by the scripts `make_*.py` beside this one."""
 
 from __future__ import annotations
 
+import inspect
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -40,7 +41,8 @@ class Words:
         elif origin is list:
             yield f"list of {either(self._several(inner[0]))}"
         elif origin is dict:
-            yield f"names, each with a {either(self._parts(inner[1]))}"
+            value = either(self._parts(inner[1]))
+            yield f"names, each with {value if value.startswith('names') else f'a {value}'}"
         elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
             yield self.section(annotation)
         else:
@@ -59,6 +61,42 @@ def table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     lines = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
     lines += ["| " + " | ".join(flat(cell).replace("|", "\\|") for cell in row) + " |" for row in rows]
     return "\n".join(lines)
+
+
+def tables_of(model: type[BaseModel], words: Words) -> list[str]:
+    """A heading, sentences and a table for a type and for each below it, in the order in which they are met."""
+    parts = []
+    for section in dict.fromkeys(_sections(model)):
+        rows = [
+            (f"`{field.serialization_alias or name}`", words.of(field), field.description or "")
+            for name, field in section.model_fields.items()
+        ]
+        parts += [f"## {section.__name__}", _sentences(section), table(("field", "type", "meaning"), rows)]
+    return parts
+
+
+def link(section: type[BaseModel]) -> str:
+    """To the table of a type on the same page."""
+    return f"[{section.__name__}](#{section.__name__.lower()})"
+
+
+def _sections(section: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    yield section
+    for field in section.model_fields.values():
+        for inner in _models(field.annotation):
+            yield from _sections(inner)
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models(inner)
+
+
+def _sentences(section: type[BaseModel]) -> str:
+    """The docstring, its paragraphs unwrapped."""
+    return "\n\n".join(flat(paragraph) for paragraph in inspect.cleandoc(section.__doc__ or "").split("\n\n"))
 
 
 def either(words: Iterator[str]) -> str:

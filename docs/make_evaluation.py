@@ -7,13 +7,9 @@ The committed page must be what this writes; tests/test_docs.py compares the two
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
 
-from field_tables import Words, flat, table
-from pydantic import BaseModel
+from field_tables import Words, link, tables_of
 
 from linnaeus.judging.evaluation import Evaluation
 
@@ -100,41 +96,11 @@ Files of earlier versions say `"format": 1`. A run's is brought up to date from 
 def evaluation_page() -> str:
     """The whole page as Markdown."""
     parts = [_INTRODUCTION]
-    for section in dict.fromkeys(_sections(Evaluation)):
-        parts += [f"## {section.__name__}", _sentences(section), _table(section)]
+    parts += tables_of(Evaluation, _WORDS)
     return "\n\n".join([*parts, _CLOSING]) + "\n"
 
 
-def _sections(section: type[BaseModel]) -> Iterator[type[BaseModel]]:
-    """A type, and below it those of its fields, in the order in which they are met."""
-    yield section
-    for field in section.model_fields.values():
-        for inner in _models(field.annotation):
-            yield from _sections(inner)
-
-
-def _models(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for inner in get_args(annotation):
-        yield from _models(inner)
-
-
-def _sentences(section: type[BaseModel]) -> str:
-    """The docstring, its paragraphs unwrapped."""
-    return "\n\n".join(flat(paragraph) for paragraph in inspect.cleandoc(section.__doc__ or "").split("\n\n"))
-
-
-def _table(section: type[BaseModel]) -> str:
-    rows = [(f"`{name}`", _WORDS.of(field), field.description or "") for name, field in section.model_fields.items()]
-    return table(("field", "type", "meaning"), rows)
-
-
-def _link(section: type[BaseModel]) -> str:
-    return f"[{section.__name__}](#{section.__name__.lower()})"
-
-
-_WORDS = Words(section=_link, nothing="null")
+_WORDS = Words(section=link, nothing="null")
 
 if __name__ == "__main__":
     PAGE.write_text(evaluation_page(), encoding="utf-8")

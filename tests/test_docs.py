@@ -108,6 +108,7 @@ def page(request: pytest.FixtureRequest) -> Path:
     ("script", "function", "page"),
     [
         ("make_configuration.py", "configuration_page", "configuration.md"),
+        ("make_audit.py", "audit_page", "audit-json.md"),
         ("make_evaluation.py", "evaluation_page", "evaluation-json.md"),
     ],
 )

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from linnaeus.cli.data_options import parse_pixels, parse_shape, split_names
 from linnaeus.cli.main import main
-from linnaeus.cli.train import parse_pixels, parse_shape, split_names
 from linnaeus.config.settings import parse_config
 from linnaeus.data.intake import source_options
 from linnaeus.data.sources.options import SourceOptions

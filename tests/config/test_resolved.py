@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import pytest
 from pydantic import BaseModel, ValidationError
+from tests.settled import PAGE
 
 from linnaeus.config.pages import to_yaml
 from linnaeus.config.resolved import ResolvedConfig, read_resolved, resolve
@@ -17,14 +18,6 @@ from linnaeus.errors import ConfigError
 
 MACHINE = {"runtime.device", "runtime.precision"}
 """These follow the machine at every start."""
-SETTLED: dict[str, Any] = {
-    "data": {"out_of_fold": 0},
-    "image": {"size": 32},
-    "augment": {"flip": "none", "pad_crop_px": 2},
-    "model": {"name": "speed_cnn", "features": "last"},
-    "phases": [{"batch_size": 8, "epochs": 2}],
-    "evaluate": {"tta": "none", "batch_size": 16},
-}
 
 
 def left_open(section: type[BaseModel], address: str = "") -> Iterator[str]:
@@ -75,7 +68,7 @@ def _is_section(part: Any) -> bool:
     ],
 )
 def test_what_is_left_open_is_named(address: str) -> None:
-    page = {name: [dict(value[0])] if name == "phases" else dict(value) for name, value in SETTLED.items()}
+    page = {name: [dict(value[0])] if name == "phases" else dict(value) for name, value in PAGE.items()}
     node: Any = page
     *path, field = [int(part) if part.isdigit() else part for part in address.split(".")]
     for part in path:
@@ -86,7 +79,7 @@ def test_what_is_left_open_is_named(address: str) -> None:
 
 
 def test_the_saved_page_is_a_recipe_and_the_same_configuration_again(tmp_path: Path) -> None:
-    config = resolve(parse_config(SETTLED))
+    config = resolve(parse_config(PAGE))
     page = tmp_path / "config.yaml"
     page.write_text(to_yaml(config), encoding="utf-8")
     assert read_resolved(page) == config
@@ -95,7 +88,7 @@ def test_the_saved_page_is_a_recipe_and_the_same_configuration_again(tmp_path: P
 
 @pytest.mark.parametrize(("section", "field"), [("evaluate", "batch_size"), ("data", "out_of_fold")])
 def test_limits_of_the_settings_hold_here_too(section: str, field: str) -> None:
-    page = {**SETTLED, section: {**SETTLED[section], field: -1}}
+    page = {**PAGE, section: {**PAGE[section], field: -1}}
     with pytest.raises(ConfigError, match="greater than or equal to"):
         parse_config(page)
     with pytest.raises(ValidationError, match="greater than or equal to"):

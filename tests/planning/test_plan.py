@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from tests.settled import settled
 
 from linnaeus.config.pages import overlay, read_recipe
 from linnaeus.config.settings import RunConfig, parse_config
@@ -108,7 +109,7 @@ def test_forward_passes_of_large_images_hold_fewer_of_them() -> None:
     ],
 )
 def test_epochs_fit_the_time_with_their_validations(seconds: float, epochs: float) -> None:
-    plan = settled({"epochs": 20.0})
+    plan = trained({"epochs": 20.0})
     plan = plan_epochs_within(
         plan,
         plan.resolved.phases[0],
@@ -122,17 +123,11 @@ def test_epochs_fit_the_time_with_their_validations(seconds: float, epochs: floa
     assert f"{seconds:.0f} s allowed" in decision.why
 
 
-def settled(*phases: dict[str, object]) -> Plan:
-    """A plan in which nothing but the epochs of these phases matters."""
-    page = {
-        "data": {"out_of_fold": 0},
-        "image": {"size": 32},
-        "augment": {"flip": "none", "pad_crop_px": 0},
-        "model": {"name": "speed_cnn", "features": "last"},
-        "phases": [{"name": f"phase {k}", "batch_size": 10, **phase} for k, phase in enumerate(phases)],
-        "evaluate": {"tta": "none", "batch_size": 10},
-    }
-    return Plan(parse_config(page), parse_config(page))
+def trained(*phases: dict[str, object]) -> Plan:
+    """A settled plan with these phases."""
+    named = [{"name": f"phase {k}", "batch_size": 10, **phase} for k, phase in enumerate(phases)]
+    config = settled({"phases": named})
+    return Plan(config, config)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +139,7 @@ def settled(*phases: dict[str, object]) -> Plan:
     ],
 )
 def test_phases_fraction_the_time_that_features_leave(seconds: float, epochs: list[float]) -> None:
-    plan = settled({"epochs": 1.0}, {"epochs": 4.0}, {"epochs": 6.0})
+    plan = trained({"epochs": 1.0}, {"epochs": 4.0}, {"epochs": 6.0})
     costs = [(5_000.0, 0.0), (0.0, 2_000.0), (0.0, 2_000.0)]
     plan = plan_phases_within(plan, plan.resolved.phases, seconds=seconds, costs=costs, images_per_second=1000.0)
     assert [phase.epochs for phase in plan.resolved.phases] == pytest.approx(epochs)

@@ -8,8 +8,9 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from PIL import Image
+from tests.settled import settled
 
-from linnaeus.config.settings import EvaluateConfig, parse_config
+from linnaeus.config.settings import EvaluateConfig
 from linnaeus.data.manifest import Manifest, manifest_from_columns
 from linnaeus.judging.evaluation import Seconds
 from linnaeus.judging.judge import Settled, Submission, judge
@@ -84,7 +85,7 @@ def make_facts() -> Callable[..., ReportFacts]:
         seconds = Seconds(prepare=0.4, train=72.0, total=72.4)
         values = {
             "title": "animals",
-            "config": parse_config({"image": {"size": 32}, "phases": [{"epochs": 5}]}),
+            "config": settled({"phases": [{"epochs": 5}]}),
             "manifest": manifest,
             "predictions": found.predictions,
             "evaluation": found.evaluation.model_copy(update={"seconds": seconds}),
@@ -116,7 +117,7 @@ def make_label_facts() -> Callable[..., ReportFacts]:
         evaluation = judge(Submission(predictions, settled=settled), FEW_RESAMPLES, seed=0).evaluation
         values = {
             "title": "hills",
-            "config": parse_config({"phases": [{"epochs": 2, "monitor": "validation_mean_average_precision"}]}),
+            "config": settled({"phases": [{"monitor": "validation_mean_average_precision"}]}),
             "manifest": manifest,
             "predictions": predictions,
             "evaluation": evaluation.model_copy(update={"seconds": Seconds(train=2.0, total=3.0)}),

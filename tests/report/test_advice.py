@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from tests.report.editing import difference, edited, score
 from tests.report.reading import Page, numbers
+from tests.settled import settled
 
-from linnaeus.config.settings import parse_config
 from linnaeus.report import advice
 from linnaeus.report.advice import recommend
 from linnaeus.report.page import render_report
@@ -147,8 +147,8 @@ def test_more_test_images_are_asked_for_by_the_width_of_the_interval(good, num_g
 
 
 def test_a_backbone_is_advised_for_few_large_images_only(good):
-    large = parse_config({"image": {"size": 128}, "model": {"name": "speed_cnn"}})
+    large = settled({"image": {"size": 128}})
     assert "--backbone" in advice.take_a_backbone(dataclasses.replace(good, config=large)).command
     assert advice.take_a_backbone(good) is None, "32 px"
-    other = parse_config({"image": {"size": 128}, "model": {"name": "resnet18"}})
+    other = settled({"image": {"size": 128}, "model": {"name": "resnet18"}})
     assert advice.take_a_backbone(dataclasses.replace(good, config=other)) is None

@@ -4,15 +4,15 @@ import dataclasses
 
 import numpy as np
 from tests.report.reading import Page, numbers
+from tests.settled import settled
 
-from linnaeus.config.settings import parse_config
 from linnaeus.judging.balancing import balance_effect
 from linnaeus.report.balancing import make_balancing
 from linnaeus.report.page import render_report
 
 
 def balancing_facts(make_facts, *, rightly):
-    facts = make_facts(config=parse_config({"data": {"balance": "oversample"}, "image": {"size": 32}}))
+    facts = make_facts(config=settled({"data": {"balance": "oversample"}}))
     test = facts.predictions.of_split(2)
     logits = np.eye(3, dtype=np.float32)[test.targets if rightly else (test.targets + 1) % 3]
     effect = balance_effect(
@@ -26,7 +26,7 @@ def test_without_balancing_there_is_no_section(make_facts):
 
 
 def test_where_one_run_cannot_tell_it_says_how_to_find_out(make_facts):
-    config = parse_config({"loss": {"class_weights": "balanced"}, "image": {"size": 32}})
+    config = settled({"loss": {"class_weights": "balanced"}})
     section = make_balancing(make_facts(config=config))
     assert "compare" in section.sentences[0] and section.rows == []
 

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from tests.report.editing import edited
 from tests.report.reading import numbers
+from tests.settled import settled
 
-from linnaeus.config.settings import parse_config
 from linnaeus.judging.evaluation import ClassScores, Score, Scores
 from linnaeus.report.curves import make_curves_section
 from linnaeus.report.gallery import data_uri, make_galleries, make_samples, one_class_after_another
@@ -85,7 +85,7 @@ def test_the_kept_epoch_is_the_first_best_of_the_last_phase(make_facts, keep, ke
             "validation_accuracy": [0.99, 0.99, 0.5, 0.6, 0.7, 0.7],
         }
     )
-    config = parse_config({"phases": [{"name": "head"}, {"name": "all", "monitor": keep}]})
+    config = settled({"phases": [{"name": "head"}, {"name": "all", "monitor": keep}]})
     assert make_curves_section(make_facts(history=history, config=config)).kept == kept
     assert make_curves_section(make_facts(history=history, config=config, kept_epoch=4)).kept == "4"
 

@@ -14,10 +14,10 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 from tests.review.small_run import CLASSES, write_images
+from tests.settled import settled
 
 from linnaeus.atomic import write_text
 from linnaeus.config.pages import read_page, to_yaml
-from linnaeus.config.settings import parse_config
 from linnaeus.data.manifest import TEST, TRAIN, VALIDATION, Manifest
 from linnaeus.errors import ConfigError, RunNotFoundError
 from linnaeus.review.features import open_folder, prepare_folder, prepare_run
@@ -308,7 +308,7 @@ def test_the_next_command_repeats_the_run_with_all_corrections(run_folder: Calla
     run = run_folder()
     page = read_page(RunDir(run).config)
     page["data"] |= {"source": "my photos", "corrections": ["one.csv"]}
-    write_text(RunDir(run).config, to_yaml(parse_config(page)))
+    write_text(RunDir(run).config, to_yaml(settled(page)))
     assert open_run(run)[0].command == (
         f"linnaeus train 'my photos' --recipe {run}/config.yaml --corrections one.csv "
         f"--corrections {run}/corrections.csv"

@@ -165,14 +165,15 @@ def test_prediction_asks_each_member_with_its_own_image_size_and_views(runs: Pat
     assert list(table["error"] != "") == [False, True, False, False]
     singles = {path: Predictor(load_bundle(Path(path) / "model"), precision="32") for path in weights}
     for row in (0, 2, 3):
-        expected: dict[str, float] = dict.fromkeys(bundle.classes, 0.0)
+        mean: dict[str, float] = dict.fromkeys(bundle.classes, 0.0)
         for path, fraction in weights.items():
             own = singles[path].predict([files[row]], top_k=10).iloc[0]
             for rank in range(1, 11):
                 suffix = "" if rank == 1 else f"_{rank}"
-                expected[own[f"label{suffix}"]] += fraction * own[f"probability{suffix}"]
-        assert table["label"][row] == max(expected, key=expected.__getitem__)
-        assert table["probability"][row] == pytest.approx(max(expected.values()), abs=1e-6)
+                mean[own[f"label{suffix}"]] += fraction * own[f"probability{suffix}"]
+        scaled = {name: value ** (1 / bundle.temperature) for name, value in mean.items()}  # what ships is calibrated
+        assert table["label"][row] == max(mean, key=mean.__getitem__)
+        assert table["probability"][row] == pytest.approx(max(scaled.values()) / sum(scaled.values()), abs=1e-6)
     with pytest.raises(ModelError, match="different sizes"):
         bundle.classifier(torch.zeros(1, 3, 16, 16))
     assert main(["predict", "both", str(files[0])]) == 0

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from linnaeus.cli.bars import Bars
+from linnaeus.cli.data_options import AS_IT_IS, DataOptions
 from linnaeus.cli.summary import print_summary
 from linnaeus.config.pages import overlay, settings_from
 from linnaeus.errors import ConfigError
@@ -29,17 +30,8 @@ def train(
     seed: int | None = None,
     time_limit: str | None = None,
     device: str | None = None,
-    test_data: str | None = None,
-    format: str | None = None,
-    image_column: str | None = None,
-    label_columns: Annotated[tuple[str, ...], Parameter(negative="")] = (),
-    image_root: str | None = None,
-    image_shape: str | None = None,
+    data_options: DataOptions = AS_IT_IS,
     corrections: Annotated[tuple[str, ...], Parameter(negative="")] = (),
-    classes: Annotated[tuple[str, ...], Parameter(negative="")] = (),
-    top_classes: int | None = None,
-    box_padding: float | None = None,
-    min_box_size: str | None = None,
     target: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
     force: Annotated[bool, Parameter(negative="")] = False,
@@ -79,30 +71,9 @@ def train(
         Time in which training ends, such as 90s, 10m or 1.5h.
     device
         Where to train: auto, cpu, cuda or mps.
-    test_data
-        Separate test data with the same classes. The images of DATA are then used for training and validation only.
-    format
-        Layout of the data, such as table, where it is not recognised.
-    image_column
-        Column of the table that holds the paths or ids of the images.
-    label_columns
-        Label column(s) of the table: one column of class names, or a comma-separated list of 0/1 columns, one per
-        label.
-    image_root
-        Folder that the image paths of a table start from.
-    image_shape
-        Shape of one sample of an array, such as 300,300,3.
     corrections
         File of label corrections written by `linnaeus review`, applied on top of the labels of the data. Repeat the
         option for several files.
-    classes
-        Comma-separated list of classes to keep; all others are left out.
-    top_classes
-        Keep only this many of the most frequent classes.
-    box_padding
-        Enlarge every bounding box on each side by this fraction of its width and height, such as 0.2.
-    min_box_size
-        Leave out bounding boxes with a side shorter than this, such as 4px.
     target
         Lowest acceptable recall or precision of one class, such as recall:Helicopter=0.9. Repeat the option for
         several.
@@ -111,19 +82,9 @@ def train(
     force
         Replace the run that is already in the folder.
     """
-    settings: dict[str, Any] = {"data": {"source": data}}
+    settings: dict[str, Any] = {"data": data_options.page(data)}
     given = {
-        "data.test_data": test_data,
-        "data.format": format,
-        "data.image_column": image_column,
-        "data.label_columns": split_names(label_columns),
-        "data.image_root": image_root,
-        "data.image_shape": None if image_shape is None else parse_shape(image_shape),
         "data.corrections": list(corrections) or None,
-        "data.classes": split_names(classes),
-        "data.top_classes": top_classes,
-        "data.box_padding": box_padding,
-        "data.min_box_size_px": None if min_box_size is None else parse_pixels(min_box_size),
         "model.name": backbone,
         "model.weights": weights,
         "model.allow_download": allow_download or None,
@@ -148,30 +109,6 @@ def train(
     if is_main_process():
         print_summary(run)
     return 0
-
-
-def split_names(given: tuple[str, ...]) -> list[str] | None:
-    """ "a,b" or several such; None if nothing was given. Names with commas inside: --set."""
-    return [name.strip() for text in given for name in text.split(",") if name.strip()] or None
-
-
-def parse_shape(text: str) -> list[int]:
-    """ "300,300,3" or "300x300x3"; raises ConfigError for anything else."""
-    parts = text.replace("x", ",").split(",")
-    if not 2 <= len(parts) <= 3 or not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
-        raise ConfigError(f"--image-shape takes two or three numbers such as 300,300,3, not '{text}'.")
-    return [int(part) for part in parts]
-
-
-def parse_pixels(text: str) -> float:
-    """ "4px" or "4"; raises ConfigError for anything else."""
-    try:
-        pixels = float(text.strip().removesuffix("px"))
-    except ValueError:
-        pixels = -1.0
-    if not 0 <= pixels < float("inf"):
-        raise ConfigError(f"--min-box-size takes a number of pixels such as 4px, not '{text}'.")
-    return pixels
 
 
 def parse_seconds(text: str) -> float:

@@ -92,7 +92,7 @@ class DataConfig(Section):
 
 
 class ImageConfig(Section):
-    """The exact preprocessing, the same in training, prediction, export and serving."""
+    """The exact preprocessing, the same in training and in prediction."""
 
     size: int | Auto = "auto"
     """Height and width in pixels; with `auto` the plan chooses by the size of the images."""
@@ -367,9 +367,9 @@ class EvaluateConfig(Section):
     """How the finished model predicts, and how it is evaluated."""
 
     tta: TTAKind | Auto = "auto"
-    """Test-time augmentation: the views of an image whose logits are averaged, in validation, test, prediction and
-    serving alike. `none`: only the image; `flip`: the image and its horizontal flip; `flip_shift`: also both shifted by
-    one pixel in each direction. `auto`: `flip` for our own networks if training flips images, else `none`."""
+    """Test-time augmentation: the views of an image whose logits are averaged, in validation, test and
+    prediction alike. `none`: only the image; `flip`: the image and its horizontal flip; `flip_shift`: also both shifted
+    by one pixel in each direction. `auto`: `flip` for our own networks if training flips images, else `none`."""
     logit_adjustment: float = Field(0.0, ge=0.0)
     """After training, this many times the logarithm of each class's frequency in the training images is subtracted from
     its logit (arXiv 2007.07314, equation 9), as part of the model: it then predicts as if all classes were equally

@@ -26,7 +26,7 @@ def check_outside(path: Path, config: DataConfig, manifest: Manifest | None = No
     for folder in data_folders(config, manifest):
         if place.is_relative_to(folder):
             raise OutputError(
-                f"{path} would be written into the data, {folder}, and nothing ever is. Name a place elsewhere with "
+                f"{path} would be written into the data, {folder}, which is never written to. Name another with "
                 f"{option}."
             )
 

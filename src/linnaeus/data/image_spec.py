@@ -1,4 +1,4 @@
-"""ImageSpec: the exact preprocessing. The same object prepares images in training, prediction, export and serving.
+"""ImageSpec: the exact preprocessing. The same object prepares images in training and in prediction.
 
 Two halves: `fit` brings one decoded image to the network's size (uint8, done once, cached); `normalize` turns a whole
 batch into the network's floats (on the device). Knows nothing of files, labels or models.

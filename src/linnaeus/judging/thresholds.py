@@ -1,7 +1,7 @@
 """Thresholds: from which probability on a label is given, chosen where training did not look and the test does not yet.
 
-One per label, where images have several. Between predictions (of validation, or out of fold) and evaluation, prediction
-and serving, which all use the same ones. Never chosen on test images.
+One per label, where images have several. Between predictions (of validation, or out of fold) and evaluation and
+prediction, which use the same ones. Never chosen on test images.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The operating point: how probabilities become one answer, where that shall not simply be the most probable class.
 
-A plain rule over arrays, the same in evaluation, prediction and serving. Where images have several labels, thresholds
+A plain rule over arrays, the same in evaluation and in prediction. Where images have several labels, thresholds
 do this work instead. Knows nothing of how the point was chosen.
 """
 

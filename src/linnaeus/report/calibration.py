@@ -49,7 +49,12 @@ def _sentences(evaluation: Evaluation) -> list[str]:
     temperature, change = evaluation.calibration.temperature, evaluation.calibration.test
     found = []
     if change.before is not None:
-        found.append(f"{_temperature_words(temperature)} {_change_words(change.before, change.after)}")
+        unchanged = (
+            "How a label ranks the images stays the same."
+            if evaluation.test.several_labels
+            else "The most probable class of an image stays the same."
+        )
+        found.append(f"{_temperature_words(temperature)} {_change_words(change.before, change.after)} {unchanged}")
     ece = evaluation.test.ece
     by_chance = " A perfectly calibrated model would show an error this large by chance." if ece.low == 0 else ""
     found.append(
@@ -75,5 +80,5 @@ def _temperature_words(temperature: float | dict[str, float]) -> str:
 def _change_words(before: CalibrationState, after: CalibrationState) -> str:
     return (
         f"On test images the ECE is {figure(before.ece)} before and {percent(after.ece)} after, the log loss "
-        f"{before.log_loss:.3f} before and {after.log_loss:.3f} after. No answer changes by this."
+        f"{before.log_loss:.3f} before and {after.log_loss:.3f} after."
     )

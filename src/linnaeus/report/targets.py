@@ -41,7 +41,8 @@ def _sentences(point: OperatingPointEvaluation) -> list[str]:
     if point.num_changed is not None and point.accuracy_of_argmax is not None:
         found.append(
             f"The operating point, chosen on validation images, changes {plural(point.num_changed, 'answer')} on test "
-            f"images; the most probable class would be right for {percent(point.accuracy_of_argmax.value)} of them."
+            f"images. The most probable class would be right for {percent(point.accuracy_of_argmax.value)} of all test "
+            "images."
         )
     if point.mean_cost is not None and point.mean_cost_of_argmax is not None:
         found.append(

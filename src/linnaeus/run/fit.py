@@ -168,7 +168,7 @@ def finish(run: RunDir, *, runtime: Runtime, progress: Progress) -> Run:
                 job = replace(job, stop_requested=stop_requested)
                 classifiers, position = _train(run, job, preparation)
         except (Interrupted, KeyboardInterrupt) as stop:
-            raise Interrupted(f"{stop or 'Stopped.'} Go on with: linnaeus resume {run.path}") from None
+            raise Interrupted(f"{str(stop) or 'Stopped.'} Go on with: linnaeus resume {run.path}") from None
         if leads:
             judge_run(run, job, classifiers, position, preparation)
     runtime.fabric.barrier()

@@ -1,6 +1,6 @@
 """Decoding: one row of a manifest -> uint8 RGB [h, w, 3], exactly as a person would see the image on white paper.
 
-Between split and cache in the life of an image; prediction and serving use the same functions. The first frame of an
+Between split and cache in the life of an image; prediction uses the same functions. The first frame of an
 animation counts. What cannot be decoded whole is an error with its cause, never filled up or replaced.
 
     orientation      applied, from EXIF (or XMP)
