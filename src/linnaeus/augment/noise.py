@@ -5,8 +5,6 @@ Both act on floats in 0-1, before normalization, and keep them there.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 
 from linnaeus.augment.boxes import box_mask
@@ -48,20 +46,14 @@ def draw_erased_boxes(
     return torch.stack([top, left, top + tall, left + wide], dim=1)
 
 
-def erase(
-    images: torch.Tensor, *, boxes: torch.Tensor, fill: Literal["noise", "mean"], generator: torch.Generator
-) -> torch.Tensor:
-    """Paint over each sample's box.
+def erase(images: torch.Tensor, *, boxes: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Paint noise over each sample's box, every value uniform in 0-1 (the paper's RE-R, its best).
 
     Args:
         images: float32 [B, C, H, W] in 0-1.
         boxes: int64 [B, 4]; an empty box leaves its sample as it is.
-        fill: "noise" draws every value uniformly in 0-1 (the paper's RE-R, its best); "mean" takes the mean colour of
-            the sample.
     """
     mask = box_mask(boxes, height=images.shape[2], width=images.shape[3])
-    if fill == "mean":
-        return torch.where(mask, images.mean(dim=(2, 3), keepdim=True), images)
     noise = torch.empty_like(images).uniform_(generator=generator_on(generator, images.device))
     return torch.where(mask, noise, images)
 
@@ -76,5 +68,5 @@ def erase_some(images: torch.Tensor, *, probability: float, generator: torch.Gen
     chosen = send_to(chosen, images.device)
     pixels = images.permute(0, 2, 3, 1)  # whole images are copied fastest in the layout they have
     picked = pixels.index_select(0, chosen).permute(0, 3, 1, 2)
-    erased = erase(picked, boxes=boxes, fill="noise", generator=generator)
+    erased = erase(picked, boxes=boxes, generator=generator)
     return pixels.index_copy(0, chosen, erased.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
