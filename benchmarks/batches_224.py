@@ -42,7 +42,7 @@ NUM_WORKERS = 2
 CONFIG = AugmentConfig(
     flip="horizontal",
     rotate_degrees=DEGREES,
-    scale=ZOOM,
+    zoom=ZOOM,
     fill="zeros",
     brightness=JITTER,
     contrast=JITTER,
@@ -111,9 +111,8 @@ def ours(store: ImageStore, num_images: int, num_classes: int, batch_size: int) 
                 rows=batch.rows,
                 seed=0,
                 generator=generator,
-                normalize=SPEC.normalize,
             )
-            yield images
+            yield SPEC.normalize(images).contiguous(memory_format=torch.channels_last)
 
     return batches
 

@@ -91,7 +91,7 @@ def tell(seed: int, what: str, labels: np.ndarray, logits: np.ndarray, clock: fl
     probabilities, rng = 1 / (1 + np.exp(-logits.astype(np.float64))), np.random.default_rng(0)
     parts = [np.array_split(rng.permutation(len(labels)), 2) for _ in range(HALVES)]
     words = []
-    for rule in ("label", "balanced", "common"):
+    for rule in ("per_label", "balanced", "global"):
         scores = []
         for one, other in parts:
             chosen = choose_thresholds(labels[one], probabilities[one], rule=rule).values

@@ -30,8 +30,8 @@ ones may be added. Lists are whole, however long.
   "task": "single",
   "classes": ["cat", "dog"],
   "counts": {"train": {"cat": 500, "dog": 490}, "test": {"cat": 130, "dog": 130}},
-  "leaks": {"num_groups": 1, "test": {"num_images": 1, "share": 0.003846},
-            "validation": {"num_images": 0, "share": 0.0}, "test_rows": [1003]},
+  "leaks": {"num_groups": 1, "test": {"num_images": 1, "fraction": 0.003846},
+            "validation": {"num_images": 0, "fraction": 0.0}, "test_rows": [1003]},
   "duplicates": [
     {"kind": "near", "leak": true, "labels_differ": false, "splits": ["train", "test"],
      "members": [{"row": 12, "id": "train/cat/12.jpg", "split": "train", "labels": ["cat"], "relation": "first"},

@@ -15,7 +15,7 @@ PAGE: Mapping[str, Any] = {
     "augment": {"flip": "none", "pad_crop_px": 2},
     "model": {"name": "speed_cnn", "features": "last"},
     "phases": [{"batch_size": 8, "epochs": 2}],
-    "evaluate": {"views": "one", "batch_size": 16},
+    "evaluate": {"tta": "none", "batch_size": 16},
 }
 
 

@@ -86,7 +86,7 @@ def test_every_module_imports_only_what_its_room_may() -> None:
         ("data/splits/stratified.py", "from linnaeus.run.fit import fit"),
         ("data/splits/stratified.py", "import linnaeus"),
         ("data/splits/stratified.py", "from linnaeus.metrics.classification import accuracy_score"),
-        ("bundle/files.py", "from linnaeus.predictions import Views"),
+        ("bundle/files.py", "from linnaeus.predictions import TTA"),
         ("run/fit.py", "from linnaeus.runs.ensemble import combine"),
         ("cli/train.py", "import linnaeus.__main__"),
         ("training/loop.py", "from linnaeus.judging.scores import evaluate_table"),

@@ -54,6 +54,17 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def send_to(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """The values, which lie in host memory, on `device`, without waiting for it.
+
+    A copy from ordinary memory to a GPU makes the host wait until the GPU has done all that came before; one from
+    pinned memory does not.
+    """
+    if device.type != "cuda":
+        return values.to(device)
+    return values.pin_memory().to(device, non_blocking=True)
+
+
 def keep_freed_memory() -> None:
     """Let the C library keep freed memory for the next batch, where it is glibc.
 

@@ -31,11 +31,11 @@ from linnaeus.metrics.operating_point import OperatingPoint, decide
 from linnaeus.models.classifier import Classifier
 
 _T = TypeVar("_T", bound=np.generic)
-Views = Literal["one", "mirror", "mirror_shift"]
+TTA = Literal["none", "flip", "flip_shift"]
 Temperature = float | tuple[float, ...]
 """Of all logits, or of each label's where images have several."""
 _LEAST_PROBABILITY = 1e-12
-NUM_VIEWS: dict[Views, int] = {"one": 1, "mirror": 2, "mirror_shift": 6}
+NUM_TTA_VIEWS: dict[TTA, int] = {"none": 1, "flip": 2, "flip_shift": 6}
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Predictions:
         splits: int8 [N], positions in SPLITS.
         manifest_fingerprint: of the manifest that the ids belong to.
         temperature: logits are divided by it before they become probabilities.
-        operating_point: how probabilities become one answer; None for the likeliest class, and for several labels.
+        operating_point: how probabilities become one answer; None for the most probable class, and for several labels.
         features: float16 [N, D], what the head saw of each image, if it was kept; never saved.
         ood_distances: float32 [N], distance of each image's features from those of training images; None where the
             model has no detector.
@@ -82,7 +82,7 @@ class Predictions:
 
     @property
     def predicted(self) -> npt.NDArray[np.int64]:
-        """int64 [N]: the answer, for one label per image: the likeliest class, or what the operating point says."""
+        """int64 [N]: the answer, for one label per image: the most probable class, or what the operating point says."""
         assert self.task == "single", "several labels are given by thresholds: given_labels"
         if self.operating_point is None:
             return np.asarray(self.logits.argmax(axis=1), np.int64)
@@ -242,20 +242,20 @@ def mean_predictions(members: Sequence[Predictions], weights: Sequence[float]) -
 
 
 def view_logits(
-    classifier: nn.Module, images: torch.Tensor, *, views: Views, straight: torch.Tensor | None = None
+    classifier: nn.Module, images: torch.Tensor, *, tta: TTA, straight: torch.Tensor | None = None
 ) -> torch.Tensor:
     """Logits float32 [B, K] averaged over views of normalized images float [B, 3, H, W].
 
-    "mirror" averages the image and its mirror image. "mirror_shift" gives half the weight to that and half to both
+    "flip" averages the image and its mirror image. "flip_shift" gives half the weight to that and half to both
     shifted by one pixel up-left and down-right over a reflected border (arXiv 2404.00498, section 3.5). `straight` are
     the logits of the images as they are, where they are known already.
     """
     straight = (classifier(images) if straight is None else straight).float()
-    if views == "one":
+    if tta == "none":
         return straight
     mirrored: torch.Tensor = classifier(images.flip(-1)).float()
     upright = (straight + mirrored) / 2
-    if views == "mirror":
+    if tta == "flip":
         return upright
     height, width = images.shape[-2:]
     padded = F.pad(images, (1, 1, 1, 1), mode="reflect")
@@ -263,7 +263,7 @@ def view_logits(
     for offset in (0, 2):
         view = padded[:, :, offset : offset + height, offset : offset + width]
         view = view.contiguous(memory_format=torch.channels_last)
-        shifted += view_logits(classifier, view, views="mirror") / 2
+        shifted += view_logits(classifier, view, tta="flip") / 2
     return (upright + shifted) / 2
 
 
@@ -274,7 +274,7 @@ def predict(
     manifest: Manifest,
     *,
     spec: ImageSpec | None,
-    views: Views,
+    tta: TTA,
     keep_features: bool = False,
 ) -> Predictions:
     """Run a classifier in evaluation mode over batches of a manifest's rows; the training flag is put back afterwards.
@@ -297,7 +297,7 @@ def predict(
             own = classifier.features(images)
             straight = classifier.logits(own)
             features.append(short_features(own))
-        logits.append(view_logits(classifier, images, views=views, straight=straight).cpu())
+        logits.append(view_logits(classifier, images, tta=tta, straight=straight).cpu())
         rows.append(batch.rows.cpu())
     classifier.train(was_training)
     found = predictions_of(manifest, torch.cat(rows).numpy(), torch.cat(logits).numpy().astype(np.float32))

@@ -76,8 +76,8 @@ def test_exactly_the_planted_duplicates_are_found_with_how_they_relate(found: di
 def test_leaks_are_counted_per_split_and_named(found: dict[str, Any]) -> None:
     leaks = found["leaks"]
     assert leaks["num_groups"] == 3
-    assert leaks["test"] == {"num_images": 2, "share": pytest.approx(2 / 22, abs=1e-6)}
-    assert leaks["validation"] == {"num_images": 1, "share": pytest.approx(1 / 13, abs=1e-6)}
+    assert leaks["test"] == {"num_images": 2, "fraction": pytest.approx(2 / 22, abs=1e-6)}
+    assert leaks["validation"] == {"num_images": 1, "fraction": pytest.approx(1 / 13, abs=1e-6)}
     members = [member for group in found["duplicates"] for member in group["members"]]
     named = {member["id"] for member in members if member["row"] in leaks["test_rows"]}
     assert named == {"test/dog/leak-of-02.png", "test/cat/03-small.png"}

@@ -127,11 +127,13 @@ def test_names_from_the_data_cannot_become_markup() -> None:
         "duplicates": [],
         "leaks": {
             "num_groups": 0,
-            "test": {"num_images": 0, "share": 0.0},
-            "validation": {"num_images": 0, "share": 0.0},
+            "test": {"num_images": 0, "fraction": 0.0},
+            "validation": {"num_images": 0, "fraction": 0.0},
             "test_rows": [],
         },
-        "shortcuts": [{"property": "width", "label": hostile, "accuracy": 1.0, "baseline": 0.5, "mended": 1.0}],
+        "shortcuts": [
+            {"property": "width", "label": hostile, "accuracy": 1.0, "baseline": 0.5, "error_reduction": 1.0}
+        ],
         "findings": [{"level": "look", "what": "Blank", "sentence": hostile, "section": "looks"}],
     }
 

@@ -64,7 +64,7 @@ def _is_section(part: Any) -> bool:
     "address",
     [
         *("data.out_of_fold", "image.size", "augment.flip", "augment.pad_crop_px", "model.name", "model.features"),
-        *("phases.0.batch_size", "phases.0.epochs", "evaluate.views", "evaluate.batch_size"),
+        *("phases.0.batch_size", "phases.0.epochs", "evaluate.tta", "evaluate.batch_size"),
     ],
 )
 def test_what_is_left_open_is_named(address: str) -> None:

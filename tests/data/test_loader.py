@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from linnaeus.data.cache.images import CachedImages
-from linnaeus.data.loader import ImageStore, _upload
+from linnaeus.data.loader import ImageStore, _upload, upload_beside
 from linnaeus.data.manifest import Manifest, manifest_from_columns
 
 NUM_ROWS, HEIGHT, WIDTH = 23, 4, 6
@@ -39,7 +40,7 @@ def manifest() -> Manifest:
 @pytest.fixture(params=["resident", "streamed"])
 def residence(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """On CUDA, both ways; on the processor they are one."""
-    monkeypatch.setattr("linnaeus.data.loader.RESIDENT_SHARE", 0.6 if request.param == "resident" else 0.0)
+    monkeypatch.setattr("linnaeus.data.loader.RESIDENT_FRACTION", 0.6 if request.param == "resident" else 0.0)
     monkeypatch.setattr("linnaeus.data.loader._UPLOAD_BYTES", 5 * HEIGHT * WIDTH * 3)
     yield request.param
 
@@ -112,3 +113,31 @@ def test_targets_read_from_parquet_are_taken_without_a_warning(
     manifest.save(tmp_path / "manifest.parquet")
     store = ImageStore(cached, Manifest.load(tmp_path / "manifest.parquet"), torch.device("cpu"))
     assert next(store.batches(np.array([4]), batch_size=1)).targets.tolist() == [1]
+
+
+def test_on_a_gpu_a_batch_is_copied_beside_the_computing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In which order the streams are told what, seen by stand-ins: the copy on its own, then the other waits for it."""
+    told: list[str] = []
+
+    class Stream:
+        def wait_stream(self, other: object) -> None:
+            told.append(f"wait for {other}")
+
+    class Pinned:
+        def to(self, device: torch.device, *, non_blocking: bool) -> Pinned:
+            told.append(f"copy, waiting {not non_blocking}")
+            return self
+
+        def record_stream(self, stream: object) -> None:
+            told.append("kept until used")
+
+    @contextmanager
+    def on(stream: object) -> Iterator[None]:
+        told.append(f"on {stream}")
+        yield
+        told.append(f"off {stream}")
+
+    monkeypatch.setattr(torch.cuda, "stream", on)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Stream())
+    upload_beside(Pinned(), torch.device("cuda"), "side")  # type: ignore[arg-type]
+    assert told == ["on side", "copy, waiting False", "off side", "wait for side", "kept until used"]

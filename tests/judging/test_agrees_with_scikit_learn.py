@@ -40,12 +40,12 @@ def known(predictions: Predictions, expected: np.ndarray) -> np.ndarray:
     return probabilities
 
 
-def calibration_error(right: np.ndarray, probabilities: np.ndarray) -> float:
+def ece(right: np.ndarray, probabilities: np.ndarray) -> float:
     """15 bins of equal width, by scikit-learn's means of each; it leaves out empty ones."""
-    shares, means = calibration_curve(right, probabilities, n_bins=15)
+    fractions, means = calibration_curve(right, probabilities, n_bins=15)
     edges = np.linspace(0, 1, 16)
     counts = np.bincount(np.searchsorted(edges[1:-1], probabilities), minlength=15)
-    return float((counts[counts > 0] * np.abs(shares - means)).sum() / len(right))
+    return float((counts[counts > 0] * np.abs(fractions - means)).sum() / len(right))
 
 
 @st.composite
@@ -88,7 +88,7 @@ def test_one_label_per_image(case: tuple[Predictions, np.ndarray, np.ndarray]) -
         "macro_f1": reference.f1_score(targets, answers, **settled),
         "log_loss": reference.log_loss(targets, probabilities, labels=every),
         "brier": reference.brier_score_loss(targets, probabilities, labels=every, scale_by_half=False),
-        "ece": calibration_error(probabilities.argmax(axis=1) == targets, probabilities.max(axis=1)),
+        "ece": ece(probabilities.argmax(axis=1) == targets, probabilities.max(axis=1)),
     }
     for top in (3, 5):
         if top < k and len(np.unique(probabilities)) == probabilities.size:
@@ -166,7 +166,7 @@ def test_several_labels_per_image(case: tuple[Predictions, np.ndarray, np.ndarra
         else 0.0,
         "log_loss": np.mean([reference.log_loss(targets[:, c], probabilities[:, c], labels=[0, 1]) for c in every]),
         "brier": np.mean((targets - probabilities) ** 2),
-        "ece": calibration_error(targets.reshape(-1), probabilities.reshape(-1)),
+        "ece": ece(targets.reshape(-1), probabilities.reshape(-1)),
     }
     for name, value in expected.items():
         assert getattr(found, name).value == pytest.approx(value, **close), name

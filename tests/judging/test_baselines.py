@@ -8,7 +8,7 @@ from sklearn.metrics import accuracy_score
 from linnaeus.judging.baselines import evaluate_baselines
 from linnaeus.predictions import Predictions
 
-SETTINGS = {"confidence": 0.95, "bootstrap_samples": 200, "seed": 0, "rule": "label", "groups": None}
+SETTINGS = {"confidence": 0.95, "bootstrap_samples": 200, "seed": 0, "rule": "per_label", "groups": None}
 
 
 def answers(targets, logits):
@@ -21,7 +21,7 @@ def answers(targets, logits):
 def test_a_baseline_has_its_own_scores_and_the_models_lead_over_it():
     rng = np.random.default_rng(0)
     targets = rng.integers(0, 3, 400)
-    poor, good = (np.where(rng.random(400) < share, targets, rng.integers(0, 3, 400)) for share in (0.5, 0.95))
+    poor, good = (np.where(rng.random(400) < fraction, targets, rng.integers(0, 3, 400)) for fraction in (0.5, 0.95))
     found = evaluate_baselines(
         {"nearest_centroid": answers(targets, np.eye(3)[poor])},
         answers(targets, np.eye(3)[good]),

@@ -88,7 +88,7 @@ def draw_labels(num: int, *, rng: np.random.Generator, num_labels: int = 6):
     return expit(1.5 * honest), targets
 
 
-def share_held(sets, targets) -> np.ndarray:
+def fraction_held(sets, targets) -> np.ndarray:
     with_labels = targets.any(axis=1)
     return (sets & (targets > 0)).sum(axis=1)[with_labels] / targets.sum(axis=1)[with_labels]
 
@@ -106,13 +106,13 @@ def test_the_threshold_of_several_labels_is_the_one_worked_out_by_hand():
 
 @pytest.mark.parametrize("coverage", [0.8, 0.95])
 @pytest.mark.parametrize("num", [60, 600])
-def test_sets_hold_the_share_of_the_labels_that_was_promised_and_hardly_more(num, coverage):
+def test_sets_hold_the_fraction_of_the_labels_that_was_promised_and_hardly_more(num, coverage):
     rng = np.random.default_rng(0)
     held = []
     for _ in range(150):
         rule = calibrate_label_sets(*draw_labels(num, rng=rng), coverage=coverage)
         probabilities, targets = draw_labels(2000, rng=rng)
-        held.append(share_held(prediction_sets(probabilities, rule), targets).mean())
+        held.append(fraction_held(prediction_sets(probabilities, rule), targets).mean())
     assert coverage - 0.005 <= np.mean(held) <= coverage + 0.005 + 2 / num
 
 
@@ -125,7 +125,7 @@ def test_what_is_told_of_sets_of_several_labels_is_what_they_are(monkeypatch):
     monkeypatch.setattr(score_table, "CELLS_AT_ONCE", 100)
     told = describe_sets(table, rule, groups=None, confidence=0.95)
     sets = prediction_sets(probabilities, rule)
-    assert told.coverage.value == pytest.approx(share_held(sets, targets).mean(), abs=1e-12)
+    assert told.coverage.value == pytest.approx(fraction_held(sets, targets).mean(), abs=1e-12)
     assert told.coverage.low < told.coverage.value < told.coverage.high
     assert told.per_class["b"] == sets[targets[:, 1] > 0, 1].mean() and told.target_coverage == 0.9
     assert told.empty == (sets.sum(axis=1) == 0).mean() and told.mean_size == sets.sum(axis=1).mean()

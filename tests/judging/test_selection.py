@@ -10,9 +10,9 @@ from linnaeus.judging.selection import quality, select_greedily
 from linnaeus.predictions import Predictions, mean_predictions
 
 
-def answers(targets, share, *, seed, num_classes=4):
+def answers(targets, fraction, *, seed, num_classes=4):
     rng = np.random.default_rng(seed)
-    right = rng.random(len(targets)) < share
+    right = rng.random(len(targets)) < fraction
     claimed = np.where(right, targets, rng.integers(0, num_classes, len(targets)))
     raw = rng.random((len(targets), num_classes)) + 2 * np.eye(num_classes)[claimed]
     return raw / raw.sum(axis=1, keepdims=True)
@@ -28,7 +28,9 @@ def test_quality_is_accuracy_then_log_loss():
 
 def test_models_that_err_differently_are_taken_together_and_a_useless_one_is_left_out():
     targets = np.random.default_rng(0).integers(0, 4, 400)
-    models = [answers(targets, share, seed=k) for k, share in enumerate((0.7, 0.7, 0.7))] + [np.full((400, 4), 0.25)]
+    models = [answers(targets, fraction, seed=k) for k, fraction in enumerate((0.7, 0.7, 0.7))] + [
+        np.full((400, 4), 0.25)
+    ]
     counts = select_greedily(models, targets)
     assert all(counts[:3])
     weights = [count / sum(counts) for count in counts]

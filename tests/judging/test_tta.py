@@ -36,7 +36,7 @@ def answers(num: int, wrong: range) -> Predictions:
         (range(8), range(8), False),
     ],
 )
-def test_mirror_views_are_better_only_where_chance_does_not_explain_it(wrong_now, wrong_then, helps):
+def test_flip_tta_is_better_only_where_chance_does_not_explain_it(wrong_now, wrong_then, helps):
     found = compare_views(answers(100, wrong_now), answers(100, wrong_then), **SETTINGS)
     assert (found.significant and found.value > 0) is helps
     assert found.score == "accuracy"

@@ -10,7 +10,7 @@ from torch import nn
 
 from linnaeus.errors import ModelError
 from linnaeus.models.classifier import count_parameters
-from linnaeus.models.heads import AveragedHeads, averaged_head, build_head, shift_logits
+from linnaeus.models.heads import build_head, shift_logits
 
 
 def dense(*widths: int) -> int:
@@ -56,20 +56,6 @@ def test_cosine_logits_do_not_depend_on_the_length_of_features() -> None:
     assert torch.allclose(head(features), 16 * cosine, atol=1e-5)
 
 
-def test_linear_heads_average_to_one_linear_head() -> None:
-    heads = [build_head(7, 3) for _ in range(4)]
-    features = torch.randn(9, 7)
-    mean = averaged_head(heads)
-    assert isinstance(mean, nn.Linear)
-    assert torch.allclose(mean(features), torch.stack([head(features) for head in heads]).mean(0), atol=1e-6)
-
-
-def test_other_heads_average_their_logits() -> None:
-    heads = [build_head(7, 3, hidden=(5,)) for _ in range(3)]
-    features = torch.randn(9, 7)
-    assert torch.allclose(averaged_head(heads)(features), torch.stack([h(features) for h in heads]).mean(0), atol=1e-6)
-
-
 @pytest.mark.parametrize("hidden", [[], [8]])
 def test_shifted_logits_are_the_same_for_every_image(hidden: list[int]) -> None:
     torch.manual_seed(0)
@@ -77,14 +63,6 @@ def test_shifted_logits_are_the_same_for_every_image(hidden: list[int]) -> None:
     before, amounts = head(features), torch.tensor([1.0, -2.0, 0.5])
     shift_logits(head, amounts)
     torch.testing.assert_close(head(features), before + amounts)
-
-
-def test_averaged_heads_are_shifted_once_in_all() -> None:
-    heads = AveragedHeads([build_head(6, 3, hidden=[4]), build_head(6, 3, hidden=[4])])
-    features, amounts = torch.randn(4, 6), torch.tensor([1.0, -2.0, 0.5])
-    before = heads(features)
-    shift_logits(heads, amounts)
-    torch.testing.assert_close(heads(features), before + amounts)
 
 
 def test_a_head_without_a_bias_cannot_be_shifted() -> None:

@@ -68,7 +68,7 @@ def test_grey_images_are_not_mirrored_and_photos_are() -> None:
     assert settle("best-scratch-small", CIFAR, grey=True)[0].augment.flip == "none"
     config, decisions = settle("best-scratch-small", CIFAR)
     assert config.augment.flip == "horizontal"
-    assert config.evaluate.views == "mirror"
+    assert config.evaluate.tta == "flip"
     assert any("augment.flip=none" in decision.why for decision in decisions)
 
 
@@ -84,7 +84,7 @@ def test_what_the_user_says_stays() -> None:
     assert (config.image.size, config.augment.flip, config.augment.pad_crop_px) == (24, "vertical", 0)
     assert (config.phases[0].batch_size, config.phases[0].epochs) == (77, 3)
     assert config.model.options["widths"] == [4, 5, 6]
-    assert config.evaluate.views == "one", "vertical flips do not make mirror images at prediction"
+    assert config.evaluate.tta == "none", "vertical flips do not make mirror images at prediction"
 
 
 def test_a_batch_is_never_larger_than_the_data() -> None:
@@ -138,7 +138,7 @@ def trained(*phases: dict[str, object]) -> Plan:
         (6.5, [1.0]),  # 1,175 images are less than half an epoch of each, and a head is trained
     ],
 )
-def test_phases_share_the_time_that_features_leave(seconds: float, epochs: list[float]) -> None:
+def test_phases_fraction_the_time_that_features_leave(seconds: float, epochs: list[float]) -> None:
     plan = trained({"epochs": 1.0}, {"epochs": 4.0}, {"epochs": 6.0})
     costs = [(5_000.0, 0.0), (0.0, 2_000.0), (0.0, 2_000.0)]
     plan = plan_phases_within(plan, plan.resolved.phases, seconds=seconds, costs=costs, images_per_second=1000.0)

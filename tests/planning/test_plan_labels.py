@@ -36,21 +36,25 @@ def test_a_recipe_for_one_label_is_made_to_fit() -> None:
     page = {
         "loss": {"label_smoothing": 0.1},
         "phases": [
-            {"name": "a", "keep": "validation_balanced_accuracy", "stop": {"metric": "validation_accuracy"}},
-            {"name": "b", "keep": "last"},
+            {
+                "name": "a",
+                "monitor": "validation_balanced_accuracy",
+                "early_stopping": {"monitor": "validation_accuracy"},
+            },
+            {"name": "b", "monitor": "last"},
         ],
     }
     config, decisions = plan(page)
     assert (config.loss.name, config.loss.label_smoothing) == ("bce", 0.0)
-    assert [phase.keep for phase in config.phases] == ["validation_mean_average_precision", "last"]
-    assert config.phases[0].stop is not None
-    assert config.phases[0].stop.metric == "validation_mean_average_precision"
+    assert [phase.monitor for phase in config.phases] == ["validation_mean_average_precision", "last"]
+    assert config.phases[0].early_stopping is not None
+    assert config.phases[0].early_stopping.monitor == "validation_mean_average_precision"
     assert decisions["loss"] == "bce" and decisions["label smoothing"] == "none"
 
 
 def test_what_the_user_asked_for_stays() -> None:
-    config, _ = plan({"loss": {"name": "asymmetric"}, "phases": [{"name": "a", "keep": "validation_micro_f1"}]})
-    assert config.loss.name == "asymmetric" and config.phases[0].keep == "validation_micro_f1"
+    config, _ = plan({"loss": {"name": "asymmetric"}, "phases": [{"name": "a", "monitor": "validation_micro_f1"}]})
+    assert config.loss.name == "asymmetric" and config.phases[0].monitor == "validation_micro_f1"
     config, decisions = plan({"loss": {"label_smoothing": 0.2}}, {"loss": {"label_smoothing": 0.2}})
     assert config.loss.label_smoothing == 0.2 and "label smoothing" not in decisions
 
@@ -60,11 +64,15 @@ def test_what_the_user_asked_for_stays() -> None:
     [
         ({"loss": {"name": "cross_entropy"}}, "multi", "these have several"),
         ({"loss": {"name": "bce"}}, "single", "these have one"),
-        ({"phases": [{"name": "a", "keep": "validation_micro_f1"}]}, "single", r"phases\.0\.keep=validation_micro_f1"),
         (
-            {"phases": [{"name": "a", "stop": {"metric": "validation_mean_average_precision"}}]},
+            {"phases": [{"name": "a", "monitor": "validation_micro_f1"}]},
             "single",
-            r"phases\.0\.stop\.metric",
+            r"phases\.0\.monitor=validation_micro_f1",
+        ),
+        (
+            {"phases": [{"name": "a", "early_stopping": {"monitor": "validation_mean_average_precision"}}]},
+            "single",
+            r"phases\.0\.early_stopping\.monitor",
         ),
     ],
 )

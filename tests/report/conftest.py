@@ -117,7 +117,7 @@ def make_label_facts() -> Callable[..., ReportFacts]:
         evaluation = judge(Submission(predictions, settled=settled), FEW_RESAMPLES, seed=0).evaluation
         values = {
             "title": "hills",
-            "config": settled({"phases": [{"keep": "validation_mean_average_precision"}]}),
+            "config": settled({"phases": [{"monitor": "validation_mean_average_precision"}]}),
             "manifest": manifest,
             "predictions": predictions,
             "evaluation": evaluation.model_copy(update={"seconds": Seconds(train=2.0, total=3.0)}),

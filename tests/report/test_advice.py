@@ -129,7 +129,7 @@ def test_test_time_augmentation_is_advised_where_validation_says_that_it_helps(g
     assert (found is not None) == helps
     if found is not None:
         assert numbers(found.reason) == [88.0, 91.0, 0.01]
-        assert "--set evaluate.views=mirror" in found.command
+        assert "--set evaluate.tta=flip" in found.command
     assert advice.augment_at_test_time(good) is None
 
 

@@ -17,7 +17,7 @@ from linnaeus.report.co_occurrence import co_occurrence_table, make_co_occurrenc
 from linnaeus.report.facts import ReportFacts
 from linnaeus.report.gallery import leading_label
 from linnaeus.report.labels_gallery import make_label_galleries
-from linnaeus.report.labels_headline import make_labels_checks, make_labels_headline
+from linnaeus.report.labels_headline import make_labels_headline, make_labels_scores
 from linnaeus.report.labels_tables import make_label_mistakes, make_label_table
 from linnaeus.report.page import render_report
 from linnaeus.report.wording import figure
@@ -38,7 +38,7 @@ def test_the_headline_says_the_scores(make_label_facts: Callable[..., ReportFact
 
 
 def test_what_to_know_before_relying_on_it(make_label_facts: Callable[..., ReportFacts]) -> None:
-    checks = make_labels_checks(make_label_facts())
+    checks = make_labels_scores(make_label_facts())
     notices = {notice.key: notice.sentence for notice in checks.notices}
     assert numbers(notices["small-test"])[0] == 6
     assert "sky (3)" in notices["few-images"] and "tree (3)" in notices["few-images"]
@@ -62,7 +62,7 @@ def test_mistakes_are_counted_by_image_by_label_and_by_pair(make_label_facts: Ca
     assert mistakes.instead == [("sky", "cat", "1", 1.0)]
 
 
-def test_many_wrong_labels_share_a_row(make_label_facts: Callable[..., ReportFacts]) -> None:
+def test_many_wrong_labels_fraction_a_row(make_label_facts: Callable[..., ReportFacts]) -> None:
     facts = edited(make_label_facts(), {"test/wrong_labels": [1, 0, 0, 0, 0, 0, 0, 2, 1, 1, 1]})
     last = make_label_mistakes(facts).per_image[-1]
     assert (last.name, last.numbers) == ("8 or more", ["3"])
@@ -105,7 +105,7 @@ def test_the_leading_label_is_the_rarest() -> None:
 def test_the_page_is_whole_and_shows_no_section_for_one_label(make_label_facts: Callable[..., ReportFacts]) -> None:
     page = Page(render_report(make_label_facts()))
     anchors = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
-    assert {"labels_result", "checks", "label_scores", "label_mistakes", "label_images", "co_occurrence"} <= anchors
+    assert {"labels_result", "scores", "label_scores", "label_mistakes", "label_images", "co_occurrence"} <= anchors
     assert not {"confusion", "classes", "images", "result"} & anchors
     assert all(link["href"][1:] in anchors for link in page.all("a") if link["href"].startswith("#"))
     assert numbers(page.within("data"))[:2] == [18, 3]

@@ -116,7 +116,7 @@ def test_the_matrix_gives_way_to_pairs_beyond_thirty_classes(page):
 def test_the_matrix_holds_counts_and_percent_of_row(make_facts):
     html = render_report(make_facts(("ant", "bee")))
     confusion = make_facts(("ant", "bee")).evaluation.test.confusion
-    cells = re.findall(r'<span class="images">([\d,]+)</span><span class="share">([\d<]+)</span>', html)
+    cells = re.findall(r'<span class="images">([\d,]+)</span><span class="fraction">([\d<]+)</span>', html)
     expected = [(str(n), f"{100 * n / sum(row):.0f}") for row in confusion for n in row if n]
     assert cells == expected
 

@@ -12,7 +12,7 @@ from tests.settled import settled
 from linnaeus.judging.evaluation import ClassScores, Score, Scores
 from linnaeus.report.curves import make_curves_section
 from linnaeus.report.gallery import data_uri, make_galleries, make_samples, one_class_after_another
-from linnaeus.report.headline import level_words, make_checks, make_headline
+from linnaeus.report.headline import level_words, make_headline, make_scores
 from linnaeus.report.tables import make_matrix, make_pairs
 
 
@@ -31,7 +31,7 @@ def scores(confusion):
 
 
 def notices(facts):
-    return {notice.key: notice.sentence for notice in make_checks(facts).notices}
+    return {notice.key: notice.sentence for notice in make_scores(facts).notices}
 
 
 def test_small_test_sets_and_small_classes_are_warned_of(make_facts):
@@ -85,7 +85,7 @@ def test_the_kept_epoch_is_the_first_best_of_the_last_phase(make_facts, keep, ke
             "validation_accuracy": [0.99, 0.99, 0.5, 0.6, 0.7, 0.7],
         }
     )
-    config = settled({"phases": [{"name": "head"}, {"name": "all", "keep": keep}]})
+    config = settled({"phases": [{"name": "head"}, {"name": "all", "monitor": keep}]})
     assert make_curves_section(make_facts(history=history, config=config)).kept == kept
     assert make_curves_section(make_facts(history=history, config=config, kept_epoch=4)).kept == "4"
 

@@ -37,10 +37,10 @@ def test_counts_at_every_threshold_are_those_of_counting_anew():
             assert row.true_positives[step] == (predicted & (predictions.targets[:, k] == 1)).sum()
             assert row.false_positives[step] == (predicted & (predictions.targets[:, k] == 0)).sum()
         given = predictions.probabilities[:, k] >= 0.305 + 0.1 * k  # between two steps of the slider
-        hits = (given & (predictions.targets[:, k] == 1)).sum()
-        assert row.chosen == (hits, given.sum() - hits)
-        assert row.precision == f"{100 * hits / given.sum():.1f}"
-        assert row.recall == f"{100 * hits / predictions.targets[:, k].sum():.1f}"
+        true_positives = (given & (predictions.targets[:, k] == 1)).sum()
+        assert row.chosen == (true_positives, given.sum() - true_positives)
+        assert row.precision == f"{100 * true_positives / given.sum():.1f}"
+        assert row.recall == f"{100 * true_positives / predictions.targets[:, k].sum():.1f}"
 
 
 def test_only_validation_images_are_counted():

@@ -53,7 +53,7 @@ def make_run(root: Path, *, several: bool = False, num_images: int = 48) -> Path
     manifest.save(run.manifest)
     torch.manual_seed(0)
     classifier = build_classifier("mish_cnn", num_classes=len(CLASSES), image_size=16, options={}).eval()
-    save_bundle(Bundle(classifier, SPEC, CLASSES, "one", thresholds=(0.5,) * 4 if several else None), run.model)
+    save_bundle(Bundle(classifier, SPEC, CLASSES, "none", thresholds=(0.5,) * 4 if several else None), run.model)
     page = {
         "data": {"source": str(root / "photos")},
         "model": {"name": "mish_cnn"},

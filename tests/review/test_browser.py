@@ -114,7 +114,7 @@ def test_a_person_corrects_ten_labels_and_the_next_run_uses_them(
     expect(page.locator("#reason")).to_contain_text("Decided already")
     assert rows_in(Path("run/corrections.csv")) == decided
 
-    assert main(["train", "digits", "--out", "again", "--labels", "run/corrections.csv", *quick]) == 0
+    assert main(["train", "digits", "--out", "again", "--corrections", "run/corrections.csv", *quick]) == 0
     before, after = (Manifest.load(RunDir(Path(name)).manifest) for name in ("run", "again"))
     labels = {id: after.classes[k] for id, k in zip(after.ids.to_pylist(), after.targets, strict=True)}
     splits = dict(zip(before.ids.to_pylist(), before.splits.tolist(), strict=True))
@@ -200,7 +200,7 @@ def test_new_images_are_labelled_by_keyboard(
     for key in ("2", "Enter"):
         press(page, key)
     page.keyboard.press("1")
-    expect(page.locator("#nothing")).to_contain_text("--labels")
+    expect(page.locator("#nothing")).to_contain_text("--corrections")
     assert [row["decision"] for row in rows_in(folder.new_labels)] == ["label"] * 3
 
 

@@ -17,9 +17,14 @@ from linnaeus.run.finished import Run
 from linnaeus.run_folder import RunDir
 
 SIZE, LABELS = 16, ("bright", "left", "noisy")
-SINGLE_WISHES = {"decide": "f1", "require": [f"recall:{name}=1" for name in ("both", "left", "none")]}
+SINGLE_TARGETS = {"decide": "f1", "targets": [f"recall:{name}=1" for name in ("both", "left", "none")]}
 COSTS = {"costs": {"left": {"none": 5.0, "both": 3.0}, "none": {"left": 0.2}}}
-LABEL_COSTS = {"costs": {"left": {"missing": 5.0, "superfluous": 1.0}, "bright": {"missing": 1.0, "superfluous": 3.0}}}
+LABEL_COSTS = {
+    "costs": {
+        "left": {"false_negative": 5.0, "false_positive": 1.0},
+        "bright": {"false_negative": 1.0, "false_positive": 3.0},
+    }
+}
 
 
 @pytest.fixture(autouse=True)
@@ -53,32 +58,33 @@ def choices(run: Run) -> dict[str, Any]:
     bundle = json.loads((folder.model / "bundle.json").read_text(encoding="utf-8"))
     del bundle["provenance"]  # holds the test scores
     predictions = run.predictions
-    point = evaluation["operating_point"]
+    point, ood = evaluation.operating_point, evaluation.ood
+    assert point is not None and ood is not None
     return {
         "weights": (folder.model / "model.safetensors").read_bytes(),
-        "what is familiar": (folder.model / "familiar.safetensors").read_bytes(),
+        "reference features": (folder.model / "ood.safetensors").read_bytes(),
         "temperature, operating point, prediction sets, thresholds and all that is shipped": bundle,
         "history": run.history[["lr", "train_loss", "validation_loss", "kept"]].to_csv(),
         "decisions": folder.plan.read_text(encoding="utf-8"),
         "predictions": predictions.logits.tobytes(),
         "their temperature and point": (predictions.temperature, predictions.operating_point),
-        "validation scores": evaluation["validation"],
-        "validation calibration": [evaluation["calibration"][part] for part in ("temperature", "validation")],
-        "wishes on validation": [{k: v for k, v in wish.items() if k != "test"} for wish in point["wishes"]],
-        "unfamiliar test images": evaluation["familiarity"]["unfamiliar"],
+        "validation scores": evaluation.validation,
+        "validation calibration": (evaluation.calibration.temperature, evaluation.calibration.validation),
+        "targets on validation": [target.model_copy(update={"test": None}) for target in point.targets],
+        "test images out of distribution": ood.flagged,
     }
 
 
 @pytest.mark.parametrize(
     ("multi", "evaluate"),
     [
-        (False, SINGLE_WISHES),
+        (False, SINGLE_TARGETS),
         (False, COSTS),
-        (True, {"thresholds": "label", "require": ["recall:left=0.9", "precision:bright=0.8"]}),
-        (True, {"thresholds": "common"}),
+        (True, {"thresholds": "per_label", "targets": ["recall:left=0.9", "precision:bright=0.8"]}),
+        (True, {"thresholds": "global"}),
         (True, LABEL_COSTS),
     ],
-    ids=["wishes and F1", "costs", "wishes of labels", "one threshold", "costs of labels"],
+    ids=["targets and F1", "costs", "targets of labels", "one threshold", "costs of labels"],
 )
 def test_other_test_labels_change_nothing_but_the_test_scores(
     tmp_path: Path, multi: bool, evaluate: dict[str, Any]
@@ -93,7 +99,7 @@ def test_other_test_labels_change_nothing_but_the_test_scores(
         labels.to_csv(tmp_path / "images" / "labels.csv", index=False)
         runs.append(linnaeus.train(tmp_path / "images", epochs=2, out=name, settings=settings))
     one, other = runs
-    assert one.evaluation["test"] != other.evaluation["test"]
+    assert one.evaluation.test != other.evaluation.test
     assert (one.predictions.of_split(TEST).targets != other.predictions.of_split(TEST).targets).any()
     before, after = choices(one), choices(other)
     for name, value in before.items():

@@ -42,7 +42,7 @@ def test_a_run_is_replaced_only_when_the_new_one_can_begin_and_corrections_stay(
     assert main([*train, "--force", "--set", "model.options.nonsense=1"]) == 2
     assert "nonsense" in capsys.readouterr().err
     assert content(Path("run")) == before
-    assert main([*train, "--force", "--seed", "5", "--labels", "run/corrections.csv"]) == 0
+    assert main([*train, "--force", "--seed", "5", "--corrections", "run/corrections.csv"]) == 0
     assert Run(Path("run")).config.seed == 5
     assert Path("run/corrections.csv").read_text() == corrections
     assert sorted(path.name for path in Path.cwd().iterdir()) == ["cache", "photos", "run"]
@@ -82,7 +82,7 @@ def test_nothing_is_written_into_a_tables_folder_of_images(images: str, capsys: 
 def test_nor_into_test_data(capsys: pytest.CaptureFixture[str]) -> None:
     photos, extra = folders(Path("photos")), folders(Path("extra"))
     before = content(extra)
-    assert main(["train", str(photos), "--test", str(extra), "--out", "extra/run", *QUICK]) == 2
+    assert main(["train", str(photos), "--test-data", str(extra), "--out", "extra/run", *QUICK]) == 2
     assert "would be written into the data" in capsys.readouterr().err
     assert content(extra) == before
 

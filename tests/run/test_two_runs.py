@@ -29,7 +29,7 @@ from linnaeus.progress import SILENT
 name, out, mode = sys.argv[1], sys.argv[2] or None, sys.argv[3]
 
 
-class Together:
+class Cooccurrence:
     '''Waits when the first images are decoded: until the other process is there, or for good.'''
     def say(self, message): pass
     def log_to(self, path): pass
@@ -45,7 +45,7 @@ settings = {"seed": ord(name), "image": {"size": 16 if name == "a" else 17}, "ru
 settings |= {"data": {"top_classes": 2}, "model": {"options": {"widths": [8, 8, 8]}}}
 settings |= {"evaluate": {"bootstrap_samples": 100, "explained_errors": 0}}
 try:
-    run = linnaeus.train("digits", out=out, epochs=1, settings=settings, progress=Together())
+    run = linnaeus.train("digits", out=out, epochs=1, settings=settings, progress=Cooccurrence())
 except RunError as error:
     print(error)
     sys.exit(2)

@@ -86,7 +86,7 @@ def write_run(
     evaluation = found.evaluation.model_copy(update={"seconds": Seconds(total=61.0)})
     write_json(run.evaluation, evaluation.to_json())
     classifier = build_classifier("speed_cnn", num_classes=3, image_size=16, options={"widths": [4, 4, 4]})
-    spec = ImageSpec(16, 16, "stretch", "bilinear", (0.5,) * 3, (0.5,) * 3)
+    spec = ImageSpec(16, 16, "squash", "bilinear", (0.5,) * 3, (0.5,) * 3)
     save_bundle(with_settled(Bundle(classifier, spec, classes, "one"), found.settled), run.model)
     return path
 
@@ -98,7 +98,7 @@ def save_out_of_fold(path: Path, *, right: float, num: int) -> None:
     page["data"]["out_of_fold"] = 5
     page["image"]["size"] = 16
     page["model"] |= {"name": "speed_cnn", "features": "last"}
-    page["evaluate"] |= {"views": "one", "batch_size": 8}
+    page["evaluate"] |= {"tta": "none", "batch_size": 8}
     settled = {"batch_size": 8, "epochs": 1.0}
     page["phases"] = [
         {"name": "head", "train": "head", "optimizer": "lbfgs", **settled},
@@ -116,7 +116,7 @@ def save_out_of_fold(path: Path, *, right: float, num: int) -> None:
 
 def test_a_real_difference_is_called_real_and_a_small_one_noise(tmp_path: Path) -> None:
     names = {"good": 0.95, "same": 0.95, "bad": 0.7}
-    paths = [write_run(tmp_path / name, right=share, seed=k) for k, (name, share) in enumerate(names.items())]
+    paths = [write_run(tmp_path / name, right=fraction, seed=k) for k, (name, fraction) in enumerate(names.items())]
     found = compare_runs(paths, confidence=0.95)
     verdicts = {frozenset((Path(p.better).name, Path(p.worse).name)): p for p in found.pairings}
     assert not verdicts[frozenset(("good", "same"))].significant
@@ -200,7 +200,7 @@ def test_out_of_fold_images_are_scored_by_what_is_predicted_of_them(
     paths = [write_run(tmp_path / name, right=0.8, seed=k) for k, name in enumerate(("one", "other"))]
     for path, right in zip(paths, (0.6, 0.9), strict=True):
         save_out_of_fold(path, right=right, num=1_000)
-    found = compare_runs(paths, confidence=0.95, images="out-of-fold")
+    found = compare_runs(paths, confidence=0.95, split="out-of-fold")
     for each in found.candidates:
         assert len(each.predictions) == 1_000
         assert each.scores["accuracy"].value == (each.predictions.predicted == each.predictions.targets).mean()
@@ -220,7 +220,7 @@ def test_out_of_fold_images_are_scored_by_what_is_predicted_of_them(
 def test_runs_of_one_name_in_different_folders_are_told_apart(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    paths = [write_run(tmp_path / folder / "photos", right=share) for folder, share in (("a", 0.95), ("b", 0.7))]
+    paths = [write_run(tmp_path / folder / "photos", right=fraction) for folder, fraction in (("a", 0.95), ("b", 0.7))]
     assert main(["compare", *map(str, paths)]) == 0
     assert f"{paths[0]} is significantly better than {paths[1]} (" in capsys.readouterr().out
 

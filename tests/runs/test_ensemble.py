@@ -62,7 +62,8 @@ def ensemble(runs: Path, *names: str, options: tuple[str, ...] = ()) -> int:
 
 def weighted(runs: Path, weights: dict[str, float]) -> np.ndarray:
     parts = [
-        share * Predictions.load(Path(path) / "predictions.parquet").probabilities for path, share in weights.items()
+        fraction * Predictions.load(Path(path) / "predictions.parquet").probabilities
+        for path, fraction in weights.items()
     ]
     return np.sum(parts, axis=0)
 
@@ -164,14 +165,15 @@ def test_prediction_asks_each_member_with_its_own_image_size_and_views(runs: Pat
     assert list(table["error"] != "") == [False, True, False, False]
     singles = {path: Predictor(load_bundle(Path(path) / "model"), precision="32") for path in weights}
     for row in (0, 2, 3):
-        expected: dict[str, float] = dict.fromkeys(bundle.classes, 0.0)
-        for path, share in weights.items():
+        mean: dict[str, float] = dict.fromkeys(bundle.classes, 0.0)
+        for path, fraction in weights.items():
             own = singles[path].predict([files[row]], top_k=10).iloc[0]
             for rank in range(1, 11):
                 suffix = "" if rank == 1 else f"_{rank}"
-                expected[own[f"label{suffix}"]] += share * own[f"probability{suffix}"]
-        assert table["label"][row] == max(expected, key=expected.__getitem__)
-        assert table["probability"][row] == pytest.approx(max(expected.values()), abs=1e-6)
+                mean[own[f"label{suffix}"]] += fraction * own[f"probability{suffix}"]
+        scaled = {name: value ** (1 / bundle.temperature) for name, value in mean.items()}  # what ships is calibrated
+        assert table["label"][row] == max(mean, key=mean.__getitem__)
+        assert table["probability"][row] == pytest.approx(max(scaled.values()) / sum(scaled.values()), abs=1e-6)
     with pytest.raises(ModelError, match="different sizes"):
         bundle.classifier(torch.zeros(1, 3, 16, 16))
     assert main(["predict", "both", str(files[0])]) == 0
@@ -186,9 +188,9 @@ def test_members_of_one_image_size_are_one_network(runs: Path) -> None:
     for member in bundle.members:
         spec = member.image_spec
         mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (spec.mean, spec.std))
-        share = member.weight / sum(other.weight for other in bundle.members)
+        fraction = member.weight / sum(other.weight for other in bundle.members)
         logits = member.classifier((images - mean) / std) / torch.tensor(member.temperature)
-        expected += share * logits.softmax(1)
+        expected += fraction * logits.softmax(1)
     with torch.no_grad():
         assert torch.allclose(bundle.classifier(images).softmax(1), expected, atol=1e-5)
         features = bundle.classifier.features(images)
@@ -205,15 +207,15 @@ def test_averaged_weights_are_one_network_with_features_of_its_own(runs: Path) -
     for name, value in bundle.classifier.state_dict().items():
         if "running" not in name:
             torch.testing.assert_close(value, mean[name])
-    own, first = bundle.familiarity, load_bundle(runs / "a" / "model").familiarity
-    assert own is not None and first is not None and len(own.bank) == found.ood.num_reference
-    assert len(taken) == 1 or not np.array_equal(own.bank, first.bank), "another network sees other features"
+    own, first = bundle.ood, load_bundle(runs / "a" / "model").ood
+    assert own is not None and first is not None and len(own.reference) == found.ood.num_reference
+    assert len(taken) == 1 or not np.array_equal(own.reference, first.reference), "another network sees other features"
 
 
 def test_an_ensemble_says_that_its_configurations_are_those_of_its_members(runs: Path) -> None:
     assert ensemble(runs, "a", "wide") == 0
     run = Run(Path("both"))
-    taken = [path for path, share in run.evaluation.ensemble.weights.items() if share]
+    taken = [path for path, fraction in run.evaluation.ensemble.weights.items() if fraction]
     with pytest.raises(RunError, match="is an ensemble") as raised:
         _ = run.config
     assert all(path in str(raised.value) for path in taken)

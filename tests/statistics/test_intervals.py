@@ -72,16 +72,16 @@ def test_unequal_groups_are_worth_fewer_and_few_groups_a_larger_quantile():
 
 
 def test_without_groups_a_proportion_has_wilsons_interval():
-    hits = np.arange(50) < 37
+    true_positives = np.arange(50) < 37
     expected = wilson_interval(37, 50, confidence=0.9)
-    assert proportion_interval(hits, None, confidence=0.9) == expected
-    assert proportion_interval(hits, np.arange(50)[::-1], confidence=0.9) == expected
-    assert mean_interval(hits.astype(float), None, confidence=0.9) == pytest.approx(expected)
+    assert proportion_interval(true_positives, None, confidence=0.9) == expected
+    assert proportion_interval(true_positives, np.arange(50)[::-1], confidence=0.9) == expected
+    assert mean_interval(true_positives.astype(float), None, confidence=0.9) == pytest.approx(expected)
 
 
 def test_groups_of_equal_images_are_worth_one_image_each_but_for_the_quantile():
-    hits = np.arange(40) < 30
-    found = proportion_interval(np.repeat(hits, 10), np.repeat(np.arange(40), 10), confidence=0.95)
+    true_positives = np.arange(40) < 30
+    found = proportion_interval(np.repeat(true_positives, 10), np.repeat(np.arange(40), 10), confidence=0.95)
     # variance 40 / 39 * p (1 - p) / 40, and the quantile of t with 39 degrees of freedom instead of the normal one
     worth = 39 * (norm.ppf(0.975) / t.ppf(0.975, 39)) ** 2
     assert found == pytest.approx(wilson_interval(0.75 * worth, worth, confidence=0.95))
@@ -89,8 +89,8 @@ def test_groups_of_equal_images_are_worth_one_image_each_but_for_the_quantile():
 
 def test_groups_whose_images_have_nothing_in_common_are_worth_nearly_all_images():
     rng = np.random.default_rng(0)
-    hits, groups = rng.random(3000) < 0.8, np.repeat(np.arange(300), 10)
-    alone, grouped = (proportion_interval(hits, each, confidence=0.95) for each in (None, groups))
+    true_positives, groups = rng.random(3000) < 0.8, np.repeat(np.arange(300), 10)
+    alone, grouped = (proportion_interval(true_positives, each, confidence=0.95) for each in (None, groups))
     assert 1 <= (grouped.high - grouped.low) / (alone.high - alone.low) < 1.15
 
 
@@ -111,10 +111,10 @@ def test_the_interval_of_grouped_images_covers_the_truth_about_95_times_in_100(n
     for _ in range(300):
         groups = np.repeat(np.arange(num_groups), rng.choice(sizes, num_groups))
         of_group, of_image = rng.random(num_groups)[groups] < rate, rng.random(len(groups)) < rate
-        hits = np.where(rng.random(len(groups)) < 0.7, of_group, of_image)
-        low, high = proportion_interval(hits, groups, confidence=0.95)
+        true_positives = np.where(rng.random(len(groups)) < 0.7, of_group, of_image)
+        low, high = proportion_interval(true_positives, groups, confidence=0.95)
         grouped += low <= rate <= high
-        low, high = proportion_interval(hits, None, confidence=0.95)
+        low, high = proportion_interval(true_positives, None, confidence=0.95)
         ungrouped += low <= rate <= high
     assert grouped / 300 > 0.91
     assert ungrouped / 300 < 0.8

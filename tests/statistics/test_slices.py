@@ -70,7 +70,7 @@ def test_a_slice_that_is_a_single_group_is_never_called_worse():
     groups = np.repeat(np.arange(30), 20)
     scores = np.where(groups == 3, 0.0, 1.0)
     scores[::40] = 0.0
-    columns = {"place": np.where(groups == 3, "there", "elsewhere")}
+    columns = {"letterbox": np.where(groups == 3, "there", "elsewhere")}
     assert find_slices(scores, columns, groups=None, confidence=0.95).slices[0].worse
     found = find_slices(scores, columns, groups=groups, confidence=0.95).slices[0]
     assert (found.value, found.num_groups, found.p_value, found.worse) == ("there", 1, 1.0, False)
@@ -90,10 +90,10 @@ def test_a_bad_slice_of_many_groups_is_found():
 
 
 @pytest.mark.parametrize("num_groups", [15, 60])
-def test_among_columns_of_noise_that_groups_share_a_false_alarm_is_rare(num_groups):
+def test_among_columns_of_noise_that_groups_fraction_a_false_alarm_is_rare(num_groups):
     rng = np.random.default_rng(5)
     alarms = dict.fromkeys((True, False), 0)
-    for _ in range(150):
+    for _ in range(60):
         groups = np.repeat(np.arange(num_groups), rng.choice([4, 8, 24], num_groups))
         scores = (rng.random(num_groups)[groups] < 0.85).astype(float)
         columns = {f"c{k}": rng.integers(0, 3, num_groups).astype(str)[groups] for k in range(3)}
@@ -101,7 +101,7 @@ def test_among_columns_of_noise_that_groups_share_a_false_alarm_is_rare(num_grou
         for known in alarms:
             found = find_slices(scores, columns, groups=groups if known else None, confidence=0.95)
             alarms[known] += any(row.worse for row in found.slices)
-    assert alarms[True] <= 15 and alarms[False] > 75  # 7.5 expected at most
+    assert alarms[True] <= 7 and alarms[False] > 40  # 3 expected at most; more than 7 has a chance of 1 %
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))

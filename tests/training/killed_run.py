@@ -1,13 +1,20 @@
 """Run by test_resume.py in a process of its own: a training that kills itself with SIGKILL at a chosen moment.
 
-Usage: python killed_run.py RUN_DIR MOMENT [WEIGHTS|folds], where MOMENT is `batch:N` (before the N-th batch), `save:N`
-(half of the N-th checkpoint written), `rename:N` (written but not yet in its place) or `judge` (after training, before
-the report).
+Usage: python killed_run.py RUN_DIR MOMENT [WEIGHTS|folds], where MOMENT is
+
+    batch PHASE EPOCH BATCH [TIME]   before that batch of that epoch of the phase (the TIME-th time that it comes)
+    save PHASE EPOCH BATCH           half of the checkpoint that says so many batches are done has been written
+    rename PHASE EPOCH BATCH         that checkpoint has been written, but is not yet in its place
+    rename FILE                      the same of any file by this name
+    judge                            after training, before the report
+
+as one argument. Phases have names; epochs and batches count from 1, and a checkpoint may be of batch 0.
 With WEIGHTS, a file for resnet10t, it trains in phases on that backbone; with `folds`, three times without a third.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -15,11 +22,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from safetensors import safe_open
+
 from linnaeus.run import fit, write
 from linnaeus.training import checkpoint, loop, run
 
 SETTINGS: dict[str, Any] = {
-    "data": {"source": "digits", "test_share": 0.6},
+    "data": {"source": "digits", "test_fraction": 0.6},
     "image": {"size": 8},
     "augment": {"rotate_degrees": 10, "noise": 0.05, "mixup": 0.2},
     "model": {"name": "mish_cnn"},
@@ -38,7 +47,7 @@ def transfer(weights: Path) -> dict[str, Any]:
         "phases": [
             {**shared, "name": "head", "train": "head", "epochs": 3, "feature_views": 2},
             {**shared, "name": "top", "last_stages": 1, "layer_decay": 0.5, "epochs": 1},
-            {**shared, "name": "all", "optimizer": "sgd", "ema": 0.9, "batch_norm": "frozen", "epochs": 1.5},
+            {**shared, "name": "all", "optimizer": "sgd", "ema_decay": 0.9, "batch_norm": "frozen", "epochs": 1.5},
         ],
     }
 
@@ -54,35 +63,72 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def die_at_call(number: int, function: Callable[..., Any], last_words: Callable[..., None] | None = None) -> Any:
-    calls = 0
+def before_batch(phase_name: str, epoch: int, batch: int, time: int) -> None:
+    train_batch, times = loop.train_batch, 0
 
-    def counted(*arguments: Any, **named: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls == number:
-            if last_words is not None:
-                last_words(*arguments)
+    def watched(state: Any, job: Any, phase: Any, *others: Any) -> None:
+        nonlocal times
+        position = state.position
+        if (phase.name, position.epoch + 1, position.batch + 1) == (phase_name, epoch, batch):
+            times += 1
+            if times == time:
+                die()
+        train_batch(state, job, phase, *others)
+
+    loop.train_batch = watched
+
+
+def is_checkpoint_of(header: dict[str, str], names: list[str], where: tuple[str, int, int]) -> bool:
+    position = json.loads(header["linnaeus"])["position"]
+    if position["finished"]:
+        return False
+    return (names[position["phase"]], position["epoch"] + 1, position["batch"]) == where
+
+
+def half_saved(names: list[str], where: tuple[str, int, int]) -> None:
+    save_file = checkpoint.save_file
+
+    def watched(tensors: Any, path: Path, metadata: dict[str, str] | None = None) -> None:
+        if metadata is not None and is_checkpoint_of(metadata, names, where):
+            Path(path).write_bytes(b"half of a checkpoint")
             die()
-        return function(*arguments, **named)
+        save_file(tensors, path, metadata=metadata)
 
-    return counted
+    checkpoint.save_file = watched
 
 
-def half_a_file(tensors: Any, path: Path, *_: Any) -> None:
-    Path(path).write_bytes(b"half of a checkpoint")
+def before_rename(is_meant: Callable[[Path, Path], bool]) -> None:
+    replace = Path.replace
+
+    def watched(self: Path, target: Path) -> Path:
+        if is_meant(self, Path(target)):
+            die()
+        return replace(self, target)
+
+    Path.replace = watched  # type: ignore[method-assign]
 
 
 def main(path: Path, moment: str, settings: dict[str, Any]) -> None:
-    kind, _, number = moment.partition(":")
+    kind, *words = moment.split()
+    names = [phase["name"] for phase in settings["phases"]]
+    where = (words[0], int(words[1]), int(words[2])) if len(words) >= 3 else ("", 0, 0)
+
+    def is_file(source: Path, target: Path) -> bool:
+        if len(words) == 1:
+            return target.name == words[0]
+        if target.name != checkpoint.LAST:
+            return False
+        with safe_open(source, framework="pt") as file:
+            return is_checkpoint_of(file.metadata(), names, where)
+
     if kind == "batch":
-        loop.train_batch = die_at_call(int(number), loop.train_batch)
+        before_batch(*where, time=int(words[3]) if len(words) == 4 else 1)
     elif kind == "save":
-        checkpoint.save_file = die_at_call(int(number), checkpoint.save_file, half_a_file)
+        half_saved(names, where)
     elif kind == "rename":
-        Path.replace = die_at_call(int(number), Path.replace)  # type: ignore[method-assign]
+        before_rename(is_file)
     elif kind == "judge":
-        write.save_bundle = die_at_call(1, write.save_bundle)
+        write.save_bundle = lambda *_, **named: die()
     else:
         raise SystemExit(f"no moment {moment}")
     assert run.train_epoch is loop.train_epoch

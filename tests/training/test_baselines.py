@@ -52,8 +52,8 @@ def test_the_votes_are_scikit_learns_and_k_is_the_best_in_validation():
     found = neighbours(features, targets, queries, query_targets, num_validation=250)
     assert found.k > 1
     model = KNeighborsClassifier(found.k, metric="cosine", algorithm="brute").fit(features, targets)
-    shares = model.predict_proba(queries)
-    expected = (found.k * shares + 0.5) / (found.k + 1)
+    fractions = model.predict_proba(queries)
+    expected = (found.k * fractions + 0.5) / (found.k + 1)
     np.testing.assert_allclose(np.exp(found.logits), expected, atol=2e-3)
     # Ours breaks ties by distance, scikit-learn by number: they may differ by ties only.
     assert scores[found.k] >= max(scores.values()) - 0.02
@@ -90,10 +90,10 @@ def test_neighbours_vote_for_each_of_their_labels():
         validation_targets=np.array([[1, 0, 0], [0, 0, 1]], np.uint8),
         num_classes=3,
     )
-    share = 1 / (1 + np.exp(-found.logits))
+    fraction = 1 / (1 + np.exp(-found.logits))
     assert found.k == 1
-    assert share[1].argmax() == 2 and share[0].argmax() == 0
-    assert share[0, 2] == pytest.approx(0.25)
+    assert fraction[1].argmax() == 2 and fraction[0].argmax() == 0
+    assert fraction[0, 2] == pytest.approx(0.25)
 
 
 def test_fewer_training_images_than_neighbours_are_enough():

@@ -66,7 +66,7 @@ def test_every_image_is_left_out_once_and_the_test_images_of_all_folds_are_the_s
 def test_one_bundle_holds_all_and_answers_with_their_mean(whole: Run) -> None:
     assert len(whole.bundle.members) == 3
     test = whole.predictions.of_split(TEST)
-    assert whole.evaluation["test"]["accuracy"]["value"] == pytest.approx((test.predicted == test.targets).mean())
+    assert whole.evaluation.test.score("accuracy").value == pytest.approx((test.predicted == test.targets).mean())
     unseen = whole.out_of_fold
     assert len(unseen) == len(whole.manifest.rows_of(TRAIN, VALIDATION))
     validation = unseen.of_split(VALIDATION)
@@ -79,7 +79,9 @@ def test_one_bundle_holds_all_and_answers_with_their_mean(whole: Run) -> None:
 def test_a_kill_in_the_middle_of_fold_3_costs_nothing_but_time(whole: Run, tmp_path: Path) -> None:
     path = tmp_path / "killed"
     killed = subprocess.run(
-        [sys.executable, str(HERE / "killed_run.py"), str(path), "batch:38", "folds"], capture_output=True, check=False
+        [sys.executable, str(HERE / "killed_run.py"), str(path), "batch one 1 3 3", "folds"],
+        capture_output=True,
+        check=False,
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     assert (RunDir(path).folds / "3" / "checkpoints").is_dir() and not RunDir(RunDir(path).folds / "3").history.exists()

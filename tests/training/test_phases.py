@@ -95,13 +95,13 @@ def test_frozen_batch_norm_keeps_its_statistics(settings: dict[str, object]) -> 
 
 def test_the_moving_average_is_that_of_its_equation() -> None:
     classifier = network()
-    average = moving_average(classifier, phase(ema=0.75))
+    average = moving_average(classifier, phase(ema_decay=0.75))
     assert average is not None
     wanted = None
     for step in range(4):
         with torch.no_grad():
             classifier.head.bias.fill_(float(step))
-        average.update_parameters(classifier)
+        average.update(classifier, first=step == 0)
         wanted = float(step) if wanted is None else 0.75 * wanted + 0.25 * step
     assert torch.allclose(average.module.head.bias, torch.full((3,), wanted))
     assert moving_average(classifier, phase()) is None

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from tests.training.killed_run import SETTINGS, transfer
 
@@ -46,7 +49,19 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory, cache_for_all: Path)
         return fit.fit(SETTINGS, out=tmp_path_factory.mktemp("runs") / "whole").path
 
 
-@pytest.mark.parametrize("moment", ["batch:5", "batch:20", "save:4", "rename:9", "judge"])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "batch one 1 5",
+        "batch one 2 1",
+        "save one 1 4",
+        "rename one 1 7",
+        "rename one 2 0",
+        "rename best-1.safetensors",
+        "rename history.csv",
+        "judge",
+    ],
+)
 def test_kill_9_at_any_moment_costs_nothing_but_time(moment: str, uninterrupted: Path, tmp_path: Path) -> None:
     path = tmp_path / "killed"
     command = [sys.executable, str(HERE / "killed_run.py"), str(path), moment]
@@ -58,7 +73,7 @@ def test_kill_9_at_any_moment_costs_nothing_but_time(moment: str, uninterrupted:
     deterministic = ["epoch", "lr", "train_loss", "train_accuracy", "validation_loss", "kept"]
     ours, theirs = Run(path).history, Run(uninterrupted).history
     assert ours[deterministic].equals(theirs[deterministic])
-    assert Run(path).evaluation["test"] == Run(uninterrupted).evaluation["test"]
+    assert Run(path).evaluation.test == Run(uninterrupted).evaluation.test
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +93,18 @@ def uninterrupted_phases(
         yield fit.fit(transfer(backbone_weights), out=tmp_path_factory.mktemp("runs") / "phases").path
 
 
-@pytest.mark.parametrize("moment", ["batch:4", "batch:38", "batch:55", "batch:73", "rename:30", "judge"])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "batch head 1 4",
+        "batch head 3 1",
+        "batch top 1 1",
+        "batch all 2 3",
+        "rename top 1 0",
+        "rename all 1 5",
+        "judge",
+    ],
+)
 def test_kill_9_in_any_phase_costs_nothing_but_time(
     moment: str, uninterrupted_phases: Path, backbone_weights: Path, tmp_path: Path
 ) -> None:
@@ -152,8 +178,8 @@ def test_muon_and_micro_batches_resume_exactly(tmp_path: Path, monkeypatch: pyte
 
 def test_plateaus_balancing_and_rmsprop_resume_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Far too high a rate, so that the validation loss rises and the plateau has something to remember."""
-    settings = overlay(SETTINGS, {"data": {"balance": "oversample", "balance_growth": 1.5}})
-    shared = {"batch_size": 128, "keep": "last", "schedule": "plateau", "drop_epochs": 1}
+    settings = overlay(SETTINGS, {"data": {"balance": "oversample", "oversample_factor": 1.5}})
+    shared = {"batch_size": 128, "monitor": "last", "schedule": "plateau", "lr_decay_epochs": 1}
     settings["phases"] = [
         {"name": "one", "optimizer": "rmsprop", "lr": 0.03, "epochs": 1, **shared},
         {"name": "two", "optimizer": "sgd", "lr": 0.5, "epochs": 4, **shared},
@@ -198,10 +224,26 @@ def test_a_flipped_byte_in_a_checkpoint_is_noticed(stopped: RunDir, position: in
         fit.resume(stopped.path)
 
 
-def test_changed_images_are_noticed(stopped: RunDir) -> None:
-    stopped.settled.write_text(stopped.settled.read_text().replace('"cache": "', '"cache": "other'))
+def test_changed_images_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One image of a folder is painted over between the stop and going on; the others can go on."""
+    generator, photos = np.random.default_rng(0), tmp_path / "photos"
+    for k in range(120):
+        (photos / "ab"[k % 2]).mkdir(parents=True, exist_ok=True)
+        image = Image.fromarray(generator.integers(0, 256, (8, 8, 3), dtype=np.uint8))
+        image.save(photos / "ab"[k % 2] / f"{k}.png")
+    settings = overlay(SETTINGS, {"data": {"source": str(photos), "test_fraction": 0.2}})
+    with monkeypatch.context() as patch:
+        stop_after(1, patch)
+        with pytest.raises(Interrupted):
+            fit.fit(settings, out=tmp_path / "run")
+    kept = (photos / "a" / "4.png").read_bytes()
+    times = (photos / "a" / "4.png").stat()
+    Image.new("RGB", (9, 8), "red").save(photos / "a" / "4.png")
     with pytest.raises(DataError, match="have changed"):
-        fit.resume(stopped.path)
+        fit.resume(tmp_path / "run")
+    (photos / "a" / "4.png").write_bytes(kept)
+    os.utime(photos / "a" / "4.png", ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert fit.resume(tmp_path / "run").report.exists()
 
 
 def test_a_full_disk_leaves_the_last_checkpoint_intact(

@@ -87,7 +87,7 @@ def summarise_leaks(manifest: Manifest, groups: list[DuplicateGroup]) -> Leaks:
 
     def count(split: int) -> LeakCount:
         num = len(affected[split])
-        return LeakCount(num_images=num, share=round(num / max(1, len(manifest.rows(split))), 6))
+        return LeakCount(num_images=num, fraction=round(num / max(1, len(manifest.rows(split))), 6))
 
     return Leaks(
         num_groups=len(leaks), test=count(TEST), validation=count(VALIDATION), test_rows=sorted(affected[TEST])

@@ -69,7 +69,8 @@ class ExplainedError:
 def choose_mistakes(predictions: Predictions, *, thresholds: Sequence[float] | None, at_most: int) -> list[Mistake]:
     """The most confident mistakes, at most MOST_OF_A_KIND of each kind, and one per image.
 
-    Of several labels the confidence is the distance from the threshold, and a kind is a label, missing or superfluous.
+    Of several labels the confidence is the distance from the threshold, and a kind is a false negative or a false
+    positive of a label.
     """
     probabilities = predictions.probabilities
     if predictions.task == "single":

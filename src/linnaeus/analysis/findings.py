@@ -27,12 +27,12 @@ def _leaks(audit: Audit) -> list[Finding]:
     test, validation = audit.leaks.test, audit.leaks.validation
     found = []
     if test.num_images:
-        words = f"{_images(test.num_images, 'test image')} ({test.share:.1%})"
+        words = f"{_images(test.num_images, 'test image')} ({test.fraction:.1%})"
         has = "has a copy" if test.num_images == 1 else "have copies"
         sentence = f"{words} {has} among the images the model learns from or is chosen by: scores look too good."
         found.append(_finding("serious", "Leaks into the test set", sentence, "duplicates"))
     if validation.num_images:
-        words = f"{_images(validation.num_images, 'validation image')} ({validation.share:.1%})"
+        words = f"{_images(validation.num_images, 'validation image')} ({validation.fraction:.1%})"
         has = "has a copy" if validation.num_images == 1 else "have copies"
         sentence = f"{words} {has} in training: the choice of the best epoch is too lenient."
         found.append(_finding("look", "Leaks into validation", sentence, "duplicates"))
@@ -93,7 +93,7 @@ def _shortcuts(audit: Audit) -> list[Finding]:
         whom = "the class" if shortcut.label is None else f"'{shortcut.label}'"
         sentence = (
             f"The {shortcut.property} alone predicts {whom} for {shortcut.accuracy:.0%} of the images "
-            f"(always answering the commonest: {shortcut.baseline:.0%}). "
+            f"(always answering the most frequent: {shortcut.baseline:.0%}). "
         )
         if audit.num_scenes is not None and shortcut.property in _OF_OBJECTS:
             sentence += "Boxes are as large as their objects, which is no mistake if it holds for new images too."

@@ -2,7 +2,7 @@
 
 Where all cats are 640 px wide and all dogs 800, or all sick patients were scanned as PNG, a model learns the width or
 the format, and fails on the next camera. A shallow decision tree on one property, cross-validated, tells how far that
-property goes beyond always answering the commonest class.
+property goes beyond always answering the most frequent class.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from linnaeus.analysis.health import Health
 from linnaeus.data.manifest import Manifest
 
 NOTEWORTHY = 0.25
-"""Share of the majority's mistakes that a property alone must mend. Brightness alone mends 5 % on CIFAR-10."""
+"""Fraction of the majority's mistakes that a property alone must mend. Brightness alone mends 5 % on CIFAR-10."""
 FEWEST_IMAGES, MOST_IMAGES, FEWEST_OF_CLASS, NUM_FOLDS, TREE_DEPTH = 40, 20_000, 10, 5, 4
 
 _Labels = npt.NDArray[np.int64]
@@ -38,18 +38,18 @@ def find_shortcuts(manifest: Manifest, health: Health, *, seed: int) -> list[Sho
             if predicted is None:
                 continue
             accuracy, baseline = predicted
-            mended = round((accuracy - baseline) / (1 - baseline), 4)
-            if mended >= NOTEWORTHY:
+            error_reduction = round((accuracy - baseline) / (1 - baseline), 4)
+            if error_reduction >= NOTEWORTHY:
                 found.append(
                     Shortcut(
                         property=name,
                         label=label,
                         accuracy=round(accuracy, 4),
                         baseline=round(baseline, 4),
-                        mended=mended,
+                        error_reduction=error_reduction,
                     )
                 )
-    return sorted(found, key=lambda shortcut: -shortcut.mended)
+    return sorted(found, key=lambda shortcut: -shortcut.error_reduction)
 
 
 def _properties(health: Health, rows: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[np.float64]]:
@@ -72,7 +72,7 @@ def _properties(health: Health, rows: npt.NDArray[np.int64]) -> dict[str, npt.ND
 
 
 def _predict(values: npt.NDArray[np.float64], targets: _Labels, *, seed: int) -> tuple[float, float] | None:
-    """Cross-validated accuracy of a shallow tree on one property, and that of always answering the commonest class;
+    """Cross-validated accuracy of a shallow tree on one property, and that of always answering the most frequent class;
     None where there are too few images to say.
     """
     counts = np.bincount(targets)

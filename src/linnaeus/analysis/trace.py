@@ -80,7 +80,7 @@ def trace_image(manifest: Manifest, row: int, *, config: ResolvedConfig, spec: I
         _step("decoded", "upright, on white, RGB", image, picture=image),
     ]
     fitted = spec.fit(image)
-    how = {"stretch": "stretched", "crop": "centre cut out", "pad": "padded with grey", "place": "set on grey"}[
+    how = {"squash": "stretched", "crop": "centre cut out", "pad": "padded with grey", "letterbox": "set on grey"}[
         spec.resize
     ]
     steps.append(_step("fitted", f"{how}, {spec.interpolation}", fitted, picture=fitted))

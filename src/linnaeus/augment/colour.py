@@ -8,12 +8,16 @@ so the same turn gives other colours there.
 
 from __future__ import annotations
 
+import functools
 import math
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 LUMA = (0.2989, 0.587, 0.114)
-"""Shares of red, green and blue in grey: ITU-R BT.601 as torchvision rounds it, so that factors mean the same."""
+"""Fractions of red, green and blue in grey: ITU-R BT.601 as torchvision rounds it, so that factors mean the same."""
+Matrix = npt.NDArray[np.float32]
 _I, _Q = (0.596, -0.274, -0.322), (0.211, -0.523, 0.312)  # the chrominance axes of NTSC's YIQ
 
 
@@ -24,13 +28,13 @@ def colour_matrix(
 
     First brightness, then contrast, which pulls away from the mean grey, then saturation and hue.
 
-    Args:
+    Args (all on the processor, as is the result):
         brightness, contrast, saturation: float [B], factors; 1 changes nothing.
         hue_turns: float [B], in full turns, red towards yellow; 0 and 1 change nothing.
     """
-    luma = torch.tensor(LUMA, device=brightness.device)
+    luma = torch.from_numpy(np.array(LUMA, np.float32))
     # saturate(x) = s x + (1 - s) grey(x), as a matrix acting on colours; hue turns the result.
-    saturate = saturation[:, None, None] * torch.eye(3, device=luma.device)
+    saturate = saturation[:, None, None] * torch.eye(3)
     saturate = saturate + (1 - saturation)[:, None, None] * luma.expand(3, 3)
     colour = (_hue_matrix(hue_turns)[..., None] * saturate[:, None]).sum(2)
     # contrast(b x) = c b x + (1 - c) b mean: the mean of the brightened image is b times the mean.
@@ -60,14 +64,20 @@ def mean_grey(images: torch.Tensor) -> torch.Tensor:
 
 def _hue_matrix(turns: torch.Tensor) -> torch.Tensor:
     """float32 [B, 3, 3]: a rotation of (I, Q) between RGB -> YIQ and back; greys stay, and so does luma."""
-    total = sum(LUMA)
-    to_yiq = torch.tensor([[share / total for share in LUMA], _I, _Q], dtype=torch.float64)
-    # I and Q are rounded in the literature; greys have none of either only once each row sums to zero.
-    to_yiq[1:] -= to_yiq[1:].mean(dim=1, keepdim=True)
-    to_rgb = torch.linalg.inv(to_yiq)
-    still = torch.outer(to_rgb[:, 0], to_yiq[0])
-    along = to_rgb[:, 1:] @ to_yiq[1:]
-    crosswise = torch.outer(to_rgb[:, 2], to_yiq[1]) - torch.outer(to_rgb[:, 1], to_yiq[2])
+    still, along, crosswise = (torch.from_numpy(part) for part in _hue_parts())
     angle = (2 * math.pi * turns)[:, None, None]
-    still, along, crosswise = (part.to(turns.device, torch.float32) for part in (still, along, crosswise))
     return still + angle.cos() * along - angle.sin() * crosswise
+
+
+@functools.cache
+def _hue_parts() -> tuple[Matrix, Matrix, Matrix]:
+    """float32 [3, 3] each: of a rotation of (I, Q) in RGB what stays, what goes with its cosine, and with its sine."""
+    total = sum(LUMA)
+    to_yiq = np.array([[fraction / total for fraction in LUMA], _I, _Q])
+    # I and Q are rounded in the literature; greys have none of either only once each row sums to zero.
+    to_yiq[1:] -= to_yiq[1:].mean(axis=1, keepdims=True)
+    to_rgb = np.linalg.inv(to_yiq)
+    still = np.outer(to_rgb[:, 0], to_yiq[0])
+    along = to_rgb[:, 1:] @ to_yiq[1:]
+    crosswise = np.outer(to_rgb[:, 2], to_yiq[1]) - np.outer(to_rgb[:, 1], to_yiq[2])
+    return still.astype(np.float32), along.astype(np.float32), crosswise.astype(np.float32)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import torch
 
+from linnaeus.machine import send_to
+
 
 def draw_offsets(num: int, *, pad_px: int, generator: torch.Generator, device: torch.device) -> torch.Tensor:
     """int64 [num, 2]: top and left corner of each crop in the padded image, uniform in 0 to 2 * pad_px."""
-    return torch.randint(2 * pad_px + 1, (num, 2), generator=generator, device=generator.device).to(device)
+    return send_to(torch.randint(2 * pad_px + 1, (num, 2), generator=generator), device)
 
 
 def crop_and_flip(

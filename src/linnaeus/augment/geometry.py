@@ -56,7 +56,7 @@ def axis_terms(inverse: torch.Tensor, *, height: int, width: int) -> tuple[torch
     device = inverse.device
     x = torch.arange(width, device=device) - (width - 1) / 2
     y = torch.arange(height, device=device) - (height - 1) / 2
-    per_pixel = inverse * torch.tensor([2 / width, 2 / height], device=device)[:, None]
+    per_pixel = torch.stack([inverse[:, 0] * (2 / width), inverse[:, 1] * (2 / height)], dim=1)
     of_column = (per_pixel[:, :, 0:1] * x)[:, :, None, :]
     of_row = (per_pixel[:, :, 1:2] * y + per_pixel[:, :, 2:3])[:, :, :, None]
     return of_column, of_row

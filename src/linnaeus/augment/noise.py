@@ -5,16 +5,15 @@ Both act on floats in 0-1, before normalization, and keep them there.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 
 from linnaeus.augment.boxes import box_mask
-from linnaeus.augment.draws import generator_on, uniform
+from linnaeus.augment.draws import generator_on, places, uniform
+from linnaeus.machine import send_to
 
 AREA = (0.02, 0.33)
-"""Share of the image that is erased: s_l and s_h of the paper's CIFAR and ImageNet experiments (section 4.1: 0.02-0.4
-there; 0.02-0.33 is what torchvision and timm settled on)."""
+"""Fraction of the image that is erased: s_l and s_h of the paper's CIFAR and ImageNet experiments (section 4.1:
+0.02-0.4 there; 0.02-0.33 is what torchvision and timm settled on)."""
 ASPECT = (0.3, 1 / 0.3)
 """Height over width of the erased rectangle: r_1 and r_2."""
 
@@ -29,7 +28,7 @@ def add_noise(images: torch.Tensor, *, deviation: float, generator: torch.Genera
 def draw_erased_boxes(
     num: int, *, height: int, width: int, generator: torch.Generator, device: torch.device
 ) -> torch.Tensor:
-    """int64 [num, 4]: one rectangle per sample, of a share of the area in AREA and of an aspect in ASPECT.
+    """int64 [num, 4]: one rectangle per sample, of a fraction of the area in AREA and of an aspect in ASPECT.
 
     The paper draws until a rectangle fits (algorithm 1). Here the aspect is drawn at once from those that fit the drawn
     area, and in logarithm, so that wide ones are as likely as tall ones (torchvision's reading). Only images more than
@@ -47,20 +46,14 @@ def draw_erased_boxes(
     return torch.stack([top, left, top + tall, left + wide], dim=1)
 
 
-def erase(
-    images: torch.Tensor, *, boxes: torch.Tensor, fill: Literal["noise", "mean"], generator: torch.Generator
-) -> torch.Tensor:
-    """Paint over each sample's box.
+def erase(images: torch.Tensor, *, boxes: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Paint noise over each sample's box, every value uniform in 0-1 (the paper's RE-R, its best).
 
     Args:
         images: float32 [B, C, H, W] in 0-1.
         boxes: int64 [B, 4]; an empty box leaves its sample as it is.
-        fill: "noise" draws every value uniformly in 0-1 (the paper's RE-R, its best); "mean" takes the mean colour of
-            the sample.
     """
     mask = box_mask(boxes, height=images.shape[2], width=images.shape[3])
-    if fill == "mean":
-        return torch.where(mask, images.mean(dim=(2, 3), keepdim=True), images)
     noise = torch.empty_like(images).uniform_(generator=generator_on(generator, images.device))
     return torch.where(mask, noise, images)
 
@@ -68,12 +61,12 @@ def erase(
 def erase_some(images: torch.Tensor, *, probability: float, generator: torch.Generator) -> torch.Tensor:
     """Erase a random rectangle with noise from each sample with this probability; float32 [B, C, H, W] in 0-1."""
     num, _, height, width = images.shape
-    chosen = torch.rand(num, generator=generator, device=generator.device) < probability
-    places = chosen.nonzero().view(-1).to(images.device)
-    if not len(places):
+    chosen = places(torch.rand(num, generator=generator) < probability)
+    if not len(chosen):
         return images
-    boxes = draw_erased_boxes(len(places), height=height, width=width, generator=generator, device=images.device)
+    boxes = draw_erased_boxes(len(chosen), height=height, width=width, generator=generator, device=images.device)
+    chosen = send_to(chosen, images.device)
     pixels = images.permute(0, 2, 3, 1)  # whole images are copied fastest in the layout they have
-    picked = pixels.index_select(0, places).permute(0, 3, 1, 2)
-    erased = erase(picked, boxes=boxes, fill="noise", generator=generator)
-    return pixels.index_copy(0, places, erased.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    picked = pixels.index_select(0, chosen).permute(0, 3, 1, 2)
+    erased = erase(picked, boxes=boxes, generator=generator)
+    return pixels.index_copy(0, chosen, erased.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 
 from linnaeus.augment import colour, crop, flips, geometry, mixing, noise, policy
-from linnaeus.augment.draws import normal, uniform
+from linnaeus.augment.draws import HOST, normal, places, uniform
 from linnaeus.config.resolved import ResolvedAugment
 from linnaeus.errors import ConfigError
+from linnaeus.machine import send_to
 
 CHUNK_BYTES = 2**20
 """On a processor, so many bytes of floats per thread are taken through geometry and colour at a time: what one core's
@@ -18,8 +18,6 @@ own cache holds. Changes the speed (about twofold at 224 pixels), never the resu
 
 LEAST_ZOOM = 0.1
 """Normal draws have no end: nothing is made smaller than this, or turned inside out."""
-
-Normalize = Callable[[torch.Tensor], torch.Tensor]
 
 
 @torch.no_grad()
@@ -33,7 +31,6 @@ def augment_batch(
     rows: torch.Tensor,
     seed: int,
     generator: torch.Generator,
-    normalize: Normalize | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Change every image of a batch at random, as the configuration asks.
 
@@ -44,15 +41,14 @@ def augment_batch(
         num_classes: K, the width of soft targets.
         epoch, rows, seed: number of the epoch, row numbers int64 [B] and the run's seed; with them alternating flips
             are settled, nothing else.
-        generator: where every other random number comes from, on any device.
-        normalize: `ImageSpec.normalize`, to have it done here, where pixels are still at hand; merely faster than
-            normalizing what is returned.
+        generator: on the processor, where every other random number comes from; the same numbers whatever the device of
+            the images, except those that are drawn for every pixel (noise, and what erasing paints).
 
-    Returns images float32 [B, 3, H, W], 0-1 or normalized, channels-last, and the targets as they were or, with mixup
-    or CutMix, soft targets float32 [B, K]. With nothing asked for the images are `images.float() / 255` exactly. All is
-    computed in float32, under autocast too. Raises ConfigError if the images are too small for `pad_crop_px`.
+    Returns images float32 [B, 3, H, W], 0-1, channels-last, and the targets as they were or, with mixup or CutMix, soft
+    targets float32 [B, K]. With nothing asked for the images are `images.float() / 255` exactly. All is computed in
+    float32, under autocast too, and the host never waits for the device. Raises ConfigError if the images are too small
+    for `pad_crop_px`.
     """
-    assert config.policy in ("none", "trivial_augment", "rand_augment"), "planning unfolds sets of reference systems"
     if config.pad_crop_px >= min(images.shape[-2:]):
         raise ConfigError(
             f"augment.pad_crop_px = {config.pad_crop_px} must be less than the height and width of the images, "
@@ -65,7 +61,7 @@ def augment_batch(
         else:
             mirrored, upended = flips.draw_flips(num, flip=config.flip, generator=generator, device=device)
 
-        resampled = max(config.shift, config.rotate_degrees, config.scale, config.shear_degrees) > 0
+        resampled = max(config.translate, config.rotate_degrees, config.zoom, config.shear_degrees) > 0
         if config.pad_crop_px:
             offsets = crop.draw_offsets(num, pad_px=config.pad_crop_px, generator=generator, device=device)
             images = crop.crop_and_flip(
@@ -78,22 +74,18 @@ def augment_batch(
         maps = _draw_maps(images, config, mirrored, upended, generator) if resampled else None
         colours = _draw_colours(num, config, generator, device)
         draws = _draw_operations(images, config, generator)
-        at_last = normalize if config.noise or config.erase or draws is not None else None
         if draws is None:
-            result = _resample_and_colour(images, maps, colours, config.fill, None if at_last else normalize)
+            result = _resample_and_colour(images, maps, colours, config.fill)
         else:
             result = policy.change_colours(_with_policy_maps(images, maps, colours, draws, config.fill), draws)
         if config.noise:
             result = noise.add_noise(result, deviation=config.noise, generator=generator)
-        if config.erase:
-            result = noise.erase_some(result, probability=config.erase, generator=generator)
-        if at_last:
-            result = at_last(result).contiguous(memory_format=torch.channels_last)
+        if config.random_erasing:
+            result = noise.erase_some(result, probability=config.random_erasing, generator=generator)
         if config.probability < 1.0:
-            unchanged = uniform(num, 0.0, 1.0, generator=generator, device=device) >= config.probability
-            plain = shown[unchanged].float() / 255.0
-            result[unchanged] = normalize(plain) if normalize is not None else plain
-        # A mixture of normalized images is the normalized mixture: the shares of both sum to one.
+            drawn = uniform(num, 0.0, 1.0, generator=generator, device=HOST)
+            unchanged = send_to(places(drawn >= config.probability), device)
+            result.index_copy_(0, unchanged, shown.index_select(0, unchanged).float() / 255.0)
         return _mix(result, targets, config, num_classes, generator)
 
 
@@ -104,12 +96,11 @@ def _draw_operations(images: torch.Tensor, config: ResolvedAugment, generator: t
     return policy.draw_operations(
         len(images),
         policy=config.policy,
-        num_operations=config.policy_operations,
-        level=config.policy_level,
+        num_operations=config.policy_num_ops,
+        level=config.policy_magnitude,
         height=images.shape[-2],
         width=images.shape[-1],
         generator=generator,
-        device=images.device,
     )
 
 
@@ -127,14 +118,15 @@ def _with_policy_maps(
     height, width = images.shape[-2:]
     own = policy.policy_maps(draws, height=height, width=width)
     if maps is not None:
-        return _resample_and_colour(images, policy.chain(maps, own), colours, fill, None)
-    result = _resample_and_colour(images, None, colours, fill, None)
-    places = policy.moves(draws).nonzero().view(-1)
-    if len(places):
-        picked = images.permute(0, 2, 3, 1).index_select(0, places).permute(0, 3, 1, 2)
-        of_picked = None if colours is None else colours[places]
-        moved = _resample_and_colour(picked, own[places], of_picked, fill, None)
-        result.permute(0, 2, 3, 1).index_copy_(0, places, moved.permute(0, 2, 3, 1))
+        return _resample_and_colour(images, policy.chain(maps, send_to(own, images.device)), colours, fill)
+    result = _resample_and_colour(images, None, colours, fill)
+    moving = places(policy.moves(draws))
+    if len(moving):
+        own_moving, moving = send_to(own[moving], images.device), send_to(moving, images.device)
+        picked = images.permute(0, 2, 3, 1).index_select(0, moving).permute(0, 3, 1, 2)
+        of_picked = None if colours is None else colours[moving]
+        moved = _resample_and_colour(picked, own_moving, of_picked, fill)
+        result.permute(0, 2, 3, 1).index_copy_(0, moving, moved.permute(0, 2, 3, 1))
     return result
 
 
@@ -156,10 +148,10 @@ def _draw_maps(
     return geometry.inverse_affine(
         mirrored=mirrored,
         upended=upended,
-        zoom=(1.0 + symmetric(config.scale)).clamp(min=LEAST_ZOOM),
+        zoom=(1.0 + symmetric(config.zoom)).clamp(min=LEAST_ZOOM),
         shear_degrees=symmetric(config.shear_degrees),
         rotate_degrees=symmetric(config.rotate_degrees),
-        shift_px=torch.stack([symmetric(config.shift * width), symmetric(config.shift * height)], dim=1),
+        shift_px=torch.stack([symmetric(config.translate * width), symmetric(config.translate * height)], dim=1),
     )
 
 
@@ -172,10 +164,11 @@ def _draw_colours(
         return None
     middles = (1.0, 1.0, 1.0, 0.0)
     brightness, contrast, saturation, hue_turns = (
-        uniform(num, middle - amount, middle + amount, generator=generator, device=device)
+        uniform(num, middle - amount, middle + amount, generator=generator, device=HOST)
         for middle, amount in zip(middles, largest, strict=True)
     )
-    return colour.colour_matrix(brightness=brightness, contrast=contrast, saturation=saturation, hue_turns=hue_turns)
+    matrix = colour.colour_matrix(brightness=brightness, contrast=contrast, saturation=saturation, hue_turns=hue_turns)
+    return send_to(matrix, device)
 
 
 def _resample_and_colour(
@@ -183,9 +176,8 @@ def _resample_and_colour(
     maps: torch.Tensor | None,
     colours: torch.Tensor | None,
     fill: geometry.Fill,
-    normalize: Normalize | None,
 ) -> torch.Tensor:
-    """uint8 [B, 3, H, W] -> float32 [B, 3, H, W], 0-1 or normalized, channels-last, chunk by chunk."""
+    """uint8 [B, 3, H, W] -> float32 [B, 3, H, W], 0-1, channels-last, chunk by chunk."""
     num, _, height, width = images.shape
     result = torch.empty(images.shape, device=images.device, memory_format=torch.channels_last)
     terms = None if maps is None else geometry.axis_terms(maps, height=height, width=width)
@@ -200,11 +192,7 @@ def _resample_and_colour(
         if colours is not None:
             floats = colour.apply_colour(floats.contiguous(), colours[chunk])
         if floats is not shown:
-            floats.clamp_(0.0, 1.0)
-        if normalize is not None:
-            floats = normalize(floats)
-        if floats is not shown:
-            shown.copy_(floats)
+            shown.copy_(floats.clamp_(0.0, 1.0))
     return result
 
 
@@ -221,12 +209,12 @@ def _mix(
     device, num = images.device, len(images)
     cut = config.cutmix > 0
     if config.mixup and config.cutmix:
-        cut = bool(torch.rand(1, generator=generator, device=generator.device).item() < 0.5)
+        cut = bool(torch.rand(1, generator=generator).numpy()[0] < 0.5)
     partners = mixing.draw_partners(num, generator=generator, device=device)
     alpha = config.cutmix if cut else config.mixup
-    shares = mixing.draw_shares(num, alpha=alpha, generator=generator, device=device)
+    fractions = mixing.draw_fractions(num, alpha=alpha, generator=generator, device=device)
     if not cut:
-        return mixing.mixup(images, targets, num_classes=num_classes, partners=partners, shares=shares)
+        return mixing.mixup(images, targets, num_classes=num_classes, partners=partners, fractions=fractions)
     height, width = images.shape[-2:]
-    boxes = mixing.draw_cut_boxes(shares, height=height, width=width, generator=generator)
+    boxes = mixing.draw_cut_boxes(fractions, height=height, width=width, generator=generator)
     return mixing.cutmix(images, targets, num_classes=num_classes, partners=partners, boxes=boxes)

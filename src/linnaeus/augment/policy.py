@@ -13,10 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
 from linnaeus.augment.colour import LUMA
+from linnaeus.augment.draws import places
+from linnaeus.machine import send_to
 
 Policy = Literal["trivial_augment", "rand_augment"]
 
@@ -58,7 +61,7 @@ RAND_TRANSLATION = 150 / 331
 
 @dataclass(frozen=True)
 class Draws:
-    """What each sample gets.
+    """What each sample gets; on the processor, where it is known without asking the device.
 
     Attributes:
         operations: int64 [B, n], positions in OPERATIONS.
@@ -78,7 +81,6 @@ def draw_operations(
     height: int,
     width: int,
     generator: torch.Generator,
-    device: torch.device,
 ) -> Draws:
     """Draw for `num` samples.
 
@@ -87,24 +89,22 @@ def draw_operations(
     """
     trivial = policy == "trivial_augment"
     shape = (num, 1 if trivial else num_operations)
-    place = generator.device
-    operations = torch.randint(len(OPERATIONS), shape, generator=generator, device=place)
-    levels = torch.randint(NUM_LEVELS, shape, generator=generator, device=place) if trivial else torch.tensor(level)
-    signs = 1.0 - 2.0 * torch.randint(2, shape, generator=generator, device=place)
+    operations = torch.randint(len(OPERATIONS), shape, generator=generator)
+    levels = torch.randint(NUM_LEVELS, shape, generator=generator) if trivial else torch.full(shape, level)
+    signs = 1.0 - 2.0 * torch.randint(2, shape, generator=generator)
     strongest = dict(TRIVIAL_STRONGEST if trivial else RAND_STRONGEST)
     if not trivial:
         strongest |= {"translate_x": RAND_TRANSLATION * width, "translate_y": RAND_TRANSLATION * height}
-    table = torch.tensor([strongest.get(name, 0.0) for name in OPERATIONS], device=place)
-    signed = torch.tensor([name in SIGNED for name in OPERATIONS], device=place)
+    table = torch.from_numpy(np.array([strongest.get(name, 0.0) for name in OPERATIONS], np.float32))
+    signed = torch.from_numpy(np.isin(OPERATIONS, SIGNED))
     magnitudes = table[operations] * (levels / (NUM_LEVELS - 1))
-    magnitudes = torch.where(signed[operations], signs * magnitudes, magnitudes)
-    return Draws(operations.to(device), magnitudes.to(device))
+    return Draws(operations, torch.where(signed[operations], signs * magnitudes, magnitudes))
 
 
 def moves(draws: Draws) -> torch.Tensor:
     """bool [B]: which samples have their pixels moved."""
-    places = torch.tensor([OPERATIONS.index(name) for name in GEOMETRIC], device=draws.operations.device)
-    return torch.isin(draws.operations, places).any(dim=1)
+    geometric = torch.from_numpy(np.isin(OPERATIONS, GEOMETRIC))
+    return geometric[draws.operations].any(dim=1)
 
 
 def policy_maps(draws: Draws, *, height: int, width: int) -> torch.Tensor:
@@ -113,7 +113,7 @@ def policy_maps(draws: Draws, *, height: int, width: int) -> torch.Tensor:
     The operations are undone from the last to the first: M_1^-1 M_2^-1 ... of a sample's operations 1, 2 ...
     """
     num, count = draws.operations.shape
-    whole = torch.eye(3, device=draws.operations.device).expand(num, 3, 3)
+    whole = torch.eye(3).expand(num, 3, 3)
     for k in range(count):
         whole = whole @ _inverse(draws.operations[:, k], draws.magnitudes[:, k], height=height, width=width)
     return whole[:, :2].contiguous()
@@ -132,7 +132,7 @@ def _inverse(operation: torch.Tensor, magnitude: torch.Tensor, *, height: int, w
     Translations are by whole pixels, cut towards zero. A sheared pixel shows what lies `slope` times its distance from
     the top (or left) edge of the image to the side; rotation is about the middle and counter-clockwise.
     """
-    matrix = torch.eye(3, device=operation.device).repeat(len(operation), 1, 1)
+    matrix = torch.eye(3).repeat(len(operation), 1, 1)
 
     def of(name: str) -> torch.Tensor:
         return torch.where(operation == OPERATIONS.index(name), magnitude, 0.0)
@@ -158,11 +158,13 @@ def change_colours(images: torch.Tensor, draws: Draws) -> torch.Tensor:
     pixels = images.permute(0, 2, 3, 1).contiguous()
     for k in range(draws.operations.shape[1]):
         for name, change in _CHANGES.items():
-            places = (draws.operations[:, k] == OPERATIONS.index(name)).nonzero().view(-1)
-            if len(places):
-                picked = pixels.index_select(0, places).permute(0, 3, 1, 2)
-                changed = change(picked, draws.magnitudes[places, k].view(-1, 1, 1, 1)).clamp(0.0, 1.0)
-                pixels = pixels.index_copy(0, places, changed.permute(0, 2, 3, 1))
+            drawn = places(draws.operations[:, k] == OPERATIONS.index(name))
+            if len(drawn):
+                amounts = send_to(draws.magnitudes[drawn, k].view(-1, 1, 1, 1), images.device)
+                drawn = send_to(drawn, images.device)
+                picked = pixels.index_select(0, drawn).permute(0, 3, 1, 2)
+                changed = change(picked, amounts).clamp(0.0, 1.0)
+                pixels = pixels.index_copy(0, drawn, changed.permute(0, 2, 3, 1))
     return pixels.permute(0, 3, 1, 2)
 
 
@@ -179,8 +181,7 @@ def _contrast(images: torch.Tensor, amount: torch.Tensor) -> torch.Tensor:
 
 
 def _grey(images: torch.Tensor) -> torch.Tensor:
-    weights = torch.tensor(LUMA, device=images.device).view(1, 3, 1, 1)
-    return (images * weights).sum(dim=1, keepdim=True)
+    return images[:, 0:1] * LUMA[0] + images[:, 1:2] * LUMA[1] + images[:, 2:3] * LUMA[2]
 
 
 def _sharpness(images: torch.Tensor, amount: torch.Tensor) -> torch.Tensor:
@@ -189,7 +190,7 @@ def _sharpness(images: torch.Tensor, amount: torch.Tensor) -> torch.Tensor:
     if min(height, width) < 3:
         return images
     kernel = torch.ones(1, 1, 3, 3, device=images.device)
-    kernel[0, 0, 1, 1] = 5.0
+    kernel[:, :, 1, 1].fill_(5.0)
     planes = images.reshape(num * channels, 1, height, width)
     smooth = images.clone()
     smooth[:, :, 1:-1, 1:-1] = F.conv2d(planes, kernel / kernel.sum()).view(num, channels, height - 2, width - 2)

@@ -3,7 +3,7 @@
     model.safetensors     the weights, float32
     bundle.json           architecture, classes, preprocessing, calibration, where it comes from
     README.md             the model card, for people
-    familiar.safetensors  features of some training images, to tell what is unlike them; not in every bundle
+    ood.safetensors  features of some training images, to tell what is unlike them; not in every bundle
     SHA256SUMS            of all of these; `sha256sum -c SHA256SUMS` checks it too
 
 Every byte is covered by a checksum, so a damaged copy is noticed and named instead of giving slightly wrong answers.
@@ -30,14 +30,14 @@ from linnaeus.bundle import Bundle, ensemble_bundle
 from linnaeus.bundle.card import model_card
 from linnaeus.bundle.facts import COPY_AGAIN, Facts, MemberFacts, describe_bundle, read_facts
 from linnaeus.errors import BundleError, DeviceError, ModelError, OutputError
-from linnaeus.metrics.ood import Familiarity
+from linnaeus.metrics.ood import OodDetector
 from linnaeus.models import Classifier, build_classifier
 from linnaeus.progress import SILENT
 from linnaeus.run_folder import RunDir
 from linnaeus.version import __version__
 
 WEIGHTS, FACTS, CARD, SUMS = "model.safetensors", "bundle.json", "README.md", "SHA256SUMS"
-FAMILIAR = "familiar.safetensors"
+OOD_FEATURES = "ood.safetensors"
 _COVERED = (WEIGHTS, FACTS, CARD)
 _SUM_LINE = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9][A-Za-z0-9._-]*)")
 _FORBIDDEN_OPTIONS = ("pretrained", "checkpoint", "cache_dir")
@@ -117,13 +117,13 @@ def _write_files(bundle: Bundle, folder: Path) -> None:
     write_json(folder / FACTS, facts)
     write_text(folder / CARD, model_card(facts))
     covered: tuple[str, ...] = _COVERED
-    if bundle.familiarity is not None:
-        known = {"bank": bundle.familiarity.bank, "centre": bundle.familiarity.centre}
-        save_file({name: torch.from_numpy(values) for name, values in known.items()}, folder / FAMILIAR)
-        with (folder / FAMILIAR).open("rb") as file:
+    if bundle.ood is not None:
+        known = {"reference": bundle.ood.reference, "centre": bundle.ood.centre}
+        save_file({name: torch.from_numpy(values) for name, values in known.items()}, folder / OOD_FEATURES)
+        with (folder / OOD_FEATURES).open("rb") as file:
             os.fsync(file.fileno())
-        shutil.copymode(folder / FACTS, folder / FAMILIAR)
-        covered = (*_COVERED, FAMILIAR)
+        shutil.copymode(folder / FACTS, folder / OOD_FEATURES)
+        covered = (*_COVERED, OOD_FEATURES)
     write_text(folder / SUMS, "".join(f"{_sha256(folder / name)}  {name}\n" for name in covered))
     shutil.copymode(folder / FACTS, folder / WEIGHTS)  # safetensors lets only the owner read
 
@@ -139,18 +139,18 @@ def load_bundle(path: Path, *, device: str | torch.device = "cpu") -> Bundle:
     facts = read_facts(path / FACTS)
     try:
         if facts.members:
-            bundle = replace(_build_ensemble(facts, path / FACTS), familiarity=load_familiarity(facts, path))
+            bundle = replace(_build_ensemble(facts, path / FACTS), ood=load_ood_detector(facts, path))
         else:
             bundle = Bundle(
                 classifier=_build(facts, path / FACTS, linnaeus=facts.linnaeus),
                 image_spec=facts.image_spec,
                 classes=facts.classes,
-                views=facts.views,
+                tta=facts.tta,
                 temperature=facts.temperature,
                 thresholds=facts.thresholds,
                 operating_point=facts.operating_point,
                 sets=facts.sets,
-                familiarity=load_familiarity(facts, path),
+                ood=load_ood_detector(facts, path),
                 provenance=facts.provenance,
             )
     except ValueError as error:
@@ -206,7 +206,7 @@ def _build_ensemble(facts: Facts, path: Path) -> Bundle:
             classifier=_build(member, path, linnaeus=facts.linnaeus),
             image_spec=member.image_spec,
             classes=member.classes,
-            views=member.views,
+            tta=member.tta,
             temperature=member.temperature,
         )
         for member in facts.members
@@ -242,21 +242,21 @@ def _build(facts: Facts | MemberFacts, path: Path, *, linnaeus: str) -> Classifi
         ) from error
 
 
-def load_familiarity(facts: Facts, folder: Path) -> Familiarity | None:
+def load_ood_detector(facts: Facts, folder: Path) -> OodDetector | None:
     """What tells images out of distribution, from the folder of a bundle; None where it has nothing.
 
     Raises BundleError if it is damaged.
     """
-    if facts.familiarity is None:
+    if facts.ood is None:
         return None
     try:
-        known = load_file(folder / FAMILIAR)
-        bank, centre = known["bank"].numpy(), known["centre"].numpy()
+        known = load_file(folder / OOD_FEATURES)
+        reference, centre = known["reference"].numpy(), known["centre"].numpy()
     except (SafetensorError, OSError, KeyError) as error:
-        raise BundleError(f"{folder / FAMILIAR} cannot be read: {error}. {COPY_AGAIN}") from error
-    if bank.ndim != 2 or centre.shape != bank.shape[1:] or not len(bank):
-        raise BundleError(f"{folder / FAMILIAR} does not hold features. {COPY_AGAIN}")
-    return Familiarity(bank, centre, facts.familiarity.threshold, facts.familiarity.share)
+        raise BundleError(f"{folder / OOD_FEATURES} cannot be read: {error}. {COPY_AGAIN}") from error
+    if reference.ndim != 2 or centre.shape != reference.shape[1:] or not len(reference):
+        raise BundleError(f"{folder / OOD_FEATURES} does not hold features. {COPY_AGAIN}")
+    return OodDetector(reference, centre, facts.ood.threshold, facts.ood.in_distribution_fraction)
 
 
 def _load_weights(classifier: Classifier, path: Path) -> None:

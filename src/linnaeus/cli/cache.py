@@ -17,10 +17,10 @@ cache = App(name="cache", help_format="markdown")
 
 @cache.default
 def show() -> None:
-    """List or clear what is kept between runs: decoded images, features, extracted archives, downloaded data sets.
+    """List or clear what is kept between runs: decoded images, features, downloads.
 
-    It makes the next run on the same images start at once, and can be deleted at any time. The environment variable
-    LINNAEUS_CACHE names another folder for it.
+    The cache, which also holds extracted archives, lets the next run on the same images start at once. It can be
+    deleted at any time. Set the environment variable LINNAEUS_CACHE to use another folder.
 
     Example: `linnaeus cache`
     """

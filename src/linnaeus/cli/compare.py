@@ -31,13 +31,14 @@ def compare(
     csv: Path | None = None,
     confidence: float = EvaluateConfig.model_fields["confidence"].default,
 ) -> int:
-    """Show trained models side by side, and say which differences are significant.
+    """Compare trained models on the same images, and test which differences are significant.
 
-    The runs must share their images and classes. Every pair is tested on them, by McNemar's exact test or, where images
-    have several labels or belong to groups, a permutation test; p values are corrected for the number of pairs (Holm).
+    The runs must have the same images and classes. Every pair of runs is tested with McNemar's exact test or, where
+    images have several labels or belong to groups, with a permutation test. p-values are corrected for the number of
+    pairs (Holm's method).
 
-    To choose a model, compare on validation or out-of-fold images: scores of test images by which something was chosen
-    are too good.
+    To choose between models, compare them on validation or out-of-fold images: test scores that were used to make a
+    choice are too optimistic.
 
     Example: `linnaeus compare runs/a runs/b --split out-of-fold --html comparison.html`
 
@@ -46,20 +47,21 @@ def compare(
     runs
         Folders of finished runs.
     split
-        The images: of the test; of validation; or out of fold, all of training and validation, each by a classifier
-        that has not seen it (runs with --folds and heads alone that were solved for).
+        Images to compare on: the test images; the validation images; or out-of-fold, all training and validation
+        images, each predicted by a model that was not trained on it (needs runs with `--folds`, or heads trained with
+        optimizer=lbfgs).
     html
         Also write a page.
     csv
-        Also write the table of runs to this file, and that of pairs beside it (NAME-pairs.csv).
+        Also write the table of runs to this file, and the table of pairs beside it (NAME-pairs.csv).
     confidence
-        Level of intervals and tests.
+        Confidence level of all intervals and tests.
     """
     if not 0.5 < confidence < 1:
         raise ConfigError(f"--confidence is a level such as 0.95, not {confidence:g}.")
     from linnaeus.runs.compare import compare_runs  # takes seconds: torch
 
-    found = compare_runs(runs, confidence=confidence, images=split)
+    found = compare_runs(runs, confidence=confidence, split=split)
     _show(found)
     if csv is not None:
         pairs = csv.with_name(f"{csv.stem}-pairs{csv.suffix}")

@@ -20,29 +20,30 @@ class DataOptions:
 
     Parameters
     ----------
-    test
-        A separate test set with the same classes.
+    test_data
+        Separate test data with the same classes. The images of DATA are then used for training and validation only.
     format
         Layout of the data, such as table, where it is not recognised.
     image_column
-        Column of a table with paths or ids of images.
+        Column of the table that holds the paths or ids of the images.
     label_columns
-        Column of a table with labels, or several of 0 and 1, with commas between them.
+        Label column(s) of the table: one column of class names, or a comma-separated list of 0/1 columns, one per
+        label.
     image_root
-        Folder below which the images named by a table lie.
+        Folder that the image paths of a table start from.
     image_shape
         Shape of one sample of an array, such as 300,300,3.
     classes
-        Keep only these, with commas between them.
+        Comma-separated list of classes to keep; all others are left out.
     top_classes
-        Keep only so many of the most frequent classes.
-    context
-        Widen boxes to each side by this share, such as 0.2.
-    min_box
-        Drop boxes with a side shorter than this, such as 4px.
+        Keep only this many of the most frequent classes.
+    box_padding
+        Enlarge every bounding box on each side by this fraction of its width and height, such as 0.2.
+    min_box_size
+        Leave out bounding boxes with a side shorter than this, such as 4px.
     """
 
-    test: str | None = None
+    test_data: str | None = None
     format: str | None = None
     image_column: str | None = None
     label_columns: Annotated[tuple[str, ...], Parameter(negative="")] = ()
@@ -50,8 +51,8 @@ class DataOptions:
     image_shape: str | None = None
     classes: Annotated[tuple[str, ...], Parameter(negative="")] = ()
     top_classes: int | None = None
-    context: float | None = None
-    min_box: str | None = None
+    box_padding: float | None = None
+    min_box_size: str | None = None
 
     def page(self, source: str) -> dict[str, Any]:
         """The section `data` of a configuration: `source` and whatever was given.
@@ -59,7 +60,7 @@ class DataOptions:
         Raises ConfigError for a shape or a number of pixels that is none.
         """
         given = {
-            "test": self.test,
+            "test_data": self.test_data,
             "format": self.format,
             "image_column": self.image_column,
             "label_columns": split_names(self.label_columns),
@@ -67,8 +68,8 @@ class DataOptions:
             "image_shape": None if self.image_shape is None else parse_shape(self.image_shape),
             "classes": split_names(self.classes),
             "top_classes": self.top_classes,
-            "context": self.context,
-            "min_box_px": None if self.min_box is None else parse_pixels(self.min_box),
+            "box_padding": self.box_padding,
+            "min_box_size_px": None if self.min_box_size is None else parse_pixels(self.min_box_size),
         }
         return {"source": source} | {name: value for name, value in given.items() if value is not None}
 
@@ -97,5 +98,5 @@ def parse_pixels(text: str) -> float:
     except ValueError:
         pixels = -1.0
     if not 0 <= pixels < float("inf"):
-        raise ConfigError(f"--min-box takes a number of pixels such as 4px, not '{text}'.")
+        raise ConfigError(f"--min-box-size takes a number of pixels such as 4px, not '{text}'.")
     return pixels

@@ -27,29 +27,30 @@ def evaluate(
     threshold: float = 0.5,
     confidence: float | None = None,
 ) -> int:
-    """Score predictions: of a finished run, or of any other model from a file.
+    """Score the predictions of a finished run, or those of any other model from a file.
 
-    The file is CSV or Parquet: a column `path` (or `id`), the true label in `target` (several with `|` between them),
-    and one column `probability:CLASS` per class; `group` names images that belong together, and all other columns are
-    looked through for parts where the model fares worse. Writes evaluation.json and a page into the folder `--out`.
+    The file is CSV or Parquet, with a column `path` (or `id`), the true label in the column `target` (several labels
+    are separated by `|`), and one column `probability:CLASS` per class. An optional column `group` names images that
+    belong together. All other columns are searched for slices of the data on which the model performs worse. Writes
+    evaluation.json and a page into the folder `--out`.
 
-    Memory does not grow with images times classes: about 0.7 GB and half a kilobyte per image (several labels: a byte
-    per image and class more). The probabilities lie in a nameless temporary file in TMPDIR, up to eight bytes for each.
+    Needs about 0.7 GB of memory plus half a kilobyte per image (with several labels, one byte more per image and
+    class). The probabilities are kept in a temporary file in TMPDIR, up to eight bytes each.
 
     Example: `linnaeus evaluate --predictions theirs.csv --out theirs`
 
     Parameters
     ----------
     run
-        The folder of a finished run.
+        Folder of a finished run.
     predictions
-        A file of predictions instead.
+        File of predictions to score instead of a run.
     out
-        Folder to write; by default the file's name without its ending, or RUN/evaluation.
+        Folder for the results. Default: RUN/evaluation, or the name of the file without its ending.
     threshold
-        Probability from which a label is predicted, where images of a file have several.
+        Probability from which a label is predicted, where the images of a file have several labels.
     confidence
-        Level of every interval and test; of a run that of its configuration, of a file 0.95 if not given.
+        Confidence level of all intervals and tests. Default: that of the run's configuration; 0.95 for a file.
     """
     if (run is None) == (predictions is None):
         raise ConfigError("Name a run, or a file with --predictions: linnaeus evaluate --predictions theirs.csv")

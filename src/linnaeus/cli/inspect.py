@@ -32,24 +32,25 @@ def inspect(
     data_options: DataOptions = AS_IT_IS,
     set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
 ) -> int:
-    """Find what is wrong with labelled images: broken files, duplicates, leaks, shortcuts.
+    """Check labelled images for problems: broken files, duplicates, leaks between splits, shortcuts.
 
     Example: linnaeus inspect photos/
 
-    Writes audit.html (for people) and audit.json (for programs). Nothing is written into the folder of the images.
+    Writes audit.html (for people) and audit.json (for programs). The folder of the images is not changed.
 
     Parameters
     ----------
     data
-        Whatever `linnaeus train` takes: folders, a table, arrays, boxes, or a built-in data set (`digits`).
+        Whatever `linnaeus train` takes: folders, a table, arrays, bounding boxes, or a built-in data set (`digits`).
     out
-        Folder of the audit; runs/NAME-audit by default, where an earlier audit is replaced.
+        Folder for the audit. Default: runs/NAME-audit, where an earlier audit is replaced.
     save
-        Also save the data set as one file, such as data.parquet, that `linnaeus train` and `inspect` take.
+        Also save the data set as one file, such as data.parquet, which `linnaeus train` and `linnaeus inspect` can
+        read.
     trace
-        Follow one image (its path, or its name in the data) through every step of its life.
+        Show every processing step of one image, given by its path or by its name in the data.
     set_
-        Any other setting that `linnaeus train` takes, as section.field=value; `--trace` follows them.
+        Any other setting of `linnaeus train`, as section.field=value; used by `--trace`. Repeat the option for several.
     """
     settings = overlay({"data": data_options.page(data)}, settings_from(set_))
     config = parse_config(settings, where="the settings")

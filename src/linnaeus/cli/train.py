@@ -31,8 +31,8 @@ def train(
     time_limit: str | None = None,
     device: str | None = None,
     data_options: DataOptions = AS_IT_IS,
-    labels: Annotated[tuple[str, ...], Parameter(negative="")] = (),
-    require: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    corrections: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    target: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
     force: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
@@ -43,48 +43,54 @@ def train(
     Parameters
     ----------
     data
-        A folder of class folders, with or without train/, validation/ and test/; a table or a folder with one; arrays
-        (.npy, .npz); any other layout that `--format` can name; or a built-in data set (`digits`).
+        A folder with one folder per class, with or without train/, validation/ and test/ above them; a table, or a
+        folder that holds one; arrays (.npy, .npz); any other layout that `--format` can name; or a built-in data set
+        (`digits`).
     out
-        Folder of the run; by default the next free runs/NAME.
+        Folder of the run. Default: the next free runs/NAME.
     recipe
-        Name of a recipe (`linnaeus recipes`) or a file of your own; by default the plan chooses.
+        Name of a recipe (see `linnaeus recipes`) or the path of your own YAML file. By default the plan chooses one.
     backbone
-        A pretrained architecture of timm to build on, such as resnet50 (`linnaeus models`); several joined by +.
+        Pretrained timm architecture to build on, such as resnet50 (see `linnaeus models`). Several can be joined with
+        +.
     weights
-        Its weights: a file, a folder of them, or none to start from random ones; by default the hub's cache here.
+        Pretrained weights of the backbone: a file, a folder of files, or `none` to start from random weights. Default:
+        the Hugging Face cache on this machine.
     allow_download
-        Fetch the weights from the hub if they are not on this machine.
+        Download the weights from the Hugging Face hub if they are not on this machine.
     folds
-        Train a head on the backbone's features without each of so many parts of the images, and average the heads.
+        Number of cross-validation folds. One head is trained per fold on the other folds; the averaged head is shipped,
+        and every image gets an out-of-fold prediction.
     epochs
-        Passes over the training images, in every phase.
+        Number of passes over the training images, in every phase.
     image_size
-        Side in pixels that the network sees.
+        Height and width in pixels that the network sees.
     seed
-        Everything random follows from it.
+        Random seed.
     time_limit
-        Training ends within this time: 90s, 10m, 1.5h.
+        Time in which training ends, such as 90s, 10m or 1.5h.
     device
-        auto, cpu, cuda or mps.
-    labels
-        Corrections that `linnaeus review` wrote, to put on top of the labels in the data; repeat it for several files.
-    require
-        A score wished for one class, such as recall:Helicopter=0.9; repeat it for several.
+        Where to train: auto, cpu, cuda or mps.
+    corrections
+        File of label corrections written by `linnaeus review`, applied on top of the labels of the data. Repeat the
+        option for several files.
+    target
+        Lowest acceptable recall or precision of one class, such as recall:Helicopter=0.9. Repeat the option for
+        several.
     set_
-        Any other setting, as section.field=value; repeat it for several.
+        Any other setting, as section.field=value. Repeat the option for several.
     force
-        Replace a run that is in the folder already.
+        Replace the run that is already in the folder.
     """
     settings: dict[str, Any] = {"data": data_options.page(data)}
     given = {
-        "data.labels": list(labels) or None,
+        "data.corrections": list(corrections) or None,
         "model.name": backbone,
         "model.weights": weights,
         "model.allow_download": allow_download or None,
         "data.folds": folds,
         "image.size": image_size,
-        "evaluate.require": list(require) or None,
+        "evaluate.targets": list(target) or None,
         "runtime.device": device,
         "seed": seed,
         "time_limit_seconds": None if time_limit is None else parse_seconds(time_limit),

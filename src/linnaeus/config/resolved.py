@@ -25,7 +25,7 @@ from linnaeus.config.settings import (
     PhaseConfig,
     PositiveEpochs,
     RunConfig,
-    ViewsKind,
+    TTAKind,
     explain_errors,
     parse_config,
 )
@@ -74,7 +74,7 @@ class ResolvedPhase(PhaseConfig):
 class ResolvedEvaluate(EvaluateConfig):
     """How the finished model answers, and how its scores are stated."""
 
-    views: ViewsKind
+    tta: TTAKind
     batch_size: Annotated[int, Field(ge=1)]
 
 

@@ -42,8 +42,9 @@ def measure_appearance(store: ImageStore, rows: npt.NDArray[np.int64]) -> dict[s
 def known_columns(manifest: Manifest, rows: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[Any]]:
     """What is known of N rows without their pixels, N values each; NaN or None where it is not.
 
-    "size (px)", the root of width times height of an image or box, and "width / height"; of boxes "share of the scene
-    (%)", of its area, and "scene", its name; "group", where groups are more than scenes; and the columns of the table.
+    "size (px)", the root of width times height of an image or box, and "width / height"; of boxes "fraction of the
+    scene (%)", of its area, and "scene", its name; "group", where groups are more than scenes; and the columns of the
+    table.
     """
     columns: dict[str, npt.NDArray[Any]] = {}
     cheap = manifest.boxes is not None or len(rows) <= _MOST_HEADERS
@@ -58,7 +59,7 @@ def known_columns(manifest: Manifest, rows: npt.NDArray[np.int64]) -> dict[str, 
         assert sizes is not None
         scenes, places = np.unique([manifest.uris[int(row)].as_py() for row in rows], return_inverse=True)
         areas = _scene_areas(scenes.tolist())
-        columns["share of the scene (%)"] = 100 * sizes.astype(np.float64).prod(axis=1) / areas[places]
+        columns["fraction of the scene (%)"] = 100 * sizes.astype(np.float64).prod(axis=1) / areas[places]
         names = [manifest.ids[int(row)].as_py().rpartition("#")[0] for row in rows]
         columns["scene"] = np.array(names, object)
         if groups is not None and len(np.unique(groups)) == len(scenes):

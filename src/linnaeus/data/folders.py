@@ -37,7 +37,7 @@ def data_folders(config: DataConfig, manifest: Manifest | None = None) -> list[P
     Of a table with its images below its own folder: the deepest folder that holds all of them. It may be the table's
     own, but is not where the images have a folder beside the table.
     """
-    named = [Path(name).expanduser().resolve() for name in (config.source, config.test, config.image_root) if name]
+    named = [Path(name).expanduser().resolve() for name in (config.source, config.test_data, config.image_root) if name]
     found = [path for path in named if path.exists()]
     if manifest is None:
         return found

@@ -32,16 +32,16 @@ class ImageSpec:
 
     Attributes:
         height, width: size in pixels that the network sees.
-        resize: "stretch" maps the whole image onto that size; "crop" keeps the aspect ratio and cuts the centre;
-            "pad" keeps the aspect ratio and shows the whole image on grey (128); "place" does that too, and leaves an
-            image that is smaller than the size as small as it is.
+        resize: "squash" maps the whole image onto that size; "crop" keeps the aspect ratio and cuts the centre;
+            "pad" keeps the aspect ratio and shows the whole image on grey (128); "letterbox" does that too, and never
+            enlarges an image.
         interpolation: "nearest", "bilinear" or "bicubic"; Pillow's filters, antialiased when shrinking.
         mean, std: per channel, of values in 0-1.
     """
 
     height: int
     width: int
-    resize: Literal["stretch", "crop", "pad", "place"] = "stretch"
+    resize: Literal["squash", "crop", "pad", "letterbox"] = "squash"
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
     mean: Channels = (0.0, 0.0, 0.0)
     std: Channels = (1.0, 1.0, 1.0)
@@ -53,7 +53,7 @@ class ImageSpec:
             return image
         picture, filter_ = Image.fromarray(image), _FILTERS[self.interpolation]
         target = (self.width, self.height)
-        if self.resize == "stretch":
+        if self.resize == "squash":
             return np.asarray(picture.resize(target, filter_))
         across, down = self.width / w, self.height / h
         if self.resize == "crop":
@@ -70,13 +70,17 @@ class ImageSpec:
     def normalize(self, images: torch.Tensor) -> torch.Tensor:
         """uint8 [B, 3, H, W] 0-255, or float 0-1 -> float32 [B, 3, H, W]: less `mean`, over `std`."""
         scale = 255.0 if images.dtype == torch.uint8 else 1.0
-        mean = torch.tensor(self.mean, device=images.device).view(1, 3, 1, 1)
-        std = torch.tensor(self.std, device=images.device).view(1, 3, 1, 1)
+        mean, std = _per_channel(self.mean, images.device), _per_channel(self.std, images.device)
         return (images.float() - mean * scale).div_(std * scale)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return asdict(self)
+
+
+def _per_channel(values: Channels, device: torch.device) -> torch.Tensor:
+    """float32 [1, 3, 1, 1], filled on the device: a copy from the host, at every batch, would make the host wait."""
+    return torch.cat([torch.full((1, 1, 1, 1), value, device=device) for value in values], dim=1)
 
 
 def spec_from_config(config: ResolvedImage, *, mean: Channels | None = None, std: Channels | None = None) -> ImageSpec:

@@ -1,8 +1,9 @@
 """The loader: cached pixels and row numbers in, whole batches on the device out. No worker processes.
 
 After the cache, before augmentation, in the life of an image. On CUDA all pixels stay in device memory when they fit;
-otherwise a batch is one gather from the memory-mapped file (pinned, so that its copy overlaps computing). Knows
-nothing of files, splits or models, and never hands out a row that could not be decoded.
+otherwise a batch is one gather from the memory-mapped file into pinned memory, copied beside the computing: it is
+asked for when the step before has been handed to the GPU, so gather and copy overlap with that step. Knows nothing of
+files, splits or models, and never hands out a row that could not be decoded.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ import torch
 
 from linnaeus.data.cache.images import CachedImages
 from linnaeus.data.manifest import Manifest
+from linnaeus.machine import send_to
 
-RESIDENT_SHARE = 0.6
-"""Pixels are kept in CUDA memory when they take at most this share of what is free; the rest is for the network."""
+RESIDENT_FRACTION = 0.6
+"""Pixels are kept in CUDA memory when they take at most this fraction of what is free; the rest is for the network."""
 _UPLOAD_BYTES = 256 * 2**20
 
 
@@ -60,8 +62,11 @@ class ImageStore:
         self._pixels = np.asarray(cache.pixels)
         self._targets = torch.from_numpy(np.array(manifest.targets)).to(device)
         self._weights = weights_on(device, manifest)
-        fits = device.type == "cuda" and self._pixels.nbytes <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
+        fits = device.type == "cuda" and self._pixels.nbytes <= RESIDENT_FRACTION * torch.cuda.mem_get_info(device)[0]
         self._resident = _upload(self._pixels, device) if fits else None
+        self._side: torch.cuda.Stream | None = None
+        if device.type == "cuda" and not fits:
+            self._side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def batches(self, rows: npt.NDArray[np.int64], *, batch_size: int, first_batch: int = 0) -> Iterator[Batch]:
         """Batches of `rows` in the order given; the last may be smaller.
@@ -100,8 +105,18 @@ class ImageStore:
             # NumPy's take is a plain copy per row; torch's index_select over threads took 30 times as long for 32 px
             # batches on two busy cores. "clip" spares a second buffer; rows were checked.
             np.take(self._pixels, chosen, axis=0, out=host.numpy(), mode="clip")
-            gathered = host.to(self.device, non_blocking=True)
+            gathered = host.to(self.device) if self._side is None else upload_beside(host, self.device, self._side)
         return gathered.permute(0, 3, 1, 2)
+
+
+def upload_beside(host: torch.Tensor, device: torch.device, side: torch.cuda.Stream) -> torch.Tensor:
+    """A pinned tensor on its way to the GPU over a stream of its own; work given to the GPU from now on awaits it."""
+    with torch.cuda.stream(side):
+        arriving = host.to(device, non_blocking=True)
+    current = torch.cuda.current_stream(device)
+    current.wait_stream(side)
+    arriving.record_stream(current)  # its memory is used there too, and may not be given away before
+    return arriving
 
 
 def weights_on(device: torch.device, manifest: Manifest) -> torch.Tensor | None:
@@ -159,7 +174,7 @@ class FeatureStore:
             views = np.random.default_rng([self._seed, epoch]).integers(len(self.features), size=len(rows))
         for start in range(first_batch * batch_size, len(rows), batch_size):
             part = slice(start, start + batch_size)
-            chosen = torch.from_numpy(rows[part]).to(self.device)
+            chosen = send_to(torch.from_numpy(rows[part]), self.device)
             features = torch.from_numpy(self.features[views[part], rows[part]].astype(np.float32))
             weights = None if self._weights is None else self._weights[chosen]
-            yield Batch(features.to(self.device), self._targets[chosen], chosen, weights)
+            yield Batch(send_to(features, self.device), self._targets[chosen], chosen, weights)

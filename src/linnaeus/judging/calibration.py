@@ -29,7 +29,7 @@ validation images that are all right would make every answer infinitely sure. Ag
 
 
 def fit_temperature(predictions: Predictions) -> Temperature:
-    """The temperature with which the true classes are likeliest (Guo et al., arXiv 1706.04599, section 4.2).
+    """The temperature with which the true classes are most probable (Guo et al., arXiv 1706.04599, section 4.2).
 
     For one label per image one number; for several one per label, since each is a question of its own, except that
     labels with fewer than 5 images with or without them share one. 1 where there are no images.

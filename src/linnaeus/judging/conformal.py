@@ -1,4 +1,4 @@
-"""Calibrating prediction sets on validation images, and checking on test images what they promised.
+"""Calibrating prediction sets on validation images, and checking their coverage on test images.
 
 RAPS (Angelopoulos et al., arXiv 2009.14193) for one label per image, conformal risk control (Angelopoulos et al., arXiv
 2208.02814) for several. The promise holds on average over images like those of validation, and for these only. Knows
@@ -22,7 +22,7 @@ from linnaeus.statistics.intervals import mean_interval, proportion_interval
 
 PENALTIES = (0.001, 0.01, 0.1, 0.2, 0.5)
 """Those that the authors' code tries."""
-_TUNING_SHARE, _FEWEST_TO_TUNE = 0.3, 1000
+_TUNING_FRACTION, _FEWEST_TO_TUNE = 0.3, 1000
 _USUAL_PENALTY = 0.1
 """With one class free of it, for fewer images than are needed to tune."""
 _LARGEST_SHOWN = 10
@@ -38,15 +38,17 @@ def learn_sets(unseen: Predictions, *, coverage: float, seed: int) -> SetRule | 
 
 
 def calibrate_label_sets(probabilities: FloatArray, targets: Labels, *, coverage: float) -> LabelSetRule:
-    """The rule whose sets hold the share `coverage` of an image's labels or more, on average over images with labels.
+    """The rule whose sets hold the fraction `coverage` of an image's labels or more, on average over images with
+    labels.
 
-    The highest threshold with n / (n + 1) R + 1 / (n + 1) <= 1 - coverage, where R is the share of its labels that an
-    image lacks in its set, averaged over the n images (arXiv 2208.02814, eq. 4 with the false negative rate of section
-    3.2, whose greatest value B is 1). It takes n of 1 / (1 - coverage) - 1 at least; of fewer, every label is in a set.
+    The highest threshold with n / (n + 1) R + 1 / (n + 1) <= 1 - coverage, where R is the fraction of its labels that
+    an image lacks in its set, averaged over the n images (arXiv 2208.02814, eq. 4 with the false negative rate of
+    section 3.2, whose greatest value B is 1). It takes n of 1 / (1 - coverage) - 1 at least; of fewer, every label is
+    in a set.
 
     Args:
         probabilities: float64 [N, K], of images that training has not seen.
-        targets: uint8 [N, K]; images without labels have no share to lack and are left out.
+        targets: uint8 [N, K]; images without labels have no fraction to lack and are left out.
         coverage: 0-1, such as 0.95.
     """
     sizes = targets.sum(axis=1, dtype=np.int64)
@@ -75,7 +77,7 @@ def calibrate_sets(probabilities: FloatArray, targets: IntArray, *, coverage: fl
         seed: of the division.
     """
     order = np.random.default_rng(seed).permutation(len(targets))
-    num_tuning = round(_TUNING_SHARE * len(targets)) if len(targets) >= _FEWEST_TO_TUNE else 0
+    num_tuning = round(_TUNING_FRACTION * len(targets)) if len(targets) >= _FEWEST_TO_TUNE else 0
     tuning, rest = order[:num_tuning], order[num_tuning:]
     rule = SetRule(coverage, None, _USUAL_PENALTY, num_free=1)
     if num_tuning:

@@ -23,7 +23,7 @@ def class_areas(table: ScoreTable) -> dict[str, list[float | None]]:
     for k in range(len(table.classes)):
         area, average = ranking_areas(_positive(table, k), table.column(k))
         roc.append(area)
-        # 0 and not None for a label that no image has, as every other share of nothing
+        # 0 and not None for a label that no image has, as every other fraction of nothing
         precision.append(average or 0.0)
     return {"roc_auc": roc, "average_precision": precision}
 

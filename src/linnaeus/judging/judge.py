@@ -14,14 +14,14 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from linnaeus.config.settings import EvaluateConfig, parse_wish
+from linnaeus.config.settings import EvaluateConfig, parse_score_target
 from linnaeus.data.manifest import TEST, VALIDATION
 from linnaeus.judging.calibration import describe_calibration, fit_temperature
 from linnaeus.judging.conformal import describe_sets, learn_sets
 from linnaeus.judging.curves import class_curves
 from linnaeus.judging.evaluation import Calibration, CalibrationChange, Evaluation, Scores
 from linnaeus.judging.image_scores import score_images
-from linnaeus.judging.ood import describe_ood, learn_familiarity
+from linnaeus.judging.ood import describe_ood, fit_ood_detector
 from linnaeus.judging.operating_point import Chosen, choose_point, describe_operating_point
 from linnaeus.judging.score_table import ScoreTable, table_of
 from linnaeus.judging.scores import evaluate_table
@@ -29,7 +29,7 @@ from linnaeus.judging.selective import accuracy_coverage_curve
 from linnaeus.judging.slices import find_slices
 from linnaeus.metrics.classification import FloatArray, IntArray
 from linnaeus.metrics.conformal import LabelSetRule, SetRule
-from linnaeus.metrics.ood import Familiarity, feature_distances
+from linnaeus.metrics.ood import OodDetector, feature_distances
 from linnaeus.predictions import Predictions, Temperature
 
 Columns = Mapping[str, npt.NDArray[np.generic]]
@@ -50,7 +50,7 @@ class Settled:
     temperature: Temperature
     chosen: Chosen
     sets: SetRule | LabelSetRule | None = None
-    ood: Familiarity | None = None
+    ood: OodDetector | None = None
 
     @property
     def thresholds(self) -> tuple[float, ...] | None:
@@ -98,7 +98,7 @@ class Submission:
     groups: IntArray | None = None
     columns: Columns = field(default_factory=dict)
     features: SubmittedFeatures | None = None
-    ood: Familiarity | None = None
+    ood: OodDetector | None = None
     duplicates: npt.NDArray[np.bool_] | None = None
     omitted: Mapping[str, str] = field(default_factory=dict)
 
@@ -165,20 +165,22 @@ def _settle(unseen: Predictions, submission: Submission, config: EvaluateConfig,
         rule=config.decide,
         threshold_rule=config.thresholds,
         costs=config.costs,
-        wishes=[parse_wish(text) for text in config.require],
+        score_targets=[parse_score_target(text) for text in config.targets],
     )
     sets = learn_sets(replace(calibrated, operating_point=chosen.point), coverage=config.coverage, seed=seed)
     ood, features = submission.ood, submission.features
     if features is not None and len(features.reference) > 1 and len(features.validation) > 1:
-        ood = learn_familiarity(features.reference, features.validation, share=config.familiar_share)
+        ood = fit_ood_detector(
+            features.reference, features.validation, in_distribution_fraction=config.in_distribution_fraction
+        )
     return Settled(temperature, chosen, sets, ood)
 
 
-def _with_distances(predictions: Predictions, features: SubmittedFeatures, ood: Familiarity) -> Predictions:
+def _with_distances(predictions: Predictions, features: SubmittedFeatures, ood: OodDetector) -> Predictions:
     """With the distance of each validation and test image from the training images."""
     distances = np.full(len(predictions), np.nan, np.float32)
     for split, own in ((VALIDATION, features.validation), (TEST, features.test)):
-        distances[predictions.splits == split] = feature_distances(own, bank=ood.bank, centre=ood.centre)
+        distances[predictions.splits == split] = feature_distances(own, reference=ood.reference, centre=ood.centre)
     return replace(predictions, ood_distances=distances)
 
 

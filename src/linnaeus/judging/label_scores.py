@@ -131,8 +131,8 @@ class Tally:
 
     Attributes:
         counts: int64 [K].
-        per_image: float64 [3, N]: F1, share of right labels, and whether all are right.
-        wrong: int64 [N], labels of each image that are missing or superfluous.
+        per_image: float64 [3, N]: F1, fraction of right labels, and whether all are right.
+        wrong: int64 [N], labels of each image that are false negatives or false positives.
         resampled_counts: int64 [R, K].
         resampled_means: float64 [R, 3], of what `per_image` says.
     """

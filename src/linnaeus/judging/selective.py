@@ -35,9 +35,9 @@ def accuracy_coverage_curve(
     """
     num_images = len(confidences)
     order = np.argsort(-confidences, kind="stable")
-    ordered, hits = confidences[order], np.cumsum(correct[order], dtype=np.int64)
+    ordered, num_right = confidences[order], np.cumsum(correct[order], dtype=np.int64)
     numbers = np.arange(1, num_images + 1)
-    accuracy = hits / numbers
+    accuracy = num_right / numbers
     ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
     picked = ends[np.unique(np.linspace(0, len(ends) - 1, MOST_POINTS).round().astype(np.int64))]
     intervals = _intervals(correct[order], picked, _reordered(groups, order), confidence=confidence)
@@ -73,8 +73,8 @@ def _intervals(
     once.
     """
     if together is None:
-        hits = np.cumsum(correct, dtype=np.int64)
-        return [wilson_interval(int(hits[at]), int(at) + 1, confidence=confidence) for at in picked]
+        num_right = np.cumsum(correct, dtype=np.int64)
+        return [wilson_interval(int(num_right[at]), int(at) + 1, confidence=confidence) for at in picked]
     intervals, start = [], 0
     sums, sizes = np.zeros(len(together.sizes)), np.zeros(len(together.sizes), np.int64)
     for at in picked:

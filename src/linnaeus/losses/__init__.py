@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from linnaeus.config.settings import LossConfig
+from linnaeus.data.targets import soft_targets
 from linnaeus.losses.multilabel import (
     asymmetric_loss,
     binary_cross_entropy,
@@ -41,7 +42,7 @@ def build_loss(config: LossConfig, *, class_counts: torch.Tensor | None = None) 
     adjustment = None
     if config.logit_adjustment:
         assert class_counts is not None
-        adjustment = config.logit_adjustment * log_shares(class_counts)
+        adjustment = config.logit_adjustment * log_fractions(class_counts)
 
     def loss(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
         each = loss_of_each(logits, targets)
@@ -89,7 +90,7 @@ def cross_entropy(
     Args:
         logits: float [B, K].
         targets: classes int64 [B], or probabilities float [B, K].
-        label_smoothing: s, the share spread evenly over all classes, 0-1.
+        label_smoothing: s, the fraction spread evenly over all classes, 0-1.
         class_weights: w float [K]; None for ones. Nothing is divided by their sum over the batch, as torch does for its
             mean, so that mixed targets, and batches in parts, add up.
     """
@@ -110,7 +111,7 @@ def focal_loss(
     4) of a softmax. With gamma 0 it is `cross_entropy`, whose arguments it takes.
     """
     log_p = F.log_softmax(logits.float(), dim=1)
-    wanted = targets.float() if targets.ndim == 2 else F.one_hot(targets, logits.shape[1]).float()
+    wanted = soft_targets(targets, logits.shape[1])
     wanted = wanted * (1.0 - label_smoothing) + label_smoothing / logits.shape[1]
     if class_weights is not None:
         wanted = wanted * class_weights
@@ -135,7 +136,7 @@ def build_class_weights(config: LossConfig, class_counts: torch.Tensor | None) -
     return weights / weights.sum() * there.sum()
 
 
-def log_shares(class_counts: torch.Tensor) -> torch.Tensor:
-    """float [K]: the logarithm of each class's share; a class without an image counts as half an image."""
+def log_fractions(class_counts: torch.Tensor) -> torch.Tensor:
+    """float [K]: the logarithm of each class's fraction; a class without an image counts as half an image."""
     counts = class_counts.clamp(min=0.5)
     return (counts / counts.sum()).log()

@@ -72,7 +72,7 @@ def macro_f1(counts: ClassCounts) -> FloatArray:
 
 
 def accuracy_score(targets: IntArray, predicted: IntArray, num_classes: int) -> float:
-    """Share of images whose class is right, 0-1; 0 if there are none. Arguments as in `confusion_matrix`."""
+    """Fraction of images whose class is right, 0-1; 0 if there are none. Arguments as in `confusion_matrix`."""
     counts = class_counts(confusion_matrix(targets, predicted, num_classes))
     return float(divide(counts.true_positives.sum(), counts.support.sum()))
 
@@ -91,7 +91,7 @@ def per_class_scores(confusion: IntArray) -> dict[str, npt.NDArray[np.float64] |
     """Scores of each class against all others, from a confusion matrix int64 [K, K].
 
     Returns float64 [K] in 0-1 under "precision", "recall", "specificity" and "f1" (which is also the Dice
-    coefficient), and int64 [K] under "support". A share of nothing is 0.
+    coefficient), and int64 [K] under "support". A fraction of nothing is 0.
     """
     counts = class_counts(confusion)
     others = confusion.sum() - counts.support

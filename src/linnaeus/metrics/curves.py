@@ -74,14 +74,14 @@ def ranking_areas(
 
 
 def roc_points(counts: RankedCounts, *, at_most: int) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """(false alarm rate, recall, threshold), each float64 [P], P <= at_most, from (0, 0) to (1, 1).
+    """(false positive rate, recall, threshold), each float64 [P], P <= at_most, from (0, 0) to (1, 1).
 
     The threshold of the first point is infinite: nothing is found. Points are kept at equal steps along the curve.
     """
-    share = divide(np.append(0, counts.false_positives), counts.num_negative)
+    fraction = divide(np.append(0, counts.false_positives), counts.num_negative)
     recall = divide(np.append(0, counts.true_positives), counts.num_positive)
-    kept = _along(share, recall, at_most=at_most)
-    return share[kept], recall[kept], np.append(np.inf, counts.thresholds)[kept]
+    kept = _along(fraction, recall, at_most=at_most)
+    return fraction[kept], recall[kept], np.append(np.inf, counts.thresholds)[kept]
 
 
 def precision_recall_points(counts: RankedCounts, *, at_most: int) -> tuple[FloatArray, FloatArray, FloatArray]:

@@ -4,7 +4,7 @@ Everything but average precision follows from counts per label (`ClassCounts`, a
 carry leading axes, so a thousand resampled test sets are scored by the same code as one. Knows nothing of models, files
 or how thresholds were chosen.
 
-What a share of nothing counts as, and scikit-learn's words for it:
+What a fraction of nothing counts as, and scikit-learn's words for it:
 
 - micro scores: 0 (`zero_division=0`).
 - macro scores: labels that cannot have a score are left out of the mean: for precision and F1 those that no image has
@@ -36,12 +36,12 @@ def label_counts(targets: Labels, given: Labels) -> ClassCounts:
 
 
 def micro_precision(counts: ClassCounts) -> FloatArray:
-    """float64 [...], 0-1: of all labels given, the share that is right."""
+    """float64 [...], 0-1: of all labels given, the fraction that is right."""
     return divide(counts.true_positives.sum(axis=-1), counts.predicted.sum(axis=-1))
 
 
 def micro_recall(counts: ClassCounts) -> FloatArray:
-    """float64 [...], 0-1: of all labels that images have, the share that was given."""
+    """float64 [...], 0-1: of all labels that images have, the fraction that was given."""
     return divide(counts.true_positives.sum(axis=-1), counts.support.sum(axis=-1))
 
 

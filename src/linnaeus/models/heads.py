@@ -74,40 +74,12 @@ class CosineLinear(nn.Module):
         return self.scale * F.linear(F.normalize(features, dim=1), F.normalize(self.weight, dim=1))
 
 
-class AveragedHeads(nn.Module):
-    """The mean of several heads' logits."""
-
-    def __init__(self, heads: Sequence[nn.Module]) -> None:
-        super().__init__()
-        self.heads = nn.ModuleList(heads)
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """float [B, D] -> [B, K]."""
-        return torch.stack([head(features) for head in self.heads]).mean(0)
-
-
-def averaged_head(heads: Sequence[nn.Module]) -> nn.Module:
-    """A head whose logits are the mean of those of `heads`; of linear ones that is again one linear layer."""
-    linear = [head for head in heads if isinstance(head, nn.Linear)]
-    if len(linear) < len(heads):
-        return AveragedHeads(heads)
-    mean = nn.Linear(linear[0].in_features, linear[0].out_features)
-    with torch.no_grad():
-        mean.weight.copy_(torch.stack([head.weight for head in linear]).mean(0))
-        mean.bias.copy_(torch.stack([head.bias for head in linear]).mean(0))
-    return mean
-
-
 @torch.no_grad()
 def shift_logits(head: nn.Module, amounts: torch.Tensor) -> None:
-    """Add float [K] to the logits for good, in the bias of the last dense layer (of each of averaged heads).
+    """Add float [K] to the logits for good, in the bias of the last dense layer.
 
     Raises ModelError for a head that does not end in a dense layer with a bias.
     """
-    if isinstance(head, AveragedHeads):
-        for each in head.heads:
-            shift_logits(each, amounts)
-        return
     last = list(head.modules())[-1]
     if type(last) is not nn.Linear or last.bias is None:
         raise ModelError(

@@ -89,10 +89,10 @@ def _with_loss_of_labels(plan: Plan) -> Plan:
 def _with_scores_of_labels(plan: Plan) -> Plan:
     changes: dict[str, object] = {}
     for position, phase in enumerate(plan.config.phases):
-        if phase.keep in _ACCURACIES:
-            changes[f"phases.{position}.keep"] = _SEVERAL_METRICS[1]
-        if phase.stop is not None and phase.stop.metric in _ACCURACIES:
-            changes[f"phases.{position}.stop.metric"] = _SEVERAL_METRICS[1]
+        if phase.monitor in _ACCURACIES:
+            changes[f"phases.{position}.monitor"] = _SEVERAL_METRICS[1]
+        if phase.early_stopping is not None and phase.early_stopping.monitor in _ACCURACIES:
+            changes[f"phases.{position}.early_stopping.monitor"] = _SEVERAL_METRICS[1]
     if not changes:
         return plan
     why = "accuracy counts one class per image; this needs no threshold and counts rare labels like common ones"
@@ -106,7 +106,10 @@ def _refuse_several(config: RunConfig) -> None:
             "cross_entropy, or give a table with a 0/1 column for each label."
         )
     for number, phase in enumerate(config.phases):
-        asked = {"keep": phase.keep, "stop.metric": None if phase.stop is None else phase.stop.metric}
+        asked = {
+            "monitor": phase.monitor,
+            "early_stopping.monitor": None if phase.early_stopping is None else phase.early_stopping.monitor,
+        }
         for field, value in asked.items():
             if value in _SEVERAL_METRICS:
                 raise ConfigError(

@@ -5,7 +5,6 @@ After the cache is built, as some of it needs pixels. Nothing here looks at vali
 
 from __future__ import annotations
 
-from linnaeus.augment.sets import REFERENCE_SETS
 from linnaeus.config.resolved import resolve_image
 from linnaeus.planning.fingerprint import Fingerprint
 from linnaeus.planning.image import SMALL_PX
@@ -28,7 +27,7 @@ def plan_training(plan: Plan, fingerprint: Fingerprint, *, grey: bool) -> Plan:
     """
     plan = plan_network(plan, fingerprint)
     plan = plan_augment(plan, grey=grey)
-    plan = plan_views(plan)
+    plan = plan_prediction(plan)
     for position in range(len(plan.config.phases)):
         plan = plan_phase(plan, position, fingerprint)
     return plan
@@ -55,12 +54,7 @@ def plan_network(plan: Plan, fingerprint: Fingerprint) -> Plan:
 
 
 def plan_augment(plan: Plan, *, grey: bool) -> Plan:
-    """Settle `augment`: sets of reference systems are unfolded, flips and shifts follow the images."""
-    augment = plan.config.augment
-    if augment.policy in REFERENCE_SETS:
-        unasked = {k: v for k, v in REFERENCE_SETS[augment.policy].items() if k not in augment.model_fields_set}
-        changes = {f"augment.{name}": value for name, value in {**unasked, "policy": "none"}.items()}
-        plan = plan.settle("augmentation", augment.policy, "as asked: that of the reference system", changes)
+    """Settle `augment`: flips and shifts follow the images."""
     if plan.config.augment.flip == "auto":
         flip = "none" if grey else "horizontal"
         why = "a mirrored photo shows the same thing; if yours does not (text): --set augment.flip=none"
@@ -73,17 +67,17 @@ def plan_augment(plan: Plan, *, grey: bool) -> Plan:
     return plan
 
 
-def plan_views(plan: Plan) -> Plan:
+def plan_prediction(plan: Plan) -> Plan:
     """Settle how the finished model looks at an image, and at how many at once; flips are settled already."""
     evaluate = plan.config.evaluate
-    if evaluate.views == "auto":
+    if evaluate.tta == "auto":
         backbone = is_backbone(plan.config.model)
         mirrored = plan.config.augment.flip in ("horizontal", "both")
-        views = "mirror" if mirrored and not backbone else "one"
+        tta = "flip" if mirrored and not backbone else "none"
         why = "training shows mirror images too" if mirrored else "training shows no mirror images"
         if mirrored and backbone:
             why = "a second view would double the time of every prediction"
-        plan = plan.settle("views when predicting", views, why, {"evaluate.views": views})
+        plan = plan.settle("test-time augmentation", tta, why, {"evaluate.tta": tta})
     if evaluate.batch_size == "auto":
         plan = plan.change({"evaluate.batch_size": forward_batch(resolve_image(plan.config.image).size)})
     return plan

@@ -38,12 +38,12 @@ class AuditTile:
 
 @dataclass(frozen=True)
 class Part:
-    """One split: its share of all images is 0-1."""
+    """One split: its fraction of all images is 0-1."""
 
     name: str
     style: str
     num_images: str
-    share: float
+    fraction: float
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def make_tiles(audit: Audit) -> list[AuditTile]:
         AuditTile("With duplicates", count(copies), f"images, in {plural(len(groups), 'group')}", not copies),
         AuditTile(
             "Leaks into test",
-            percent(leaks.share) if "test" in audit.counts else "–",
+            percent(leaks.fraction) if "test" in audit.counts else "–",
             f"{plural(leaks.num_images, 'test image')} with a copy in training or validation"
             if "test" in audit.counts
             else "the data brings no test images",
@@ -97,7 +97,7 @@ def make_tiles(audit: Audit) -> list[AuditTile]:
         AuditTile(
             "Imbalance",
             "–" if ratio is None else f"{ratio:,.0f} : 1" if ratio >= 100 else f"{ratio:.3g} : 1",
-            "images of the commonest class to those of the rarest",
+            "images of the most frequent class to those of the rarest",
             ratio is not None and ratio < 3,
         ),
     ]
@@ -132,7 +132,7 @@ def make_cooccurrence(audit: Audit) -> CoOccurrence | None:
 
 
 def make_shapes(audit: Audit) -> dict[str, Any]:
-    """Sizes, aspect ratios, file sizes as quartiles; the commonest sizes, formats and modes as bars."""
+    """Sizes, aspect ratios, file sizes as quartiles; the most frequent sizes, formats and modes as bars."""
     sizes = audit.sizes
     spreads = [
         ("Width", "px", sizes.width, "{:,.0f}"),
@@ -212,7 +212,7 @@ def make_groups(audit: Audit, thumbnails: Thumbnails) -> dict[str, Any]:
         "kinds": listing(kinds, at_most=3) if kinds else "",
         "num_leaks": leaks.num_groups,
         "test": plural(leaks.test.num_images, "test image"),
-        "test_share": percent(leaks.test.share),
+        "test_fraction": percent(leaks.test.fraction),
         "validation": plural(leaks.validation.num_images, "validation image"),
         "num_contradictions": count(sum(group.labels_differ for group in groups)),
         "more": count(len(groups) - len(shown)) if len(groups) > len(shown) else None,
@@ -274,7 +274,7 @@ def _member(item: NamedImage, thumbnails: Thumbnails, *, title: str, words: str)
 
 
 def make_shortcuts(audit: Audit) -> list[dict[str, Any]]:
-    """Properties that predict the label: how often, and how often the commonest class would be right."""
+    """Properties that predict the label: how often, and how often the most frequent class would be right."""
     return [
         {
             "property": shortcut.property,

@@ -41,7 +41,7 @@ def make_curves_section(facts: ReportFacts) -> CurvesSection | None:
     """Draw the history; None for several runs together, each of which has its own."""
     if facts.evaluation.ensemble is not None:
         return None
-    history, keep, seconds = facts.history, facts.config.phases[-1].keep, facts.evaluation.seconds.train
+    history, keep, seconds = facts.history, facts.config.phases[-1].monitor, facts.evaluation.seconds.train
     if history.empty:
         return CurvesSection([], "no epoch", None, None, None, _KEPT_BY[keep], None)
     row = _kept_row(facts)
@@ -113,7 +113,7 @@ def _tenth_below(values: Sequence[float]) -> float:
 
 def _kept_row(facts: ReportFacts) -> int | None:
     """Position in the history of the epoch whose weights were kept: the first best of the last phase."""
-    history, keep = facts.history, facts.config.phases[-1].keep
+    history, keep = facts.history, facts.config.phases[-1].monitor
     last_phase = len(history) - _last_phase_length(history)
     if facts.kept_epoch is not None:
         found = [k for k, epoch in enumerate(history["epoch"]) if epoch == facts.kept_epoch]

@@ -78,7 +78,7 @@ class Notice:
 
 
 @dataclass(frozen=True)
-class Checks:
+class ScoresSection:
     """Notices, and the tiles with where their common scale begins."""
 
     notices: list[Notice]
@@ -106,10 +106,10 @@ def make_headline(facts: ReportFacts) -> Headline:
     )
 
 
-def make_checks(facts: ReportFacts) -> Checks:
+def make_scores(facts: ReportFacts) -> ScoresSection:
     """What to know before relying on the score, and the scores beside accuracy."""
     tiles, floor = make_tiles(facts.evaluation.test, _TILES)
-    return Checks(_notices(facts), tiles, floor)
+    return ScoresSection(_notices(facts), tiles, floor)
 
 
 def one_line(facts: ReportFacts) -> str:
@@ -176,7 +176,7 @@ def _notices(facts: ReportFacts) -> list[Notice]:
             f"Balanced accuracy, which counts every class alike, is {100 * gap:.0f} points lower "
             f"({figure(balanced.value)} against {percent(accuracy.value)})."
         )
-        notices.append(Notice("rare-classes", "Rare classes fare worse.", sentence))
+        notices.append(Notice("rare-classes", "Scores of rare classes are lower.", sentence))
     return notices
 
 

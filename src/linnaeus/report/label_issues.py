@@ -44,7 +44,7 @@ class LabelIssues:
         fraction: of the images looked at that they are in.
         pairs: what is most often given for what, in words; None without any.
         large: whether that fraction is more than data usually has wrong.
-        several: whether labels are missing or superfluous, rather than one in the place of another.
+        several: whether labels are false negatives or false positives, rather than one in the place of another.
         shown: how many suspects of how many, in words.
         more: whether there are more of them.
         suspects: the most suspicious ones.
@@ -98,7 +98,7 @@ def _suspect(item: dict[Any, Any], row: int | None, thumbnails: Callable[[int], 
 
 
 def _most_frequent(issues: pd.DataFrame) -> str | None:
-    """The commonest kinds of doubt, such as `shirt that may be t-shirt (9)`; those that occur twice at least."""
+    """The most frequent kinds of doubt, such as `shirt that may be t-shirt (9)`; those that occur twice at least."""
     doubts = Counter(zip(issues["given"].tolist(), issues["suggested"].tolist(), strict=True))
     words = []
     for (given, suggested), number in doubts.most_common(_NUM_PAIRS):

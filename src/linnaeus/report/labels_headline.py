@@ -9,9 +9,9 @@ from linnaeus.report.facts import ReportFacts
 from linnaeus.report.headline import (
     LARGE_GAP,
     SMALL_CLASS,
-    Checks,
     Extreme,
     Notice,
+    ScoresSection,
     extreme,
     make_tiles,
     small_test_notices,
@@ -83,11 +83,11 @@ def make_labels_headline(facts: ReportFacts) -> LabelsHeadline:
     )
 
 
-def make_labels_checks(facts: ReportFacts) -> Checks:
+def make_labels_scores(facts: ReportFacts) -> ScoresSection:
     """What to know before relying on the scores, and all of them."""
     test = facts.evaluation.test
     tiles, floor = make_tiles(test, _TILES)
-    return Checks(_notices(test), tiles, floor)
+    return ScoresSection(_notices(test), tiles, floor)
 
 
 def _always(test: Scores) -> tuple[str, float]:
@@ -121,5 +121,5 @@ def _notices(test: Scores) -> list[Notice]:
             f"Macro F1, which counts every label alike, is {100 * gap:.0f} points lower "
             f"({figure(macro_f1.value)} against {percent(score.value)})."
         )
-        notices.append(Notice("rare-labels", "Rare labels fare worse.", sentence))
+        notices.append(Notice("rare-labels", "Scores of rare labels are lower.", sentence))
     return notices

@@ -25,14 +25,14 @@ from linnaeus.report.ensemble import make_ensemble
 from linnaeus.report.explained import make_explained
 from linnaeus.report.facts import ReportFacts
 from linnaeus.report.gallery import make_galleries
-from linnaeus.report.headline import make_checks, make_headline
+from linnaeus.report.headline import make_headline, make_scores
 from linnaeus.report.label_issues import make_label_issues
 from linnaeus.report.labels_gallery import make_label_galleries
-from linnaeus.report.labels_headline import make_labels_checks, make_labels_headline
+from linnaeus.report.labels_headline import make_labels_headline, make_labels_scores
 from linnaeus.report.labels_tables import make_label_mistakes, make_label_table
-from linnaeus.report.making import make_plan, make_run
 from linnaeus.report.ood import make_ood
 from linnaeus.report.prediction_sets import make_prediction_sets
+from linnaeus.report.provenance import make_plan, make_run
 from linnaeus.report.ranking import make_ranking
 from linnaeus.report.selective import make_selective
 from linnaeus.report.slices import make_slices
@@ -112,8 +112,8 @@ PARTS = (
         "trust",
         "Can I trust it?",
         (
-            Section("checks", "Scores", make_checks),
-            Section("checks", "Scores", make_labels_checks, task="multi"),
+            Section("scores", "Scores", make_scores),
+            Section("scores", "Scores", make_labels_scores, task="multi"),
             Section("targets", "Operating point", from_evaluation(make_targets), task=None),
             _CALIBRATION,
             _SELECTIVE,

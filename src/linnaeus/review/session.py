@@ -36,7 +36,7 @@ from linnaeus.review.queues import Queue, make_queues
 from linnaeus.run_folder import RunDir, open_existing
 
 MOST_SHOWN = 9
-"""Classes that are shown with an image, the likeliest first; nine have a digit on the keyboard."""
+"""Classes that are shown with an image, the most probable first; nine have a digit on the keyboard."""
 
 LONGEST_STEP_SECONDS = 30
 
@@ -161,8 +161,8 @@ class Session:
         return None if row < 0 else row
 
     def _likely(self, row: int, given: list[str]) -> list[dict[str, Any]]:
-        """The likeliest classes with their probabilities, the given labels always among them; where nothing is known,
-        the first classes.
+        """The most probable classes with their probabilities, the given labels always among them; where nothing is
+        known, the first classes.
         """
         shown, classes = self.probabilities[row], self.manifest.classes
         if np.isnan(shown).any():
@@ -191,9 +191,9 @@ class Session:
 
 def train_command(run: RunDir, config: ResolvedConfig, decided: Path) -> str:
     """What to type for another run with the same settings, on the same data with what was decided about it."""
-    files = [*config.data.labels, str(decided)]
+    files = [*config.data.corrections, str(decided)]
     words = ["linnaeus", "train", config.data.source, "--recipe", str(run.config)]
-    return shlex.join([*words, *(word for file in dict.fromkeys(files) for word in ("--labels", file))])
+    return shlex.join([*words, *(word for file in dict.fromkeys(files) for word in ("--corrections", file))])
 
 
 def open_run(path: Path) -> tuple[Session, RunDir, ResolvedConfig]:

@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from linnaeus.data.loader import FeatureStore, ImageStore
+from linnaeus.data.loader import FeatureStore
 from linnaeus.data.manifest import TEST, TRAIN, VALIDATION
 from linnaeus.judging.judge import SubmittedFeatures
-from linnaeus.judging.ood import draw_bank
+from linnaeus.judging.ood import draw_reference
 from linnaeus.models import Classifier
 from linnaeus.models.folding import folded
-from linnaeus.predictions import Predictions, Views, concatenate_predictions, mean_predictions, predict
+from linnaeus.predictions import TTA, Predictions, concatenate_predictions, mean_predictions, predict
 from linnaeus.training.checkpoint import Position
 from linnaeus.training.head_phase import feature_store
 from linnaeus.training.job import Job
@@ -50,9 +50,9 @@ def answer(job: Job, classifiers: Sequence[Classifier], position: Position) -> A
     validation, test = (members[0].of_split(split).features for split in (VALIDATION, TEST))
     assert validation is not None and test is not None
     rows = job.manifest.rows(TRAIN)
-    rows = rows[draw_bank(job.manifest.targets[rows], seed=job.config.seed)]
+    rows = rows[draw_reference(job.manifest.targets[rows], seed=job.config.seed)]
     if cached is None:
-        reference = predict_rows(classifiers[0], job, rows, views="one").features
+        reference = predict_rows(classifiers[0], job, rows, tta="none").features
         assert reference is not None
     else:
         reference = np.asarray(cached.features[0, rows], np.float16)
@@ -68,27 +68,26 @@ def _cached_features(classifier: Classifier, job: Job, position: Position) -> Fe
 
 def _answers(classifier: Classifier, job: Job, cached: FeatureStore | None) -> Predictions:
     """Of the validation and test images, with their features."""
-    if cached is None or job.views != "one":
-        return predict_rows(classifier, job, job.manifest.rows_of(VALIDATION, TEST), views=job.views)
+    if cached is None or job.tta != "none":
+        return predict_rows(classifier, job, job.manifest.rows_of(VALIDATION, TEST), tta=job.tta)
     rows = job.manifest.rows(VALIDATION)
     batches = cached.batches(rows, batch_size=job.config.evaluate.batch_size)
-    validation = predict(classifier.head, batches, job.manifest, spec=None, views="one")
+    validation = predict(classifier.head, batches, job.manifest, spec=None, tta="none")
     validation = replace(validation, features=np.asarray(cached.features[0, rows], np.float16))
-    test = predict_rows(classifier, job, job.manifest.rows(TEST), views="one")
+    test = predict_rows(classifier, job, job.manifest.rows(TEST), tta="none")
     return concatenate_predictions(validation, test)
 
 
 def predict_rows(
-    classifier: Classifier, job: Job, rows: npt.NDArray[np.int64], *, views: Views, mirrored: bool = False
+    classifier: Classifier, job: Job, rows: npt.NDArray[np.int64], *, tta: TTA, mirrored: bool = False
 ) -> Predictions:
     """Answers to rows of the manifest, with their features.
 
     `mirrored`: the network sees the mirror image instead of each image.
     """
-    assert isinstance(job.store, ImageStore)
-    batches = job.store.batches(rows, batch_size=job.config.evaluate.batch_size)
+    batches = job.images.batches(rows, batch_size=job.config.evaluate.batch_size)
     if mirrored:
         batches = (replace(batch, images=batch.images.flip(-1)) for batch in batches)
     short = folded(classifier.eval(), height=job.spec.height, width=job.spec.width)
     with job.runtime.fabric.autocast():
-        return predict(short, batches, job.manifest, spec=job.spec, views=views, keep_features=True)
+        return predict(short, batches, job.manifest, spec=job.spec, tta=tta, keep_features=True)

@@ -24,7 +24,7 @@ from linnaeus.data.loader import ImageStore
 from linnaeus.data.manifest import TRAIN, VALIDATION, Manifest
 from linnaeus.data.statistics import channel_statistics, is_grey
 from linnaeus.errors import ConfigError
-from linnaeus.judging.operating_point import check_wishes
+from linnaeus.judging.operating_point import check_score_targets
 from linnaeus.losses.penalty import choose_penalties
 from linnaeus.models import Classifier
 from linnaeus.models.heads import shift_logits
@@ -39,7 +39,7 @@ from linnaeus.planning.recipe import choose_recipe
 from linnaeus.planning.time_limit import plan_epochs_within, plan_phases_within
 from linnaeus.planning.training import plan_training
 from linnaeus.planning.transfer import is_backbone, plan_backbone
-from linnaeus.predictions import NUM_VIEWS
+from linnaeus.predictions import NUM_TTA_VIEWS
 from linnaeus.progress import Progress
 from linnaeus.run.network import build_untrained, load_pretrained_weights
 from linnaeus.run.preparation import Preparation, write_preparation
@@ -151,7 +151,7 @@ def first_network(plan: Plan, manifest: Manifest, *, progress: Progress) -> tupl
     """
     config = plan.resolved
     check_heads(config, manifest)
-    check_wishes(config.evaluate, manifest.classes, task=manifest.task)
+    check_score_targets(config.evaluate, manifest.classes, task=manifest.task)
     manifest.loss_weights()  # refuses weights that leave nothing to learn from
     classifier = build_untrained(config, manifest)
     choose_penalties(classifier, l1=config.loss.l1, l2=config.loss.l2)  # refuses a penalty on layers it lacks
@@ -172,10 +172,10 @@ def plan_time(plan: Plan, images: Images, classifier: Classifier, *, runtime: Ru
     if limit is None:
         return plan
     store = ImageStore(images.cache, images.manifest, runtime.device)
-    job = Job(config, images.manifest, store, images.spec, runtime, config.evaluate.views)
+    job = Job(config, images.manifest, store, images.spec, runtime, config.evaluate.tta)
     speed = measure_throughput(classifier, job, config.phases[-1]) * runtime.fabric.world_size
     num_train, num_validation = num_shown(config, images.manifest), len(images.manifest.rows(VALIDATION))
-    validation = VALIDATION_COST * NUM_VIEWS[job.views] * num_validation
+    validation = VALIDATION_COST * NUM_TTA_VIEWS[job.tta] * num_validation
     if trains_folds_whole(config) and config.data.folds is not None:
         seen = (1 + num_validation / len(images.manifest.rows(TRAIN))) * (1 - 1 / config.data.folds)
         num_train = round(num_train * seen)

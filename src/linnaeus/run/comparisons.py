@@ -124,11 +124,11 @@ def _tta(job: Job, answers: Answers, judgement: Judgement) -> PairedDifference |
     """
     config, settled = job.config, judgement.settled
     plain = answers.predictions.of_split(VALIDATION)
-    mirrors = is_backbone(config.model) and job.views == "one" and config.augment.flip in ("horizontal", "both")
+    mirrors = is_backbone(config.model) and job.tta == "none" and config.augment.flip in ("horizontal", "both")
     if not mirrors or not 0 < len(plain) <= MOST_IMAGES_FOR_TTA or len(answers.classifiers) > 1:
         return None
     rows = rows_of(plain, job.manifest)
-    mirrored = predict_rows(answers.classifiers[0], job, rows, views="one", mirrored=True)
+    mirrored = predict_rows(answers.classifiers[0], job, rows, tta="none", mirrored=True)
     logits: npt.NDArray[np.float32] = (plain.logits + mirrored.logits) / np.float32(2)
     return compare_views(
         settled.applied(plain),

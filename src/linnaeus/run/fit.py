@@ -75,9 +75,8 @@ def fit(
     clock = time.perf_counter()
     configure = functools.partial(_config, settings, epochs=epochs)
     runtime = start_runtime(configure(recipe).runtime)
-    run = None
-    if runtime.fabric.is_global_zero:
-        run = begin(
+    run = runtime.on_main(
+        lambda: begin(
             configure,
             recipe=recipe,
             manifest=manifest,
@@ -87,8 +86,7 @@ def fit(
             progress=progress,
             clock=clock,
         )
-    run = runtime.fabric.broadcast(run)
-    assert run is not None
+    )
     if not runtime.fabric.is_global_zero:
         progress = SILENT
     return finish(run, runtime=runtime, progress=progress)
@@ -169,9 +167,7 @@ def finish(run: RunDir, *, runtime: Runtime, progress: Progress) -> Run:
                 classifiers, position = _train(run, job, preparation)
         except (Interrupted, KeyboardInterrupt) as stop:
             raise Interrupted(f"{str(stop) or 'Stopped.'} Go on with: linnaeus resume {run.path}") from None
-        if leads:
-            judge_run(run, job, classifiers, position, preparation)
-    runtime.fabric.barrier()
+        runtime.on_main(lambda: judge_run(run, job, classifiers, position, preparation))
     return Run(run.path)
 
 
@@ -217,7 +213,7 @@ def _job(
             f"The images have changed since {run.path} began, so it cannot go on. Start again with --force."
         )
     store = ImageStore(cache, manifest, runtime.device)
-    return Job(config, manifest, store, spec, runtime, config.evaluate.views, progress)
+    return Job(config, manifest, store, spec, runtime, config.evaluate.tta, progress)
 
 
 def _config(settings: Mapping[str, Any], recipe: str | None, *, epochs: float | None) -> RunConfig:

@@ -13,12 +13,12 @@ import torch
 from linnaeus.config.resolved import ResolvedConfig
 from linnaeus.data.manifest import Manifest
 from linnaeus.errors import ModelError
-from linnaeus.losses import log_shares
+from linnaeus.losses import log_fractions
 from linnaeus.models import Classifier, build_classifier
 from linnaeus.models.heads import shift_logits
 from linnaeus.planning.transfer import is_backbone
 from linnaeus.run_folder import RunDir
-from linnaeus.training.job import class_counts
+from linnaeus.training.job import class_count_tensor
 from linnaeus.training.run import started
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def classifier_to_train(
 
 
 def adjust_logits(classifier: Classifier, config: ResolvedConfig, manifest: Manifest) -> None:
-    """Take each class's log share from its logit where that is asked for (arXiv 2007.07314, equation 9)."""
+    """Take each class's log fraction from its logit where that is asked for (arXiv 2007.07314, equation 9)."""
     if config.evaluate.logit_adjustment:
-        shares = log_shares(torch.from_numpy(class_counts(config, manifest)).float())
-        shift_logits(classifier.head, -config.evaluate.logit_adjustment * shares)
+        fractions = log_fractions(class_count_tensor(config, manifest))
+        shift_logits(classifier.head, -config.evaluate.logit_adjustment * fractions)

@@ -12,7 +12,6 @@ import numpy as np
 
 from linnaeus import atomic
 from linnaeus.data.appearance import known_columns, measure_appearance
-from linnaeus.data.loader import ImageStore
 from linnaeus.data.manifest import TEST
 from linnaeus.judging.evaluation import Seconds
 from linnaeus.judging.judge import Submission, judge
@@ -53,14 +52,13 @@ def judge_run(
 
 def _submission(job: Job, answers: Answers, *, leaked: Sequence[str]) -> Submission:
     """What the run brings to be judged; `leaked`: ids of test images that have a copy in training or validation."""
-    assert isinstance(job.store, ImageStore)
     predictions = answers.predictions
     test = predictions.of_split(TEST)
     rows = rows_of(test, job.manifest)
     return Submission(
         predictions,
         groups=groups_of(predictions, job.manifest),
-        columns=measure_appearance(job.store, rows) | known_columns(job.manifest, rows),
+        columns=measure_appearance(job.images, rows) | known_columns(job.manifest, rows),
         features=answers.features,
         duplicates=np.isin(test.ids.to_pylist(), leaked),
     )

@@ -20,7 +20,6 @@ from linnaeus.analysis.label_issues import find_label_issues
 from linnaeus.bundle import Bundle, ensemble_bundle
 from linnaeus.bundle.files import save_bundle
 from linnaeus.data import intake
-from linnaeus.data.loader import ImageStore
 from linnaeus.data.manifest import SPLITS, TEST, TRAIN
 from linnaeus.errors import UnreadableImageError
 from linnaeus.judging.evaluation import Evaluation
@@ -104,7 +103,7 @@ def _write_bundle(
         "environment": dict(environment),
     }
     members = [
-        Bundle(classifier, job.spec, manifest.classes, job.views, thresholds=settled.thresholds)
+        Bundle(classifier, job.spec, manifest.classes, job.tta, thresholds=settled.thresholds)
         for classifier in answers.classifiers
     ]
     bundle = members[0]
@@ -127,7 +126,7 @@ def with_settled(bundle: Bundle, settled: Settled) -> Bundle:
         thresholds=settled.thresholds,
         operating_point=settled.chosen.point,
         sets=settled.sets,
-        familiarity=settled.ood,
+        ood=settled.ood,
     )
 
 
@@ -142,8 +141,7 @@ def _find_label_issues(run: RunDir) -> pd.DataFrame | None:
 
 def _pixels(job: Job) -> Callable[[int], npt.NDArray[np.uint8]]:
     """row -> the pixels the network saw; UnreadableImageError where there are none."""
-    store = job.store
-    assert isinstance(store, ImageStore)
+    store = job.images
 
     def pixels_of(row: int) -> npt.NDArray[np.uint8]:
         if not store.readable[row]:
@@ -155,10 +153,10 @@ def _pixels(job: Job) -> Callable[[int], npt.NDArray[np.uint8]]:
 
 
 def _explained(job: Job, answers: Answers, judgement: Judgement) -> list[ExplainedError]:
-    assert isinstance(job.store, ImageStore) and judgement.predictions is not None
+    assert judgement.predictions is not None
     return explain_errors(
         answers.classifiers[0],
-        job.store,
+        job.images,
         job.manifest,
         judgement.predictions.of_split(TEST),
         spec=job.spec,

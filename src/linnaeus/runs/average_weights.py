@@ -22,7 +22,7 @@ from linnaeus.data.manifest import TEST, TRAIN, VALIDATION, Manifest
 from linnaeus.data.splits.sampling import epoch_order
 from linnaeus.errors import DataError, ModelError
 from linnaeus.judging.judge import SubmittedFeatures
-from linnaeus.judging.ood import draw_bank
+from linnaeus.judging.ood import draw_reference
 from linnaeus.judging.selection import quality
 from linnaeus.models import Classifier
 from linnaeus.predictions import Predictions, predict, rows_of
@@ -100,7 +100,7 @@ def _why_not(first: Member, other: Member) -> str:
         ("kind of features", a.classifier.feature_kind, b.classifier.feature_kind),
         ("order of classes", a.classes, b.classes),
         ("image preprocessing", a.image_spec, b.image_spec),
-        ("views", a.views, b.views),
+        ("test-time augmentation", a.tta, b.tta),
     ]
     for what, one, two in facts:
         if one != two:
@@ -156,14 +156,14 @@ def average_greedily(members: Sequence[Member], *, progress: Progress) -> Averag
     trial.classifier.load_state_dict(kept)
     predictions = _predict(trial, rows)
     reference = trial.manifest.rows(TRAIN)
-    reference = reference[draw_bank(trial.manifest.targets[reference], seed=members[0].config.seed)]
+    reference = reference[draw_reference(trial.manifest.targets[reference], seed=members[0].config.seed)]
     bundle = replace(
         trial.bundle,
         classifier=trial.classifier.eval(),
         temperature=1.0,
         operating_point=None,
         sets=None,
-        familiarity=None,
+        ood=None,
     )
     return Averaged(
         bundle=bundle,
@@ -214,7 +214,7 @@ def _predict(trial: _Trial, rows: npt.NDArray[np.int64]) -> Predictions:
             batches,
             trial.manifest,
             spec=trial.bundle.image_spec,
-            views=trial.bundle.views,
+            tta=trial.bundle.tta,
             keep_features=True,
         )
 

@@ -25,7 +25,7 @@ from linnaeus.judging.scores import evaluate_predictions
 from linnaeus.predictions import Predictions, groups_of
 from linnaeus.run_folder import RunDir
 
-Images = Literal["test", "validation", "out-of-fold"]
+ComparedSplit = Literal["test", "validation", "out-of-fold"]
 """Which images runs are compared on; "out-of-fold": all of training and validation, by classifiers that have not seen
 them."""
 BOOTSTRAP_SAMPLES = 1000
@@ -47,7 +47,7 @@ class RunComparison:
     candidates: tuple[Candidate, ...]
     pairings: tuple[Pairing, ...]
     confidence: float
-    images: Images
+    split: ComparedSplit
 
     @property
     def score_names(self) -> tuple[str, ...]:
@@ -58,7 +58,7 @@ class RunComparison:
     @property
     def images_in_words(self) -> str:
         """Such as "test images"."""
-        return f"{self.images} images"
+        return f"{self.split} images"
 
     def to_frame(self) -> pd.DataFrame:
         """One row per run: run, each score with its interval, `seconds`, `seconds_of_cached_features`, `num_parameters`
@@ -96,7 +96,9 @@ class RunComparison:
         )
 
 
-def compare_runs(paths: Sequence[Path], *, confidence: float, images: Images = "test", seed: int = 0) -> RunComparison:
+def compare_runs(
+    paths: Sequence[Path], *, confidence: float, split: ComparedSplit = "test", seed: int = 0
+) -> RunComparison:
     """Compare finished runs on images that all of them were judged by; images that belong together stay together.
 
     Raises ConfigError for fewer than two or the same twice, RunNotFoundError or RunError for one that is not there, not
@@ -107,22 +109,22 @@ def compare_runs(paths: Sequence[Path], *, confidence: float, images: Images = "
         raise ConfigError("There is nothing to compare with a single run: linnaeus compare runs/a runs/b")
     if len({path.resolve() for path in paths}) < len(paths):
         raise ConfigError("The same run is named twice.")
-    candidates = tuple(_read(path, images, confidence=confidence) for path in paths)
+    candidates = tuple(_read(path, split, confidence=confidence) for path in paths)
     groups = groups_of(candidates[0].predictions, Manifest.load(RunDir(paths[0]).manifest))
     pairings = compare_all(candidates, groups=groups, confidence=confidence, num_samples=BOOTSTRAP_SAMPLES, seed=seed)
-    return RunComparison(candidates, tuple(pairings), confidence, images)
+    return RunComparison(candidates, tuple(pairings), confidence, split)
 
 
-def _read(path: Path, images: Images, *, confidence: float) -> Candidate:
+def _read(path: Path, split: ComparedSplit, *, confidence: float) -> Candidate:
     run = RunDir(path)
     if not run.evaluation.is_file() or not (run.model / FACTS).is_file():
         run_folder.open_existing(path)  # an ensemble has no config.yaml, but an evaluation
         raise RunError(f"The run {path} is not finished. Go on with it first: linnaeus resume {path}")
     evaluation, facts = read_evaluation(run.evaluation), read_facts(run.model / FACTS)
-    if images == "out-of-fold":
+    if split == "out-of-fold":
         predictions = _out_of_fold(run)
     else:
-        predictions = Predictions.load(run.predictions).of_split({"test": TEST, "validation": VALIDATION}[images])
+        predictions = Predictions.load(run.predictions).of_split({"test": TEST, "validation": VALIDATION}[split])
     return Candidate(
         name=str(path),
         predictions=predictions,

@@ -136,14 +136,14 @@ def _finish(
         progress.say(note)
     manifest = members[0].manifest
     test = combined.predictions.of_split(TEST)
-    familiarity = combined.bundle.members[0].familiarity if combined.bundle.members else None
+    ood = combined.bundle.members[0].ood if combined.bundle.members else None
     submission = Submission(
         combined.predictions,
         groups=groups_of(combined.predictions, manifest),
         columns=known_columns(manifest, rows_of(test, manifest)),
         features=combined.features,
-        ood=familiarity,
-        omitted={} if familiarity is not None or combined.features is not None else {"ood": NO_FEATURES},
+        ood=ood,
+        omitted={} if ood is not None or combined.features is not None else {"ood": NO_FEATURES},
     )
     judgement = judge(submission, config, seed=seed)
     for line in judgement.settled.chosen.describe():

@@ -11,15 +11,15 @@ import numpy as np
 
 from linnaeus import run_folder
 from linnaeus.bundle.facts import read_facts
-from linnaeus.bundle.files import FACTS, load_familiarity
-from linnaeus.config.settings import EvaluateConfig, Wish
+from linnaeus.bundle.files import FACTS, load_ood_detector
+from linnaeus.config.settings import EvaluateConfig, ScoreTarget
 from linnaeus.data.appearance import known_columns
 from linnaeus.data.manifest import TEST, Manifest
 from linnaeus.errors import RunError
 from linnaeus.judging.evaluation import Evaluation, read_evaluation
 from linnaeus.judging.foreign import open_predictions
 from linnaeus.judging.judge import Settled, Submission, judge
-from linnaeus.judging.operating_point import Chosen, Granted
+from linnaeus.judging.operating_point import Chosen, TargetResult
 from linnaeus.predictions import Predictions, groups_of, rows_of
 from linnaeus.run_folder import RunDir
 
@@ -80,11 +80,12 @@ def evaluate_run(path: Path, *, confidence: float | None = None) -> Evaluation:
 def _settled(run: RunDir, predictions: Predictions, earlier: Evaluation) -> Settled:
     """What was settled for the model, from its folder; what was asked for single classes, from its evaluation."""
     facts, told = read_facts(run.model / FACTS), earlier.operating_point
-    granted = (
+    results = (
         ()
         if told is None
         else tuple(
-            Granted(Wish(target.score, target.class_name, target.target), target.validation) for target in told.targets
+            TargetResult(ScoreTarget(target.score, target.class_name, target.target), target.validation)
+            for target in told.targets
         )
     )
     chosen = Chosen(
@@ -93,9 +94,9 @@ def _settled(run: RunDir, predictions: Predictions, earlier: Evaluation) -> Sett
         thresholds=None
         if facts.thresholds is None
         else _in_order(facts.classes, facts.thresholds, predictions.classes),
-        granted=granted,
+        results=results,
     )
-    return Settled(predictions.temperature, chosen, facts.sets, load_familiarity(facts, run.model))
+    return Settled(predictions.temperature, chosen, facts.sets, load_ood_detector(facts, run.model))
 
 
 def _in_order(classes: tuple[str, ...], values: tuple[float, ...], wanted: tuple[str, ...]) -> tuple[float, ...]:

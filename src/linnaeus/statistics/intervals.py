@@ -24,7 +24,7 @@ Statistic = Callable[[ClassCounts], FloatArray]
 
 _CELLS_AT_ONCE = 4_000_000  # of [resamples, classes]: 32 MB per array
 _PSEUDO_GROUP = 0.25  # with none, 40 groups of 10 with rare errors held the truth in 74 of 100 cases, with this in 96
-_PSEUDO_IMAGES = 2  # half of those that Agresti and Coull, The American Statistician 52 (1998), add to a share
+_PSEUDO_IMAGES = 2  # half of those that Agresti and Coull, The American Statistician 52 (1998), add to a fraction
 
 
 class Interval(NamedTuple):
@@ -35,10 +35,10 @@ class Interval(NamedTuple):
 
 
 def wilson_interval(successes: float, num_trials: float, *, confidence: float) -> Interval:
-    """The score interval of a share, which stays sensible near 0 and 1 and for few trials.
+    """The score interval of a fraction, which stays sensible near 0 and 1 and for few trials.
 
     Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927), 209-212:
-    the shares p with |successes/n - p| <= z sqrt(p (1 - p) / n), solved for p.
+    the fractions p with |successes/n - p| <= z sqrt(p (1 - p) / n), solved for p.
 
     Args:
         successes: 0 to `num_trials`.
@@ -50,25 +50,27 @@ def wilson_interval(successes: float, num_trials: float, *, confidence: float) -
     if not (num_trials > 0 and 0 <= successes <= num_trials):
         raise ValueError(f"{successes} successes in {num_trials} trials")
     z = two_sided_quantile(confidence)
-    share, spread = successes / num_trials, z * z / num_trials
-    centre = (share + spread / 2) / (1 + spread)
-    half = z / (1 + spread) * math.sqrt(share * (1 - share) / num_trials + spread / (4 * num_trials))
+    fraction, spread = successes / num_trials, z * z / num_trials
+    centre = (fraction + spread / 2) / (1 + spread)
+    half = z / (1 + spread) * math.sqrt(fraction * (1 - fraction) / num_trials + spread / (4 * num_trials))
     low = 0.0 if successes == 0 else max(0.0, centre - half)
     high = 1.0 if successes == num_trials else min(1.0, centre + half)
     return Interval(low, high)
 
 
-def proportion_interval(hits: npt.NDArray[np.bool_], groups: IntArray | None, *, confidence: float) -> Interval:
+def proportion_interval(
+    true_positives: npt.NDArray[np.bool_], groups: IntArray | None, *, confidence: float
+) -> Interval:
     """The interval of a fraction of images: Wilson's, and with groups that of `clustered_interval`.
 
     Args:
-        hits: bool [N], at least one.
+        true_positives: bool [N], at least one.
         groups: int64 [N], images that belong together; None where each is its own.
         confidence: level between 0 and 1.
     """
-    if grouping(groups, len(hits)) is None:
-        return wilson_interval(int(hits.sum()), len(hits), confidence=confidence)
-    return mean_interval(hits.astype(np.float64), groups, confidence=confidence)
+    if grouping(groups, len(true_positives)) is None:
+        return wilson_interval(int(true_positives.sum()), len(true_positives), confidence=confidence)
+    return mean_interval(true_positives.astype(np.float64), groups, confidence=confidence)
 
 
 def mean_interval(values: FloatArray, groups: IntArray | None, *, confidence: float) -> Interval:
@@ -158,7 +160,7 @@ def bootstrap_intervals(
     100 cases, this in 93. With classes of equal size, balanced accuracy gets nearly the interval of accuracy.
 
     Without a single error there is no spread to measure; then n = K^2 / sum(1 / n_k), the number of independent images
-    whose share has the variance of a mean recall over K classes of n_k images.
+    whose fraction has the variance of a macro recall over K classes of n_k images.
 
     Args:
         confusion: int64 [K, K], rows are true classes; at least one image.
@@ -261,8 +263,8 @@ def _smoothed_rows(confusion: IntArray) -> Iterator[tuple[int, IntArray, FloatAr
     rates = (errors + _PSEUDO_IMAGES * overall) / (support + _PSEUDO_IMAGES)
     for k in np.flatnonzero(support):
         others = np.flatnonzero(wrong[k])
-        shares = wrong[k, others] / max(errors[k], 1)
+        fractions = wrong[k, others] / max(errors[k], 1)
         if not len(others):
             rivals = np.delete(np.arange(num_classes), k)
-            others, shares = rivals[[false_positives[rivals].argmax()]], np.ones(1)
-        yield int(k), np.array([k, *others]), np.array([1 - rates[k], *(rates[k] * shares)])
+            others, fractions = rivals[[false_positives[rivals].argmax()]], np.ones(1)
+        yield int(k), np.array([k, *others]), np.array([1 - rates[k], *(rates[k] * fractions)])

@@ -69,8 +69,8 @@ def compare_slices(
 
     Numbers are divided at their quartiles; of anything else, each value with 20 images or more is a slice. One-sided
     tests (Fisher's exact test where scores are 0 or 1, else Welch's) ask whether a slice is worse than the rest; Holm's
-    correction (Scandinavian Journal of Statistics 6 (1979), 65-70) keeps the chance of a single false alarm among all
-    of them at 1 - confidence. With groups the test is `_grouped_p_value`.
+    correction (Scandinavian Journal of Statistics 6 (1979), 65-70) keeps the chance of a single false positive among
+    all of them at 1 - confidence. With groups the test is `_grouped_p_value`.
 
     Args:
         scores: float64 [N], 0-1, such as whether the answer is right.

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from linnaeus.data.loader import ImageStore
 from linnaeus.data.manifest import TEST, TRAIN, VALIDATION
 from linnaeus.metrics.classification import accuracy_score
 from linnaeus.metrics.multilabel import mean_average_precision
@@ -70,7 +69,7 @@ def nearest_neighbours(
     """The votes of the k training images that are nearest by cosine, k being the best of NEIGHBOURS in validation.
 
     Best is the highest accuracy or, for several labels, mean average precision; the fewest neighbours on ties. Logits
-    are of the share of votes; where classes have equally many, the one whose voters are nearer is ahead by a hair.
+    are of the fraction of votes; where classes have equally many, the one whose voters are nearer is ahead by a hair.
 
     Args:
         features: float32 [N, D], rows of length 1.
@@ -101,10 +100,10 @@ def nearest_neighbours(
 
 
 def _logits(votes: Floats, k: int, *, multi: bool) -> Floats:
-    """Of shares 0-1, with half a vote for and against every class, so that no answer is certain."""
-    share = (k * votes + 0.5) / (k + 1.0)
-    share = np.clip(share, 1e-6, 1 - 1e-6)
-    return np.asarray(np.log(share / (1 - share)) if multi else np.log(share), np.float32)
+    """Of fractions 0-1, with half a vote for and against every class, so that no answer is certain."""
+    fraction = (k * votes + 0.5) / (k + 1.0)
+    fraction = np.clip(fraction, 1e-6, 1 - 1e-6)
+    return np.asarray(np.log(fraction / (1 - fraction)) if multi else np.log(fraction), np.float32)
 
 
 def answer_baselines(
@@ -124,11 +123,10 @@ def answer_baselines(
     manifest = job.manifest
     train, validation, test = (manifest.rows(split) for split in (TRAIN, VALIDATION, TEST))
     known = feature_store(classifier, job, views=job.config.phases[0].feature_views).features[0]
-    assert isinstance(job.store, ImageStore)
     if of_test is None:
         of_test = compute_features(
             classifier,
-            job.store,
+            job.images,
             test,
             spec=job.spec,
             autocast=job.runtime.fabric.autocast,

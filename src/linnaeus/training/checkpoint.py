@@ -20,11 +20,11 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel
 
 from linnaeus.atomic import write_whole
 from linnaeus.errors import CheckpointError
 from linnaeus.losses.penalty import Penalty
+from linnaeus.training.phases import MovingAverage
 from linnaeus.training.runtime import FabricModule
 
 LAST = "last.safetensors"
@@ -41,8 +41,8 @@ class Position:
         epoch: of this phase, 0-based; `batch` batches of it are done.
         step: optimizer steps done in this phase.
         epochs_done: over all phases.
-        loss_sum, num_correct, num_seen: of the running epoch; with several labels per image, `num_correct` adds up the
-            shares of labels that are right.
+        loss_sum, num_correct, num_seen: of the running epoch, on all processes; with several labels per image,
+            `num_correct` adds up the fractions of labels that are right.
         epoch_seconds: spent in the running epoch; `seconds` in all.
         earlier_seconds: that others had spent on features before this run first opened them, by their key.
         best: {"metric", "value", "epoch", "file", "backbone"} of the kept weights, or empty; where "backbone" names a
@@ -72,27 +72,56 @@ class Position:
     finished: bool = False
 
 
+@dataclass(frozen=True)
+class Unread:
+    """What one forward pass has left on the device.
+
+    Attributes:
+        batch: of the epoch, from 1.
+        loss: float32 scalar, the fraction of this pass in the batch's mean loss.
+        num_right: int64 scalar, of `count_right`.
+        num_images: of the batch, by which the loss counts.
+        labels: per image, by which `num_right` is divided; 1 for one class per image.
+    """
+
+    batch: int
+    loss: torch.Tensor
+    num_right: torch.Tensor
+    num_images: int
+    labels: int
+
+
 @dataclass
 class TrainState:
     """A training run in memory: what is trained (a classifier, or its head), its optimizers, and where it stands.
 
-    `average` is the moving average of the weights, where the phase has one; `penalties` are those on their size.
+    `average` is the moving average of the weights, where the phase has one; `penalties` are those on their size;
+    `unread` are losses that the position's sums lack as yet, which is none when the state is saved.
     """
 
     model: FabricModule | nn.Module
     optimizers: list[Optimizer]
     position: Position
-    average: AveragedModel | None = None
+    average: MovingAverage | None = None
     penalties: Sequence[Penalty] = ()
+    unread: list[Unread] = field(default_factory=list)
 
     @property
-    def judged(self) -> nn.Module:
+    def trained(self) -> nn.Module:
+        """The network itself, without what carries gradients between processes."""
+        inner = self.model.module if isinstance(self.model, FabricModule) else self.model
+        assert isinstance(inner, nn.Module)
+        return inner
+
+    @property
+    def kept(self) -> nn.Module:
         """The weights that are validated and kept: the average where there is one."""
-        return self.model if self.average is None else self.average.module
+        return self.trained if self.average is None else self.average.module
 
 
 def save_checkpoint(state: TrainState, folder: Path, *, config_fingerprint: str) -> None:
     """Write `last.safetensors`, whole or not at all. Raises OutputError if the disk is full."""
+    assert not state.unread, "losses that nobody has read would be lost"
     tensors = {f"model.{name}": value for name, value in state.model.state_dict().items()}
     if state.average is not None:
         tensors |= {f"average.{name}": value for name, value in state.average.state_dict().items()}

@@ -9,6 +9,7 @@ too; `benchmarks/depthwise.py` measures the difference. Beside the loop; knows n
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -16,6 +17,13 @@ from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 
 Pair = tuple[int, int]
+
+
+def fast_depthwise_gradients(*, device: torch.device, precision: str) -> AbstractContextManager[Any]:
+    """`FastDepthwiseGradients` where they are faster: on a processor in bfloat16. Elsewhere nothing
+    comes between a call and torch's function.
+    """
+    return FastDepthwiseGradients() if device.type == "cpu" and precision == "bf16" else nullcontext()
 
 
 class FastDepthwiseGradients(TorchFunctionMode):

@@ -272,7 +272,7 @@ def _features(
     images = batch.images
     if view and augment is not None:
         state = np.random.SeedSequence([seed, view, int(rows[0])]).generate_state(1, np.uint64)[0] >> np.uint64(1)
-        generator = torch.Generator(device=store.device).manual_seed(int(state))
+        generator = torch.Generator().manual_seed(int(state))
         plain = augment.model_copy(update={"mixup": 0.0, "cutmix": 0.0})
         images, _ = augment_batch(
             images, batch.targets, plain, num_classes=1, epoch=view, rows=batch.rows, seed=seed, generator=generator

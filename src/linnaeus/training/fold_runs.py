@@ -14,19 +14,13 @@ import pandas as pd
 
 from linnaeus.atomic import write_whole
 from linnaeus.config.settings import RunConfig
-from linnaeus.data.loader import ImageStore
 from linnaeus.data.manifest import TRAIN, UNASSIGNED, VALIDATION
 from linnaeus.models.classifier import Classifier
-from linnaeus.predictions import (
-    Predictions,
-    concatenate_predictions,
-    mean_predictions,
-    predict,
-    predictions_of,
-)
+from linnaeus.predictions import Predictions, concatenate_predictions, mean_predictions, predictions_of
 from linnaeus.run_folder import RunDir
 from linnaeus.training.head_phase import fold_of_rows, fold_rows
 from linnaeus.training.job import Job
+from linnaeus.training.loop import answer
 from linnaeus.training.run import train
 
 
@@ -68,7 +62,7 @@ def train_folds(
 
     Raises Interrupted after saving when the user stops it, and what `train` raises.
     """
-    assert job.config.data.folds is not None and isinstance(job.store, ImageStore)
+    assert job.config.data.folds is not None
     num_folds, manifest = job.config.data.folds, job.manifest
     rows, fold = fold_rows(job.config, manifest), fold_of_rows(job.config, manifest)
     limit = job.config.time_limit_seconds
@@ -87,7 +81,7 @@ def train_folds(
         classifier = build(own)
         position = train(classifier, own_job, own)
         adjust(classifier)
-        logits[fold == k] = _answers(classifier, job, rows[fold == k]).logits
+        logits[fold == k] = answer(classifier, job, rows[fold == k]).logits
         histories.append(pd.read_csv(own.history).assign(fold=k + 1))
         classifiers.append(classifier)
         seconds += position.seconds
@@ -95,15 +89,9 @@ def train_folds(
     if job.runtime.fabric.is_global_zero:
         write_whole(run.history, lambda temporary: _one_history(histories).to_csv(temporary, index=False))
     held_out = manifest.rows(VALIDATION)
-    together = mean_predictions([_answers(each, job, held_out) for each in classifiers], [1.0] * num_folds)
+    together = mean_predictions([answer(each, job, held_out) for each in classifiers], [1.0] * num_folds)
     out_of_fold = concatenate_predictions(predictions_of(manifest, rows, logits), together)
     return TrainedFolds(tuple(classifiers), out_of_fold, seconds, earlier)
-
-
-def _answers(classifier: Classifier, job: Job, rows: np.ndarray) -> Predictions:
-    batches = job.store.batches(rows, batch_size=job.config.evaluate.batch_size)
-    with job.runtime.fabric.autocast():
-        return predict(classifier, batches, job.manifest, spec=job.spec, views=job.views)
 
 
 def _one_history(histories: list[pd.DataFrame]) -> pd.DataFrame:

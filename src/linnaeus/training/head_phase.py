@@ -15,19 +15,19 @@ import torch
 from torch import nn
 
 from linnaeus.config.settings import RunConfig
-from linnaeus.data.loader import FeatureStore, ImageStore
+from linnaeus.data.loader import FeatureStore
 from linnaeus.data.manifest import TRAIN, VALIDATION, Manifest
 from linnaeus.data.splits.folds import stratified_folds
 from linnaeus.data.splits.multilabel import multilabel_folds
 from linnaeus.data.splits.sampling import row_weights
 from linnaeus.errors import ConfigError
-from linnaeus.losses import build_class_weights, log_shares
+from linnaeus.losses import build_class_weights, log_fractions
 from linnaeus.models.classifier import Classifier
 from linnaeus.predictions import Predictions, concatenate_predictions, predictions_of
+from linnaeus.training.epoch_sums import count_right
 from linnaeus.training.features import extract_features
-from linnaeus.training.head_path import PENALTIES, FoldSolution, Targets, solve_folds, solve_path
-from linnaeus.training.job import Job, class_counts
-from linnaeus.training.loop import count_right
+from linnaeus.training.head_path import PENALTIES, FoldSolution, solve_folds, solve_path
+from linnaeus.training.job import Job, class_count_tensor
 
 _TRIED_BY_FOLDS = 3
 """Penalties under which heads that leave a fold out are solved for, where validation has chosen one already."""
@@ -35,10 +35,9 @@ _TRIED_BY_FOLDS = 3
 
 def feature_store(classifier: Classifier, job: Job, *, views: int) -> FeatureStore:
     """The features of the training images (in `views` augmented views) and of the validation images."""
-    assert isinstance(job.store, ImageStore)
     features = extract_features(
         classifier,
-        job.store,
+        job.images,
         train_rows=job.manifest.rows(TRAIN),
         other_rows=job.manifest.rows(VALIDATION),
         spec=job.spec,
@@ -86,7 +85,7 @@ class SolvedHead:
 
     Attributes:
         train_loss: mean over the training rows.
-        num_correct: of the training rows, as `linnaeus.training.loop.count_right` counts them.
+        num_correct: of the training rows, with several labels per image the fraction of them that is right.
         said: a sentence on the penalty that was chosen.
         out_of_fold: predictions of training and validation rows by heads that have not seen them; None without folds.
     """
@@ -97,23 +96,23 @@ class SolvedHead:
     out_of_fold: Predictions | None = None
 
 
-def solve_head(head: nn.Module, job: Job) -> SolvedHead:
-    """Put the best linear head that L-BFGS finds under a path of penalties into `head`.
+def solve_head(head: nn.Module, job: Job, features: FeatureStore) -> SolvedHead:
+    """Put the best linear head that L-BFGS finds under a path of penalties into `head`, given the job's features.
 
     With folds of the training images it is the average of heads that each left out one of them. The penalty is then
     chosen by all out-of-fold predictions, and no head sees the validation images, by which the average is judged.
     """
-    assert isinstance(head, nn.Linear) and isinstance(job.store, FeatureStore)
+    assert isinstance(head, nn.Linear), "check_heads has seen to it"
     smoothing, num_classes = job.config.loss.label_smoothing, job.manifest.num_classes
-    train_rows = job.manifest.rows(TRAIN)
+    train_rows, held_out = job.manifest.rows(TRAIN), job.manifest.rows(VALIDATION)
     out_of_fold = None
     if job.config.data.folds is None:
-        views = range(len(job.store.features))
+        views = range(len(features.features))
         weights = _sample_weights(job, train_rows)
         solution = solve_path(
-            np.concatenate([_plain(job.store, train_rows, view=view) for view in views]),
+            np.concatenate([_plain(features, train_rows, view=view) for view in views]),
             np.concatenate([job.manifest.targets[train_rows] for _ in views]),
-            validation=_held_out(job),
+            validation=(_plain(features, held_out), job.manifest.targets[held_out]),
             num_classes=num_classes,
             label_smoothing=smoothing,
             sample_weights=None if weights is None else np.tile(weights, len(views)),
@@ -125,33 +124,34 @@ def solve_head(head: nn.Module, job: Job) -> SolvedHead:
         if _num_folds(job.config):
             # The chosen penalty and the next stronger ones: each solution is where the next one begins.
             tried = [step.penalty for step in path if step.penalty >= penalty]
-            found, out_of_fold = _solve_without_each_fold(job, penalties=tried[-_TRIED_BY_FOLDS:])
+            found, out_of_fold = _solve_without_each_fold(job, features, penalties=tried[-_TRIED_BY_FOLDS:])
             said += f" {_describe(found, out_of_fold)}"
     else:
-        found, out_of_fold = _solve_without_each_fold(job, penalties=PENALTIES)
+        found, out_of_fold = _solve_without_each_fold(job, features, penalties=PENALTIES)
         weight, bias = (np.mean([getattr(each, part) for each in found.heads], axis=0) for part in ("weight", "bias"))
         path, penalty = found.path, found.penalty
         said = _describe(found, out_of_fold)
         rows = job.manifest.rows(VALIDATION)
-        logits = _plain(job.store, rows) @ weight.T + bias  # no head has seen these, so their average can answer
+        logits = _plain(features, rows) @ weight.T + bias  # no head has seen these, so their average can answer
         out_of_fold = concatenate_predictions(out_of_fold, predictions_of(job.manifest, rows, logits))
     with torch.no_grad():
         head.weight.copy_(torch.from_numpy(weight))
         head.bias.copy_(torch.from_numpy(bias))
     chosen = next(step for step in path if step.penalty == penalty)
-    answers = torch.from_numpy(_plain(job.store, train_rows) @ weight.T + bias)
-    num_correct = count_right(answers, torch.from_numpy(job.manifest.targets[train_rows]))
+    answers = torch.from_numpy(_plain(features, train_rows) @ weight.T + bias)
+    num_correct = _images_right(answers, torch.from_numpy(job.manifest.targets[train_rows]))
     # The path adds up the losses of several labels; the history holds their mean, as for every other phase.
     train_loss = chosen.train_loss / (num_classes if job.manifest.task == "multi" else 1)
     return SolvedHead(train_loss, num_correct, said, out_of_fold)
 
 
-def _solve_without_each_fold(job: Job, *, penalties: Sequence[float]) -> tuple[FoldSolution, Predictions]:
+def _solve_without_each_fold(
+    job: Job, features: FeatureStore, *, penalties: Sequence[float]
+) -> tuple[FoldSolution, Predictions]:
     """Heads that each left out one fold, and what they say of it."""
-    assert isinstance(job.store, FeatureStore)
     rows = fold_rows(job.config, job.manifest)
     found = solve_folds(
-        _plain(job.store, rows),
+        _plain(features, rows),
         job.manifest.targets[rows],
         fold_of_rows(job.config, job.manifest),
         num_classes=job.manifest.num_classes,
@@ -165,12 +165,17 @@ def _solve_without_each_fold(job: Job, *, penalties: Sequence[float]) -> tuple[F
 
 def _describe(found: FoldSolution, out_of_fold: Predictions) -> str:
     logits, targets = torch.from_numpy(out_of_fold.logits), torch.from_numpy(out_of_fold.targets)
-    right = count_right(logits, targets) / len(out_of_fold)
+    right = _images_right(logits, targets) / len(out_of_fold)
     what = "images" if out_of_fold.task == "single" else f"images times {len(out_of_fold.classes)} labels"
     return (
         f"{len(found.heads)} folds; penalty {found.penalty:g} has the lowest out-of-fold loss, where {right:.1%} "
         f"of {len(out_of_fold):,} {what} are right."
     )
+
+
+def _images_right(logits: torch.Tensor, targets: torch.Tensor) -> float:
+    """How many are; with several labels an image counts as the fraction of its labels."""
+    return int(count_right(logits, targets)) / (1 if targets.ndim == 1 else targets.shape[1])
 
 
 def _sample_weights(job: Job, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32] | None:
@@ -183,8 +188,10 @@ def _sample_weights(job: Job, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.flo
     if own is not None:
         factors.append(own[rows])
     if data.balance != "none":
-        factors.append(row_weights(targets, balance=data.balance, growth=data.balance_growth, seed=config.seed))
-    per_class = build_class_weights(config.loss, torch.from_numpy(class_counts(config, job.manifest)).float())
+        factors.append(
+            row_weights(targets, balance=data.balance, oversample_factor=data.oversample_factor, seed=config.seed)
+        )
+    per_class = build_class_weights(config.loss, class_count_tensor(config, job.manifest))
     if per_class is not None:
         factors.append(per_class.numpy()[targets])
     return np.prod(factors, axis=0).astype(np.float32) if factors else None
@@ -195,20 +202,14 @@ def _adjustment(job: Job) -> npt.NDArray[np.float32] | None:
     tau = job.config.loss.logit_adjustment
     if not tau:
         return None
-    shares = log_shares(torch.from_numpy(class_counts(job.config, job.manifest)).float())
-    adjustment: npt.NDArray[np.float32] = (tau * shares).numpy()
+    fractions = log_fractions(class_count_tensor(job.config, job.manifest))
+    adjustment: npt.NDArray[np.float32] = (tau * fractions).numpy()
     return adjustment
 
 
 def _plain(store: FeatureStore, rows: npt.NDArray[np.int64], *, view: int = 0) -> npt.NDArray[np.float32]:
     features: npt.NDArray[np.float32] = store.features[view, rows].astype(np.float32)
     return features
-
-
-def _held_out(job: Job) -> tuple[npt.NDArray[np.float32], Targets]:
-    assert isinstance(job.store, FeatureStore)
-    rows = job.manifest.rows(VALIDATION)
-    return _plain(job.store, rows), job.manifest.targets[rows]
 
 
 def _num_folds(config: RunConfig) -> int:

@@ -20,7 +20,7 @@ from linnaeus.data.loader import FeatureStore, ImageStore
 from linnaeus.data.manifest import TRAIN, Manifest
 from linnaeus.data.splits.sampling import epoch_length, shown_counts
 from linnaeus.losses import Loss, build_loss
-from linnaeus.predictions import Views
+from linnaeus.predictions import TTA
 from linnaeus.progress import SILENT, Progress
 from linnaeus.training.runtime import Runtime
 
@@ -32,42 +32,44 @@ class Job:
     Attributes:
         config: with nothing left to choose.
         manifest: every row readable, splits assigned.
-        store: pixels of the manifest's rows, or their features where the phase trains the head alone.
+        images: pixels of the manifest's rows.
         spec: preprocessing, mean and deviation settled.
         runtime: device, precision, processes.
-        views: how validation looks at an image, as the finished model will.
+        tta: how validation looks at an image, as the finished model will.
         progress: hears of every batch.
         stop_requested: asked after every batch; True saves the state and raises Interrupted.
+        features: of the manifest's rows, where the phase trains the head alone.
     """
 
     config: ResolvedConfig
     manifest: Manifest
-    store: ImageStore | FeatureStore
+    images: ImageStore
     spec: ImageSpec
     runtime: Runtime
-    views: Views
+    tta: TTA
     progress: Progress = SILENT
     stop_requested: Callable[[], bool] = lambda: False
+    features: FeatureStore | None = None
 
     @property
     def on_features(self) -> bool:
         """Whether batches hold features. Then every process trains the whole (small) head, on all rows."""
-        return isinstance(self.store, FeatureStore)
+        return self.features is not None
 
     @functools.cached_property
     def criterion(self) -> Loss:
         """The loss, which may know how many images of each class an epoch shows."""
-        counts = torch.from_numpy(class_counts(self.config, self.manifest)).float()
+        counts = class_count_tensor(self.config, self.manifest)
         return build_loss(self.config.loss, class_counts=counts.to(self.runtime.device))
 
     @property
     def num_shards(self) -> int:
         """Processes that share each batch."""
-        return 1 if self.on_features else self.runtime.fabric.world_size
+        return 1 if self.on_features else self.runtime.num_processes
 
     @property
     def shard(self) -> int:
-        """Which of the shares is this process's."""
+        """Which of the fractions is this process's."""
         return 0 if self.on_features else self.runtime.fabric.global_rank
 
 
@@ -77,15 +79,20 @@ def class_counts(config: RunConfig, manifest: Manifest) -> npt.NDArray[np.float6
         manifest.targets[manifest.rows(TRAIN)],
         num_classes=manifest.num_classes,
         balance=config.data.balance,
-        growth=config.data.balance_growth,
+        oversample_factor=config.data.oversample_factor,
         seed=config.seed,
     )
+
+
+def class_count_tensor(config: RunConfig, manifest: Manifest) -> torch.Tensor:
+    """float32 [K] on the processor: `class_counts` for losses."""
+    return torch.from_numpy(class_counts(config, manifest).astype(np.float32))
 
 
 def num_shown(config: RunConfig, manifest: Manifest) -> int:
     """Images that an epoch of training shows, on all processes."""
     data = config.data
-    return epoch_length(len(manifest.rows(TRAIN)), balance=data.balance, growth=data.balance_growth)
+    return epoch_length(len(manifest.rows(TRAIN)), balance=data.balance, oversample_factor=data.oversample_factor)
 
 
 def num_batches_per_epoch(job: Job, phase: ResolvedPhase) -> int:

@@ -21,19 +21,20 @@ from torch import nn
 
 from linnaeus.augment import augment_batch
 from linnaeus.config.resolved import ResolvedPhase
-from linnaeus.data.loader import Batch, FeatureStore, ImageStore
+from linnaeus.data.loader import Batch
 from linnaeus.data.manifest import TRAIN, VALIDATION
 from linnaeus.data.splits.sampling import draw_positions, epoch_order
-from linnaeus.errors import Interrupted, TrainingError
+from linnaeus.data.targets import soft_targets
+from linnaeus.errors import Interrupted
 from linnaeus.losses.multilabel import binary_cross_entropy
 from linnaeus.losses.penalty import weight_penalty
 from linnaeus.metrics.classification import accuracy_score, balanced_accuracy_score
 from linnaeus.metrics.multilabel import label_counts, mean_average_precision, micro_f1
 from linnaeus.models.classifier import Classifier
-from linnaeus.predictions import NUM_VIEWS, predict
-from linnaeus.progress import Task
-from linnaeus.training.checkpoint import Position, TrainState
-from linnaeus.training.depthwise import FastDepthwiseGradients
+from linnaeus.predictions import NUM_TTA_VIEWS, Predictions, predict, predictions_of
+from linnaeus.training.checkpoint import Position, TrainState, Unread
+from linnaeus.training.depthwise import fast_depthwise_gradients
+from linnaeus.training.epoch_sums import count_right, read_sums
 from linnaeus.training.job import Job, num_batches_per_epoch, num_steps
 from linnaeus.training.optim import normalize_filters, plateau_factor, schedule_factor, set_learning_rates
 from linnaeus.training.phases import set_mode
@@ -58,54 +59,62 @@ def train_epoch(state: TrainState, job: Job, phase: ResolvedPhase, *, save: Save
     num_epochs = math.ceil(total_steps / num_batches_per_epoch(job, phase))
     rows = _epoch_rows(job, position.epochs_done)[: num_batches * batch_size]
     description = f"{phase.name} {position.epoch + 1}/{num_epochs}"
+    together = job.runtime if job.num_shards > 1 else None
     clock, saved = time.perf_counter(), time.perf_counter()
     set_mode(state.model, phase)
     with job.progress.task(description, total=len(rows) * job.num_shards, unit="images") as task:
         task.advance(min(position.batch * batch_size, len(rows)) * job.num_shards)
+        status = ""
         for batch in _batches(job, position, rows, batch_size=batch_size):
             factor = schedule_factor(phase, step=position.step, total_steps=total_steps)
             set_learning_rates(state.optimizers, factor * plateau_factor(position.plateau))
             train_batch(state, job, phase, batch)
+            last = position.batch == num_batches
+            due = last or position.step % job.config.runtime.log_every_steps == 0
+            if due:
+                read_sums(state.unread, position, phase, together=together)
+                status = _status(position, several=job.manifest.task == "multi")
             now = time.perf_counter()
             position.epoch_seconds += now - clock
             position.seconds += now - clock
             clock = now
-            _report(task, state, len(batch.rows) * job.num_shards, several=job.manifest.task == "multi")
-            if position.batch == num_batches:
+            task.advance(len(batch.rows) * job.num_shards, status=status)
+            if last:
                 break
-            if _agreed(job, job.stop_requested()):
-                save()
-                raise Interrupted("Stopped; everything up to this batch is saved.")
-            if now - saved >= job.config.runtime.checkpoint_seconds:
+            if job.runtime.num_processes > 1 and not due:
+                continue  # what all processes must agree on makes each of them wait for its device
+            limit = job.config.time_limit_seconds
+            stop, save_now, over = job.runtime.any_process(
+                [
+                    job.stop_requested(),
+                    now - saved >= job.config.runtime.checkpoint_seconds,
+                    limit is not None and position.seconds + _validation_seconds(state, job) >= limit,
+                ]
+            )
+            if stop or save_now or over:
+                read_sums(state.unread, position, phase, together=together)
+            if stop or save_now:
                 save()
                 saved = time.perf_counter()
-            limit = job.config.time_limit_seconds
-            if limit is not None and _agreed(job, position.seconds + _validation_seconds(state, job) >= limit):
+            if stop:
+                raise Interrupted("Stopped; everything up to this batch is saved.")
+            if over:
                 return False
     return True
 
 
 def _batches(job: Job, position: Position, rows: npt.NDArray[np.int64], *, batch_size: int) -> Iterator[Batch]:
     """What is left of the epoch's batches."""
-    if isinstance(job.store, FeatureStore):
-        epoch = position.epochs_done
-        return job.store.batches(rows, batch_size=batch_size, first_batch=position.batch, epoch=epoch)
-    return job.store.batches(rows, batch_size=batch_size, first_batch=position.batch)
+    if job.features is None:
+        return job.images.batches(rows, batch_size=batch_size, first_batch=position.batch)
+    epoch = position.epochs_done
+    return job.features.batches(rows, batch_size=batch_size, first_batch=position.batch, epoch=epoch)
 
 
 def _validation_seconds(state: TrainState, job: Job) -> float:
     """What the validation at this epoch's end will take, going by its training so far."""
-    images = len(job.manifest.rows(VALIDATION)) * NUM_VIEWS[job.views]
+    images = len(job.manifest.rows(VALIDATION)) * NUM_TTA_VIEWS[job.tta]
     return VALIDATION_COST * images * state.position.epoch_seconds / max(1, state.position.num_seen)
-
-
-def _agreed(job: Job, here: bool) -> bool:
-    """Whether any process says so; all of them must leave the loop at the same batch."""
-    fabric = job.runtime.fabric
-    if fabric.world_size == 1:
-        return here
-    flag = torch.tensor(float(here), device=job.runtime.device)
-    return bool(fabric.all_reduce(flag, reduce_op="max"))
 
 
 def _epoch_rows(job: Job, epochs_done: int) -> npt.NDArray[np.int64]:
@@ -113,7 +122,7 @@ def _epoch_rows(job: Job, epochs_done: int) -> npt.NDArray[np.int64]:
     shown = draw_positions(
         job.manifest.targets[train_rows],
         balance=data.balance,
-        growth=data.balance_growth,
+        oversample_factor=data.oversample_factor,
         seed=job.config.seed,
         epoch=epochs_done,
     )
@@ -128,48 +137,38 @@ def _epoch_rows(job: Job, epochs_done: int) -> npt.NDArray[np.int64]:
 
 
 def train_batch(state: TrainState, job: Job, phase: ResolvedPhase, batch: Batch) -> None:
-    """One optimizer step: augment, forward and backward in micro-batches, step."""
+    """One optimizer step: augment, forward and backward in micro-batches, step.
+
+    Asks the device nothing, so that a GPU always has its next work before it is done with the last: the loss and the
+    hits are left there, in `state.unread`.
+    """
     position, fabric = state.position, job.runtime.fabric
     images, targets, weights = _inputs(job, position, batch)
     chunks = list(_chunks(len(images), phase.micro_batch_size or len(images)))
+    labels = 1 if batch.targets.ndim == 1 else batch.targets.shape[1]
     for number, chunk in enumerate(chunks):
         with _unsynced(state.model, job, enabled=number < len(chunks) - 1):
-            with FastDepthwiseGradients():
+            with fast_depthwise_gradients(device=images.device, precision=job.runtime.precision):
                 logits = state.model(images[chunk]).float()
             each = None if weights is None else weights[chunk]
             loss = job.criterion(logits, targets[chunk], each) * (chunk.stop - chunk.start) / len(images)
             if state.penalties:
                 loss = loss + weight_penalty(state.penalties) / len(chunks)
             fabric.backward(loss)
-        position.loss_sum += loss.item() * len(images)
-        position.num_correct += count_right(logits, batch.targets[chunk])
-    if not np.isfinite(position.loss_sum):
-        raise TrainingError(
-            f"The loss became {position.loss_sum} in epoch {position.epoch + 1}, batch {position.batch + 1}. Try a "
-            f"smaller learning rate, for example --set phases.{position.phase}.lr={phase.lr / 10:g}, or "
-            "--set runtime.precision=32."
-        )
-    if phase.clip_norm is not None:
-        torch.nn.utils.clip_grad_norm_(state.model.parameters(), phase.clip_norm)
+        with torch.no_grad():
+            num_right = count_right(logits, batch.targets[chunk])
+        state.unread.append(Unread(position.batch + 1, loss.detach(), num_right, len(images), labels))
+    if phase.grad_clip_norm is not None:
+        torch.nn.utils.clip_grad_norm_(state.model.parameters(), phase.grad_clip_norm)
     normalize_filters(state.optimizers)
     for optimizer in state.optimizers:
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
     if state.average is not None:
-        state.average.update_parameters(getattr(state.model, "module", state.model))
-    position.num_seen += len(images)
+        state.average.update(state.trained, first=position.step == 0)
+    position.num_seen += len(images) * job.num_shards
     position.batch += 1
     position.step += 1
-
-
-def count_right(logits: torch.Tensor, targets: torch.Tensor) -> float:
-    """Images whose class is right, from logits [B, K] and targets int64 [B].
-
-    With targets uint8 [B, K] an image counts as the share of its labels that are right at a probability of 0.5.
-    """
-    if targets.ndim == 1:
-        return int((logits.argmax(1) == targets).sum())
-    return int(((logits >= 0) == targets.bool()).sum()) / targets.shape[1]
 
 
 def _inputs(job: Job, position: Position, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
@@ -204,7 +203,7 @@ def with_weights(targets: torch.Tensor, weights: torch.Tensor, *, num_classes: i
     Losses are affine in the targets. So where mixup blends these, the blended targets over the blended weight give,
     times that weight, exactly the blend of both images' weighted losses.
     """
-    soft = targets.float() if targets.ndim == 2 else torch.nn.functional.one_hot(targets, num_classes).float()
+    soft = soft_targets(targets, num_classes)
     return torch.cat([soft, torch.ones_like(soft[:, :1])], dim=1) * weights[:, None]
 
 
@@ -222,10 +221,10 @@ def _unsynced(model: nn.Module, job: Job, *, enabled: bool) -> AbstractContextMa
 
 
 def _batch_generator(job: Job, epoch: int, batch: int) -> torch.Generator:
-    """The augmentation's randomness for one batch of one process, a function of where it stands."""
+    """The augmentation's randomness for one batch of one process, a function of where it stands; on the processor."""
     parts = [job.config.seed, epoch, batch, job.shard]
     seed = int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
-    return torch.Generator(device=job.runtime.device).manual_seed(seed)
+    return torch.Generator().manual_seed(seed)
 
 
 def _chunks(length: int, size: int) -> Iterator[slice]:
@@ -235,12 +234,11 @@ def _chunks(length: int, size: int) -> Iterator[slice]:
     return (slice(start, stop) for start, stop in itertools.pairwise(bounds))
 
 
-def _report(task: Task, state: TrainState, count: int, *, several: bool) -> None:
-    position = state.position
+def _status(position: Position, *, several: bool) -> str:
     seen = max(1, position.num_seen)
     best = f"  best {position.best['value']:.4f}" if position.best else ""
-    right = f"{'label accuracy' if several else 'accuracy'} {100 * position.num_correct / seen:.1f} %"
-    task.advance(count, status=f"loss {position.loss_sum / seen:.3f}  {right}{best}")
+    right = f"{'Hamming accuracy' if several else 'accuracy'} {100 * position.num_correct / seen:.1f} %"
+    return f"loss {position.loss_sum / seen:.3f}  {right}{best}"
 
 
 def validate(state: TrainState, job: Job) -> dict[str, float]:
@@ -249,13 +247,7 @@ def validate(state: TrainState, job: Job) -> dict[str, float]:
     Where images have several labels: the mean binary cross-entropy, micro F1 at a probability of 0.5, and mean average
     precision.
     """
-    rows = job.manifest.rows(VALIDATION)
-    batches = job.store.batches(rows, batch_size=job.config.evaluate.batch_size)
-    with job.runtime.fabric.autocast():
-        if job.on_features:
-            predictions = predict(state.judged, batches, job.manifest, spec=None, views="one")
-        else:
-            predictions = predict(state.judged, batches, job.manifest, spec=job.spec, views=job.views)
+    predictions = answer(state.kept, job, job.manifest.rows(VALIDATION))
     logits = torch.from_numpy(predictions.logits)
     if predictions.task == "multi":
         labels = predictions.targets.astype(np.uint8)
@@ -273,12 +265,25 @@ def validate(state: TrainState, job: Job) -> dict[str, float]:
     }
 
 
+def answer(trained: nn.Module, job: Job, rows: npt.NDArray[np.int64]) -> Predictions:
+    """What a classifier, or a head on features, makes of these rows; each process looks at its fraction of the
+    images."""
+    runtime, batch_size = job.runtime, job.config.evaluate.batch_size
+    with runtime.fabric.autocast():
+        if job.features is not None:
+            on_features = job.features.batches(rows, batch_size=batch_size)
+            return predict(trained, on_features, job.manifest, spec=None, tta="none")
+        runtime.fraction_statistics(trained)
+        batches = job.images.batches(runtime.own_fraction(rows), batch_size=batch_size)
+        own = predict(trained, batches, job.manifest, spec=job.spec, tta=job.tta)
+    return predictions_of(job.manifest, rows, runtime.join_fractions(own.logits, num_rows=len(rows)))
+
+
 def prepare(classifier: Classifier, job: Job) -> None:
     """Let a backbone that asks for it see some training images before the first step (whitened first layers)."""
     hook = getattr(classifier.backbone, "prepare", None)
     if hook is None:
         return
     order = epoch_order(len(job.manifest.rows(TRAIN)), seed=job.config.seed, epoch=0)[:5000]
-    assert isinstance(job.store, ImageStore)
-    images = job.store.sample(job.manifest.rows(TRAIN)[order])
+    images = job.images.sample(job.manifest.rows(TRAIN)[order])
     hook(job.spec.normalize(images))

@@ -44,7 +44,7 @@ def build_optimizers(classifier: Classifier, phase: ResolvedPhase) -> list[Optim
         nesterov = phase.momentum > 0
         optimizer = torch.optim.SGD(groups, lr=phase.lr, momentum=phase.momentum, nesterov=nesterov, fused=True)
     elif phase.optimizer == "rmsprop":
-        optimizer = torch.optim.RMSprop(groups, lr=phase.lr, alpha=phase.smoothing)
+        optimizer = torch.optim.RMSprop(groups, lr=phase.lr, alpha=phase.rmsprop_alpha)
     elif phase.optimizer == "adam":
         optimizer = torch.optim.Adam(groups, lr=phase.lr, fused=True)
     else:
@@ -77,7 +77,7 @@ def _muon(
     """Muon (Jordan et al. 2024) as timm has it, with three Newton-Schulz steps as in airbench94_muon.
 
     There the loss is a sum over the batch, so that rates and decay of the SGD part are per image; ours is a mean, so
-    they are multiplied by the batch size. Decay is stated as a share per step, hence divided by the rate.
+    they are multiplied by the batch size. Decay is stated as a fraction per step, hence divided by the rate.
     """
     from timm.optim.muon import Muon  # timm takes seconds to import
 
@@ -92,7 +92,7 @@ def _muon(
     muon: Optimizer = Muon(
         [{"params": filters}],
         lr=phase.lr,
-        momentum=phase.filter_momentum,
+        momentum=phase.muon_momentum,
         nesterov=True,
         ns_steps=3,
         ns_coefficients="original",
@@ -123,19 +123,21 @@ def normalize_filters(optimizers: list[Optimizer]) -> None:
 
 
 def schedule_factor(phase: ResolvedPhase, *, step: int, total_steps: int) -> float:
-    """Share of the peak learning rate at `step` (0-based) of `total_steps`.
+    """Fraction of the peak learning rate at `step` (0-based) of `total_steps`.
 
     Rises linearly over the warm-up, then stays ("constant", and "plateau", which falls by `lower_on_plateau`), falls
     linearly or by half a cosine to zero, in steps of whole epochs, or rises and falls as torch's OneCycleLR.
     """
-    warmup_steps = phase.warmup * total_steps
+    warmup_steps = phase.warmup_fraction * total_steps
     if step < warmup_steps:
         return (step + 1) / (warmup_steps + 1)
     done = (step - warmup_steps) / max(1.0, total_steps - warmup_steps)
     if phase.schedule == "linear":
         return max(0.0, 1.0 - done)
     if phase.schedule == "step":
-        return phase.drop ** (math.floor(phase.epochs * step / total_steps + _ROUNDING) // phase.drop_epochs)
+        return phase.lr_decay_factor ** (
+            math.floor(phase.epochs * step / total_steps + _ROUNDING) // phase.lr_decay_epochs
+        )
     if phase.schedule == "one_cycle":
         return _one_cycle(step - warmup_steps, total_steps - warmup_steps)
     if phase.schedule == "cosine":
@@ -153,8 +155,8 @@ def _one_cycle(step: float, total_steps: float) -> float:
     return _half_cosine(1.0, 1 / _LAST, min(1.0, (step - top) / (last - top)))
 
 
-def _half_cosine(start: float, end: float, share: float) -> float:
-    return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
+def _half_cosine(start: float, end: float, fraction: float) -> float:
+    return end + (start - end) / 2 * (1 + math.cos(math.pi * fraction))
 
 
 def lower_on_plateau(phase: ResolvedPhase, saved: dict[str, Any], *, loss: float) -> dict[str, Any]:
@@ -164,7 +166,9 @@ def lower_on_plateau(phase: ResolvedPhase, saved: dict[str, Any], *, loss: float
     optimizer that torch wants to see is only where the factor stands.
     """
     bare = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=plateau_factor(saved))
-    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(bare, factor=phase.drop, patience=phase.drop_epochs - 1)
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        bare, factor=phase.lr_decay_factor, patience=phase.lr_decay_epochs - 1
+    )
     if saved:
         scheduler.load_state_dict(saved)
     scheduler.step(loss)
@@ -172,7 +176,7 @@ def lower_on_plateau(phase: ResolvedPhase, saved: dict[str, Any], *, loss: float
 
 
 def plateau_factor(saved: dict[str, Any]) -> float:
-    """The share of the learning rate that `lower_on_plateau` has left."""
+    """The fraction of the learning rate that `lower_on_plateau` has left."""
     return float(saved["_last_lr"][0]) if saved else 1.0
 
 

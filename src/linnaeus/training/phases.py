@@ -5,9 +5,10 @@ Between configuration and THE loop. Knows nothing of batches, losses or files.
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from linnaeus.config.settings import PhaseConfig, RunConfig
 from linnaeus.models.classifier import Classifier
@@ -66,9 +67,29 @@ def set_mode(model: nn.Module, phase: PhaseConfig) -> None:
             module.eval()
 
 
-def moving_average(part: nn.Module, phase: PhaseConfig) -> AveragedModel | None:
-    """The exponential moving average of the weights that the phase asks for; its first update copies them."""
-    if not phase.ema:
-        return None
-    average = AveragedModel(part, multi_avg_fn=get_ema_multi_avg_fn(phase.ema), use_buffers=True)  # type: ignore[no-untyped-call]
-    return average.to(memory_format=torch.channels_last)
+class MovingAverage(nn.Module):
+    """The exponential moving average of a network's weights and statistics; whole numbers are those of the network.
+
+    As torch's AveragedModel with `get_ema_multi_avg_fn`, which asks the device at every step how many there were.
+    """
+
+    def __init__(self, part: nn.Module, decay: float) -> None:
+        super().__init__()
+        self.module = copy.deepcopy(part)
+        self.decay = decay
+
+    @torch.no_grad()
+    def update(self, part: nn.Module, *, first: bool) -> None:
+        """Move towards the weights that `part` has by now; the first time, take them as they are."""
+        averaged, current = self.module.state_dict(), part.state_dict()
+        moving = [name for name, value in averaged.items() if value.is_floating_point() and not first]
+        if moving:
+            towards = [current[name] for name in moving]
+            torch._foreach_lerp_([averaged[name] for name in moving], towards, 1 - self.decay)
+        for name in averaged.keys() - set(moving):
+            averaged[name].copy_(current[name])
+
+
+def moving_average(part: nn.Module, phase: PhaseConfig) -> MovingAverage | None:
+    """The moving average of the weights that the phase asks for."""
+    return MovingAverage(part, phase.ema_decay).to(memory_format=torch.channels_last) if phase.ema_decay else None

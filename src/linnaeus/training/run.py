@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from linnaeus.atomic import write_whole
 from linnaeus.config.pages import to_yaml
 from linnaeus.config.resolved import ResolvedConfig, ResolvedPhase
-from linnaeus.config.settings import StopConfig
+from linnaeus.config.settings import EarlyStoppingConfig
 from linnaeus.data.loader import FeatureStore
 from linnaeus.data.manifest import TRAIN
 from linnaeus.losses.penalty import Penalty, choose_penalties
@@ -35,6 +35,7 @@ from linnaeus.training.checkpoint import (
     save_checkpoint,
     save_weights,
 )
+from linnaeus.training.epoch_sums import read_sums
 from linnaeus.training.event_file import Record, tensorboard
 from linnaeus.training.head_phase import feature_store, solve_head
 from linnaeus.training.job import Job, num_steps
@@ -61,7 +62,7 @@ def train(classifier: Classifier, job: Job, run: RunDir) -> Position:
     """
     fabric, config = job.runtime.fabric, job.config
     fingerprint = config_fingerprint(config)
-    resumed = started(run)
+    resumed = fabric.broadcast(started(run))  # another process may have begun, and saved, before this one looks
     position, fixed = Position(), fixed_parameters(classifier)
     classifier.to(job.runtime.device).to(memory_format=torch.channels_last)
     if resumed:
@@ -82,8 +83,8 @@ def train(classifier: Classifier, job: Job, run: RunDir) -> Position:
             clock = time.perf_counter()
             phase_job = _job_of_phase(classifier, job, phase, position, run)
             position.seconds += time.perf_counter() - clock
-            if isinstance(phase_job.store, FeatureStore):
-                position.earlier_seconds = {**phase_job.store.earlier_seconds, **position.earlier_seconds}
+            if phase_job.features is not None:
+                position.earlier_seconds = {**phase_job.features.earlier_seconds, **position.earlier_seconds}
             part = classifier.head if phase_job.on_features else classifier
             model = part if phase_job.on_features else fabric.setup_module(part)
             average, penalties = moving_average(part, phase), _penalties(classifier, config)
@@ -97,13 +98,16 @@ def train(classifier: Classifier, job: Job, run: RunDir) -> Position:
             if resumed:
                 load_checkpoint(state, run.checkpoints, config_fingerprint=fingerprint)
                 position, resumed = state.position, False
+                fabric.barrier()  # nobody saves before everybody has read
             elif position.phase:
                 save()
-            if phase.optimizer == "lbfgs":
-                _solve_phase(state, phase_job, phase, run, record)
+            if phase.optimizer == "lbfgs" and phase_job.features is not None:
+                _solve_phase(state, phase_job, phase_job.features, phase, run, record)
             else:
                 _train_phase(state, phase_job, phase, run, save, record)
+            fabric.barrier()  # the kept weights are on the disk
             _take_kept(classifier, state, phase, run)
+            fabric.barrier()  # and may go
     if not position.finished:
         position.finished = True
         if fabric.is_global_zero:
@@ -112,8 +116,9 @@ def train(classifier: Classifier, job: Job, run: RunDir) -> Position:
             _remove_weights(run, keep=None)
             for file in run.checkpoints.glob("backbone-*.safetensors"):
                 file.unlink()
+    if fabric.is_global_zero:
+        _write_history(run, position)
     fabric.barrier()
-    _write_history(run, position)
     return position
 
 
@@ -139,7 +144,7 @@ def _job_of_phase(classifier: Classifier, job: Job, phase: ResolvedPhase, positi
         classifier.backbone.load_state_dict(load_file(file))
     elif fabric.is_global_zero:
         save_weights(classifier.backbone, file)
-    return replace(job, store=feature_store(classifier, job, views=phase.feature_views))
+    return replace(job, features=feature_store(classifier, job, views=phase.feature_views))
 
 
 def _backbone_file(position: Position) -> str:
@@ -155,14 +160,15 @@ def _train_phase(
         in_time = train_epoch(state, job, phase, save=save)
         _finish_epoch(state, job, phase, run)
         record(position.history[-1])
-        over = position.step == num_steps(job, phase) or not in_time or _should_stop(position, phase.stop)
+        over = position.step == num_steps(job, phase) or not in_time or _should_stop(position, phase.early_stopping)
         if over:
             job.progress.say(_why_over(position, phase, in_time=in_time))
             _next_phase(position, job, in_time=in_time)
         elif not job.on_features or time.perf_counter() - saved >= job.config.runtime.checkpoint_seconds:
             save()
             saved = time.perf_counter()
-        _write_history(run, position)
+        if job.runtime.is_main:
+            _write_history(run, position)
         if over:
             return
 
@@ -174,10 +180,12 @@ def _next_phase(position: Position, job: Job, *, in_time: bool) -> None:
     position.plateau = {}
 
 
-def _solve_phase(state: TrainState, job: Job, phase: ResolvedPhase, run: RunDir, record: Record) -> None:
+def _solve_phase(
+    state: TrainState, job: Job, features: FeatureStore, phase: ResolvedPhase, run: RunDir, record: Record
+) -> None:
     """The head that L-BFGS finds, as one epoch."""
     position, clock = state.position, time.perf_counter()
-    solved = solve_head(state.model, job)
+    solved = solve_head(state.trained, job, features)
     position.num_correct, position.num_seen = solved.num_correct, len(job.manifest.rows(TRAIN))
     position.loss_sum = solved.train_loss * position.num_seen
     position.epoch_seconds = time.perf_counter() - clock
@@ -188,15 +196,16 @@ def _solve_phase(state: TrainState, job: Job, phase: ResolvedPhase, run: RunDir,
     _finish_epoch(state, job, phase, run)
     record(position.history[-1])
     _next_phase(position, job, in_time=True)
-    _write_history(run, position)
+    if job.runtime.is_main:
+        _write_history(run, position)
 
 
 def _take_kept(classifier: Classifier, state: TrainState, phase: ResolvedPhase, run: RunDir) -> None:
     """After a phase: put the kept weights (of this phase or an earlier one) into the classifier."""
     best = state.position.best
-    if phase.keep == "last" or not best:
+    if phase.monitor == "last" or not best:
         if state.average is not None:
-            getattr(state.model, "module", state.model).load_state_dict(state.average.module.state_dict())
+            state.trained.load_state_dict(state.average.module.state_dict())
         return
     weights = load_file(run.checkpoints / best["file"])
     if best["backbone"]:
@@ -209,17 +218,15 @@ def _take_kept(classifier: Classifier, state: TrainState, phase: ResolvedPhase, 
 def _finish_epoch(state: TrainState, job: Job, phase: ResolvedPhase, run: RunDir) -> None:
     """Validate, add a row to the history, keep the weights if they are the best so far."""
     position, fabric = state.position, job.runtime.fabric
-    sums = torch.tensor([position.loss_sum, position.num_correct, position.num_seen], dtype=torch.float64)
-    loss_sum, num_correct, num_seen = (float(v) for v in fabric.all_reduce(sums, reduce_op="sum"))
     clock = time.perf_counter()
     row: dict[str, Any] = {
         "epoch": position.epochs_done + 1,
         "phase": phase.name,
         "lr": state.optimizers[0].param_groups[0]["lr"] if state.optimizers else 0.0,
-        "train_loss": loss_sum / num_seen,
-        "train_accuracy": num_correct / num_seen,
+        "train_loss": position.loss_sum / position.num_seen,
+        "train_accuracy": position.num_correct / position.num_seen,
         **validate(state, job),
-        "images_per_second": num_seen / max(position.epoch_seconds, 1e-9),
+        "images_per_second": position.num_seen / max(position.epoch_seconds, 1e-9),
     }
     position.seconds += time.perf_counter() - clock
     row["seconds"] = position.seconds
@@ -229,20 +236,20 @@ def _finish_epoch(state: TrainState, job: Job, phase: ResolvedPhase, run: RunDir
     position.epoch += 1
     position.batch = position.num_correct = position.num_seen = 0
     position.loss_sum = position.epoch_seconds = 0.0
-    _note_staleness(position, phase.stop, row)
+    _note_staleness(position, phase.early_stopping, row)
     if phase.schedule == "plateau":
         position.plateau = lower_on_plateau(phase, position.plateau, loss=row["validation_loss"])
-    if phase.keep == "last":
+    if phase.monitor == "last":
         position.best = {}
         return
-    value, best = row[phase.keep], position.best
-    if not best or _better(phase.keep, value, position.history[best["epoch"] - 1][phase.keep]):
+    value, best = row[phase.monitor], position.best
+    if not best or _better(phase.monitor, value, position.history[best["epoch"] - 1][phase.monitor]):
         file = f"best-{row['epoch']}.safetensors"
         if fabric.is_global_zero:
-            save_weights(state.judged, run.checkpoints / file)
+            save_weights(state.kept, run.checkpoints / file)
         backbone = _backbone_file(position) if job.on_features else None
         position.best = {
-            "metric": phase.keep,
+            "monitor": phase.monitor,
             "value": value,
             "epoch": row["epoch"],
             "file": file,
@@ -254,28 +261,29 @@ def _better(metric: str, value: float, than: float, min_delta: float = 0.0) -> b
     return value < than - min_delta if metric.endswith("loss") else value > than + min_delta
 
 
-def _note_staleness(position: Position, stop: StopConfig | None, row: dict[str, Any]) -> None:
+def _note_staleness(position: Position, stop: EarlyStoppingConfig | None, row: dict[str, Any]) -> None:
     if stop is None:
         return
-    value = row[stop.metric]
-    if position.stop_value is None or _better(stop.metric, value, position.stop_value, stop.min_delta):
+    value = row[stop.monitor]
+    if position.stop_value is None or _better(stop.monitor, value, position.stop_value, stop.min_delta):
         position.stop_value, position.stale_epochs = value, 0
     else:
         position.stale_epochs += 1
 
 
-def _should_stop(position: Position, stop: StopConfig | None) -> bool:
+def _should_stop(position: Position, stop: EarlyStoppingConfig | None) -> bool:
     return stop is not None and position.stale_epochs >= stop.patience
 
 
 def _why_over(position: Position, phase: ResolvedPhase, *, in_time: bool) -> str:
     if not in_time:
         return f"Phase {phase.name}: stopped at the time limit after {position.epoch} epochs."
-    if phase.stop is None or not _should_stop(position, phase.stop):
+    if phase.early_stopping is None or not _should_stop(position, phase.early_stopping):
         return f"Phase {phase.name}: {phase.epochs:g} epochs done."
+    monitor = phase.early_stopping.monitor.replace("_", " ")
     return (
-        f"Phase {phase.name}: stopped early after {position.epoch} epochs; {phase.stop.metric.replace('_', ' ')} has "
-        f"not improved for {phase.stop.patience}."
+        f"Phase {phase.name}: stopped early after {position.epoch} epochs; {monitor} has not improved for "
+        f"{phase.early_stopping.patience}."
     )
 
 
@@ -286,20 +294,23 @@ def _write_history(run: RunDir, position: Position) -> None:
 
 
 def measure_throughput(classifier: Classifier, job: Job, phase: ResolvedPhase) -> float:
-    """Training images per second of this process, from a few batches on a copy; the random state is left as it was."""
-    fabric = job.runtime.fabric
+    """Training images per second of this process, from a few batches on a copy; the random state is left as it was.
+
+    Asks nothing of other processes, which may be waiting for this one.
+    """
     with torch.random.fork_rng():
         trial = copy.deepcopy(classifier).to(job.runtime.device).to(memory_format=torch.channels_last)
         size = phase.micro_batch_size or phase.batch_size
         probe = phase.model_copy(update={"batch_size": size, "epochs": 1})
         penalties = _penalties(trial, job.config)
-        state = TrainState(fabric.setup_module(trial), build_optimizers(trial, probe), Position(), penalties=penalties)
+        state = TrainState(job.runtime.alone(trial), build_optimizers(trial, probe), Position(), penalties=penalties)
         state.model.train()
         rows, seconds = job.manifest.rows(TRAIN)[:size], []
         for _ in range(3):
             state.position.batch = 0
             clock = time.perf_counter()
-            train_batch(state, job, probe, next(iter(job.store.batches(rows, batch_size=size))))
+            train_batch(state, job, probe, next(iter(job.images.batches(rows, batch_size=size))))
+            read_sums(state.unread, state.position, probe, together=None)
             seconds.append(time.perf_counter() - clock)
     return len(rows) / min(seconds[1:])
 

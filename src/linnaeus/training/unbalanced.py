@@ -15,11 +15,11 @@ from torch import nn
 from linnaeus.config.resolved import ResolvedConfig
 from linnaeus.data.loader import FeatureStore
 from linnaeus.data.manifest import VALIDATION
-from linnaeus.losses import log_shares
+from linnaeus.losses import log_fractions
 from linnaeus.models.classifier import Classifier
 from linnaeus.predictions import Predictions, predictions_of
 from linnaeus.training.head_phase import feature_store, solve_head
-from linnaeus.training.job import Job, class_counts
+from linnaeus.training.job import Job, class_count_tensor
 
 
 def balances(config: ResolvedConfig) -> bool:
@@ -37,22 +37,20 @@ def answer_with_and_without(classifier: Classifier, job: Job) -> tuple[Predictio
         classifier: its backbone as it was before the first phase; the head is not asked.
         job: on images, its first phase being one on features, which are reopened from the cache.
     """
-    store = feature_store(classifier, job, views=job.config.phases[0].feature_views)
-    job = replace(job, store=store)
-    return _answer(job, job.config), _answer(job, _unbalanced(job.config))
+    features = feature_store(classifier, job, views=job.config.phases[0].feature_views)
+    return _answer(job, features, job.config), _answer(job, features, _unbalanced(job.config))
 
 
-def _answer(job: Job, config: ResolvedConfig) -> Predictions:
+def _answer(job: Job, store: FeatureStore, config: ResolvedConfig) -> Predictions:
     config = config.model_copy(update={"data": config.data.model_copy(update={"folds": None, "out_of_fold": 0})})
-    assert isinstance(job.store, FeatureStore)
-    rows, features = job.manifest.rows(VALIDATION), job.store.features[0]
+    rows, features = job.manifest.rows(VALIDATION), store.features[0]
     head = nn.Linear(features.shape[1], job.manifest.num_classes)
-    solve_head(head, replace(job, config=config))
+    solve_head(head, replace(job, config=config), store)
     with torch.no_grad():
         logits = head(torch.from_numpy(features[rows].astype(np.float32)))
         if config.evaluate.logit_adjustment:
-            counts = torch.from_numpy(class_counts(config, job.manifest)).float()
-            logits -= config.evaluate.logit_adjustment * log_shares(counts)
+            counts = class_count_tensor(config, job.manifest)
+            logits -= config.evaluate.logit_adjustment * log_fractions(counts)
     return predictions_of(job.manifest, rows, logits.numpy())
 
 

@@ -94,7 +94,7 @@ def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
     return {str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
 
 
-@pytest.mark.parametrize("resize", ["stretch", "crop", "pad", "place"])
+@pytest.mark.parametrize("resize", ["squash", "crop", "pad", "letterbox"])
 def test_rows_hold_the_fitted_images_and_bad_files_their_reasons(data: Path, resize: Any) -> None:
     manifest = read_source(str(data))
     spec = dataclasses.replace(SPEC, resize=resize)
@@ -485,5 +485,5 @@ def test_info_tells_what_the_files_are(data: Path) -> None:
         "num_images": 30,
         "height": 12,
         "width": 10,
-        "resize": "stretch",
+        "resize": "squash",
     }

@@ -279,7 +279,7 @@ def test_clearing_the_cache_takes_what_was_extracted_and_it_comes_again(
 
 def test_a_changed_array_has_another_cache(tmp_path: Path, photos: np.ndarray) -> None:
     manifest = read_arrays(save(tmp_path / "d", photos))
-    spec = ImageSpec(8, 8, "stretch", "bilinear", (0.0,) * 3, (1.0,) * 3)
+    spec = ImageSpec(8, 8, "squash", "bilinear", (0.0,) * 3, (1.0,) * 3)
     before = cache_key(manifest, spec)
     assert cache_key(manifest, spec) == before
     save(tmp_path / "d", 255 - photos)

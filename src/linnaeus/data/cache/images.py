@@ -117,8 +117,8 @@ def open_cache(
 def cache_key(manifest: Manifest, spec: ImageSpec) -> str:
     """32 hex digits over all that shapes a pixel: ids and uris in their order, the files behind them, boxes, geometry.
 
-    Of a uri everything counts but the folder that all files share, of a file its size, its modification time and, of a
-    sample of the files, a few bytes.
+    Of a uri everything counts but the folder that all files share, of a file its size, its modification time and, of
+    a sample of the files, a few bytes.
     """
     uris: list[str] = manifest.uris.to_pylist()
     geometry = [FORMAT, len(manifest), spec.height, spec.width, spec.resize, spec.interpolation]

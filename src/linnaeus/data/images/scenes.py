@@ -23,7 +23,8 @@ from linnaeus.data.images.decode import MAX_PIXELS, PILLOW_RULES, read_image
 
 _UNCOMPRESSED, _DEFLATES = 1, (8, 32946)
 _MOST_WORTHWHILE = 0.7
-"""Of a compressed scene of which more than this share is needed, all is decoded: one call instead of one per tile."""
+"""Of a compressed scene of which more than this fraction is needed, all is decoded: one call instead of one per
+tile."""
 _XMP = 700
 _COMPRESSION, _PREDICTOR = 259, 317
 _STRIP_OFFSETS, _STRIP_ROWS, _STRIP_BYTES = 273, 278, 279

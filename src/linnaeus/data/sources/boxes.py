@@ -2,7 +2,7 @@
 
 Between the readers of detection formats and the manifest in the life of an image. A reader tells a `BoxCollector` what
 an annotation file says, as it stands there; everything that is the same for all formats is done here: sizes from the
-headers of the scenes, clipping, context, specks. No pixel is decoded.
+headers of the scenes, clipping, padding, specks. No pixel is decoded.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class BoxCollector:
     """What an annotation file says, box by box, as far as it can be said in numbers.
 
     Attributes:
-        relative: whether corners are shares of the scene's width and height instead of pixels.
+        relative: whether corners are fractions of the scene's width and height instead of pixels.
     """
 
     def __init__(self, source: Path, *, relative: bool = False) -> None:
@@ -198,7 +198,7 @@ class _BoxFilter:
 def _to_pixels(
     corners: _Corners, extent: _Corners, rows: _BoxFilter, labels: _Rows, options: SourceOptions, *, relative: bool
 ) -> tuple[_Rows, npt.NDArray[np.int32]]:
-    """The boxes that stay and int32 [n, 4] of their corners: rounded, clipped to their scene, with context."""
+    """The boxes that stay and int32 [n, 4] of their corners: rounded, clipped to their scene, padded."""
     rows.drop("boxes that are not four numbers", ~np.isfinite(corners).all(axis=1))
     rows.drop("boxes of a class without a name", labels < 0)
     rows.drop("boxes with swapped corners", (corners[:, 2:] < corners[:, :2]).any(axis=1))
@@ -211,10 +211,12 @@ def _to_pixels(
         if len(clipped):
             rows.note(f"boxes that reach outside their scene, clipped: {len(clipped):,}", clipped)
         sides = inner[:, 2:] - inner[:, :2]
-        if options.min_box_px is not None:
-            rows.drop(f"boxes with a side under {options.min_box_px:g} px", (sides < options.min_box_px).any(axis=1))
-        if options.context is not None:
-            margin = (edges[:, 2:] - edges[:, :2]) * options.context
+        if options.min_box_size_px is not None:
+            rows.drop(
+                f"boxes with a side under {options.min_box_size_px:g} px", (sides < options.min_box_size_px).any(axis=1)
+            )
+        if options.box_padding is not None:
+            margin = (edges[:, 2:] - edges[:, :2]) * options.box_padding
             inner = np.clip(np.rint(np.concatenate([edges[:, :2] - margin, edges[:, 2:] + margin], axis=1)), 0, extent)
     kept = np.flatnonzero(rows.inside)
     return kept, inner[kept].astype(np.int32)

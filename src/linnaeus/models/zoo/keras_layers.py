@@ -24,11 +24,6 @@ def glorot_uniform(weight: torch.Tensor) -> None:
     nn.init.xavier_uniform_(weight)
 
 
-def he_uniform(weight: torch.Tensor) -> None:
-    """Uniform within sqrt(6 / fan in) (arXiv 1502.01852, equation 10)."""
-    nn.init.kaiming_uniform_(weight, nonlinearity="relu")
-
-
 def he_normal(weight: torch.Tensor) -> None:
     """Normal of variance 2 / fan in (arXiv 1502.01852, equation 10), cut off at two deviations as Keras does."""
     std = math.sqrt(2.0 / weight[0].numel()) / _TRUNCATED_STD
