@@ -40,7 +40,7 @@ def main() -> None:
     manifest, config, bundle = run.manifest, run.config, run.bundle
     runtime = start_runtime(config.runtime)
     images = ImageStore(open_cache(manifest, bundle.image_spec), manifest, runtime.device)
-    job = Job(config, manifest, images, bundle.image_spec, runtime, "one", SILENT, lambda: False)
+    job = Job(config, manifest, images, bundle.image_spec, runtime, "none", SILENT, lambda: False)
     store: FeatureStore = feature_store(bundle.classifier, job, views=1)
     features = store.features[0].astype(np.float32)
     pool, judges = manifest.rows(TRAIN), manifest.rows(VALIDATION)

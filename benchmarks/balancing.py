@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from sklearn.metrics import f1_score
 
-from linnaeus.config.settings import ImageConfig, LossConfig
+from linnaeus.config.resolved import LossConfig, ResolvedImage
 from linnaeus.data.cache.images import open_cache
 from linnaeus.data.image_spec import spec_from_config
 from linnaeus.data.loader import ImageStore
@@ -23,7 +23,7 @@ from linnaeus.data.manifest import TRAIN, VALIDATION
 from linnaeus.data.sources import read_source
 from linnaeus.data.splits.folds import stratified_folds
 from linnaeus.data.splits.sampling import row_weights
-from linnaeus.losses import build_class_weights, log_shares
+from linnaeus.losses import build_class_weights, log_fractions
 from linnaeus.models import build_classifier
 from linnaeus.models.backbones import backbone_spec
 from linnaeus.models.weights import load_pretrained
@@ -40,7 +40,7 @@ def main() -> None:
     arguments = parser.parse_args()
     features, targets, classes = features_of(arguments.photos, arguments.weights)
     counts = torch.from_numpy(np.bincount(targets, minlength=len(classes))).float()
-    shares = log_shares(counts).numpy()
+    fractions = log_fractions(counts).numpy()
     balanced = build_class_weights(LossConfig(class_weights="balanced"), counts)
     effective = build_class_weights(LossConfig(class_weights="effective", beta=0.999), counts)
     assert balanced is not None and effective is not None
@@ -60,8 +60,8 @@ def main() -> None:
             ).logits
 
         plain = solve()
-        ways = {"none": plain, "after 0.5": plain - 0.5 * shares, "after 1": plain - shares}
-        ways["loss 1"] = solve(added=shares)
+        ways = {"none": plain, "after 0.5": plain - 0.5 * fractions, "after 1": plain - fractions}
+        ways["loss 1"] = solve(added=fractions)
         ways["balanced"] = solve(balanced.numpy()[targets])
         ways["effective"] = solve(effective.numpy()[targets])
         for kind in ("square_root", "oversample"):
@@ -75,7 +75,7 @@ def features_of(photos: str, weights: Path) -> tuple[np.ndarray, np.ndarray, tup
     name = weights.stem
     backbone = backbone_spec(name)
     spec = spec_from_config(
-        ImageConfig(size=SIDE_PX, interpolation="bicubic", normalize="backbone"), mean=backbone.mean, std=backbone.std
+        ResolvedImage(size=SIDE_PX, interpolation="bicubic", normalize="backbone"), mean=backbone.mean, std=backbone.std
     )
     manifest = read_source(photos)
     classifier = build_classifier(name, num_classes=manifest.num_classes, image_size=SIDE_PX, options={})

@@ -46,7 +46,7 @@ SCORE = 0.86
 SIDE = 32
 BATCH_SIZE = 128
 NUM_PARAMETERS = 404_778
-HELD_OUT_PER_CLASS, HELD_OUT_SHARE = 250, 0.15
+HELD_OUT_PER_CLASS, HELD_OUT_FRACTION = 250, 0.15
 Row = dict[str, float]
 
 
@@ -89,7 +89,7 @@ def hold_out(images: Images, seed: int) -> tuple[Images, Images]:
     held = np.zeros(len(images.targets), bool)
     for k in np.unique(images.targets):
         rows = rng.permutation(np.flatnonzero(images.targets == k))
-        held[rows[: min(HELD_OUT_PER_CLASS, round(HELD_OUT_SHARE * len(rows)))]] = True
+        held[rows[: min(HELD_OUT_PER_CLASS, round(HELD_OUT_FRACTION * len(rows)))]] = True
     return Images(images.pixels[~held], images.targets[~held]), Images(images.pixels[held], images.targets[held])
 
 

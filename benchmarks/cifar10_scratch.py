@@ -9,7 +9,7 @@ Every run is what `linnaeus train FOLDER/cifar10 --recipe best-scratch-small --t
 included, in a process of its own: `--seeds` full runs, then one that may train for `--budget-86` only. The runs share a
 cache in a temporary folder, so only the first one decodes. The columns:
 
-    test       share of test images that are right, looked at once, by the weights that were best in validation
+    test       fraction of test images that are right, looked at once, by the weights that were best in validation
     train s    training with its validations; reading, the cache and planning are `prepare s`, the rest is in `total s`
     to 86 % s  training until validation accuracy (on images set aside from training) first was 0.86
     peak MB    resident memory of that process at its highest, pages of the mapped cache included
@@ -73,14 +73,14 @@ def train_once(name: str, source: str, out: str, *, seed: int, limit: float, epo
     settings = {"data": {"source": source}, "seed": seed, "time_limit_seconds": limit}
     run = fit(settings, recipe=RECIPE, epochs=epochs, out=Path(out))
     evaluation, history = run.evaluation, run.history
-    accuracy, seconds = evaluation["test"]["accuracy"], evaluation["seconds"]
+    accuracy, seconds = evaluation.test.score("accuracy"), evaluation.seconds
     there = history[history["validation_accuracy"] >= C1_SCORE]
     return Result(
         name=name,
         seed=seed,
         time_limit_seconds=limit,
         num_train=len(run.manifest.rows(TRAIN)),
-        num_test=evaluation["test"]["num_images"],
+        num_test=evaluation.test.num_images,
         epochs=len(history),
         accuracy=accuracy["value"],
         low=accuracy["low"],

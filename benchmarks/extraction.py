@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from linnaeus.config.settings import ImageConfig
+from linnaeus.config.resolved import ResolvedImage
 from linnaeus.data.cache.images import open_cache
 from linnaeus.data.image_spec import spec_from_config
 from linnaeus.data.loader import ImageStore
@@ -78,7 +78,7 @@ def prepare(arguments: argparse.Namespace) -> tuple[Callable[[int], object], Cal
     manifest = read_source("digits")
     manifest = manifest.take(np.arange(arguments.images))
     spec = spec_from_config(
-        ImageConfig(size=arguments.size, normalize="half"), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)
+        ResolvedImage(size=arguments.size, normalize="half"), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)
     )
     cache = open_cache(manifest, spec, threads=0, progress=SILENT)
     store = ImageStore(cache, manifest, torch.device("cpu"))

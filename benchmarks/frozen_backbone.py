@@ -50,7 +50,7 @@ def ours(data: Path, weights: Path, size: int) -> tuple[float, float]:
         }
         run = fit(settings, recipe="best-frozen", out=Path(folder) / "run")
         seconds = time.perf_counter() - clock
-        return seconds, run.evaluation["test"]["accuracy"]["value"]
+        return seconds, run.evaluation.test.score("accuracy").value
 
 
 def peer(data: Path, weights: Path, size: int, epochs: int) -> tuple[float, float, float]:

@@ -21,7 +21,7 @@ from linnaeus.data.manifest import TRAIN, VALIDATION
 from linnaeus.data.splits.multilabel import multilabel_folds
 from linnaeus.judging.thresholds import choose_thresholds
 from linnaeus.losses.multilabel import asymmetric_loss, binary_cross_entropy
-from linnaeus.metrics.classification import mean_f1
+from linnaeus.metrics.classification import macro_f1
 from linnaeus.metrics.multilabel import label_counts, mean_average_precision, micro_f1
 from linnaeus.run.fit import Run
 from linnaeus.training.head_path import solve_path
@@ -91,13 +91,13 @@ def tell(seed: int, what: str, labels: np.ndarray, logits: np.ndarray, clock: fl
     probabilities, rng = 1 / (1 + np.exp(-logits.astype(np.float64))), np.random.default_rng(0)
     parts = [np.array_split(rng.permutation(len(labels)), 2) for _ in range(HALVES)]
     words = []
-    for rule in ("label", "balanced", "common"):
+    for rule in ("per_label", "balanced", "global"):
         scores = []
         for one, other in parts:
             chosen = choose_thresholds(labels[one], probabilities[one], rule=rule).values
             given = (probabilities[other] >= chosen).astype(np.uint8)
             counts = label_counts(labels[other], given)
-            scores.append((float(micro_f1(counts)), float(mean_f1(counts)), (given == labels[other]).mean()))
+            scores.append((float(micro_f1(counts)), float(macro_f1(counts)), (given == labels[other]).mean()))
         words.append(f"{rule} " + " ".join(f"{100 * value:.1f}" for value in np.mean(scores, axis=0)))
     precision = mean_average_precision(labels, logits)
     print(f"{seed} | {what} | {100 * precision:.1f} | {' | '.join(words)} | {seconds:.0f} s", flush=True)

@@ -8,7 +8,8 @@ heads on the clean labels confuse the two; in `posters` 5 % of the labels presen
 added. Then the head is solved for as in every run with a backbone, the out-of-fold predictions that come with it are
 searched for wrong labels, and those found are compared with what was planted. "At the planted number": planted ones
 among so many least likely of all labels. "First 100": among the hundred most suspicious. The data has wrong labels of
-its own, which count as false alarms here, so precision is a lower bound. Test labels are neither planted nor looked at.
+its own, which count as false positives here, so precision is a lower bound. Test labels are neither planted nor looked
+at.
 """
 
 from __future__ import annotations
@@ -24,9 +25,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import torch
 
-from linnaeus.analysis.label_issues import MISSING, SUPERFLUOUS, find_label_issues
-from linnaeus.config.pages import overlay
-from linnaeus.config.settings import parse_config
+from linnaeus.analysis.label_issues import EXTRA, MISSING, find_label_issues
 from linnaeus.data.cache.images import open_cache
 from linnaeus.data.loader import FeatureStore, ImageStore
 from linnaeus.data.manifest import TRAIN, VALIDATION, Manifest
@@ -37,7 +36,7 @@ from linnaeus.training.head_phase import feature_store, solve_head
 from linnaeus.training.loop import Job
 from linnaeus.training.runtime import start_runtime
 
-SHARE = 0.05
+FRACTION = 0.05
 PAGE = """image: {normalize: backbone, interpolation: bicubic}
 phases:
   - {name: head, train: head, optimizer: lbfgs}
@@ -84,11 +83,12 @@ def clean_job(name: str, data: dict[str, str], out: Path, arguments: argparse.Na
         }
         fit.fit(settings, recipe=str(out / "head.yaml"), out=out / name, force=True)
     run = fit.Run(out / name)
-    config = parse_config(overlay(run.config.model_dump(), {"data": {"folds": None, "out_of_fold": 5}}))
+    data = run.config.data.model_copy(update={"folds": None, "out_of_fold": 5})
+    config = run.config.model_copy(update={"data": data})
     runtime = start_runtime(config.runtime)
     cache = open_cache(run.manifest, run.bundle.image_spec)
     store = ImageStore(cache, run.manifest, runtime.device)
-    job = Job(config, run.manifest, store, run.bundle.image_spec, runtime, "one", SILENT, lambda: False)
+    job = Job(config, run.manifest, store, run.bundle.image_spec, runtime, "none", SILENT, lambda: False)
     return dataclasses.replace(job, features=feature_store(run.bundle.classifier, job, views=1))
 
 
@@ -104,7 +104,7 @@ def plant_single(manifest: Manifest, confusion: npt.NDArray[np.float64] | None, 
     """A copy with 5 % wrong classes, and which (id, wrong class) they are."""
     generator, num_classes = np.random.default_rng(seed), manifest.num_classes
     rows = manifest.rows_of(TRAIN, VALIDATION)
-    chosen = generator.choice(rows, round(SHARE * len(rows)), replace=False)
+    chosen = generator.choice(rows, round(FRACTION * len(rows)), replace=False)
     targets = manifest.targets.copy()
     for row in chosen:
         true = int(targets[row])
@@ -122,7 +122,7 @@ def plant_several(manifest: Manifest, *, seed: int) -> tuple[Manifest, Cells]:
     rows = manifest.rows_of(TRAIN, VALIDATION)
     targets = manifest.targets.copy()
     present, absent = np.argwhere(targets[rows] == 1), np.argwhere(targets[rows] == 0)
-    number = round(SHARE * len(present))
+    number = round(FRACTION * len(present))
     cells: Cells = set()
     for pool in (present, absent):
         for place, k in pool[generator.choice(len(pool), number, replace=False)]:
@@ -151,8 +151,8 @@ def judge(name: str, way: str, seed: int, clean: Job, planted: Manifest, cells: 
         for id, row in zip(planted.ids.to_pylist(), planted.targets, strict=True)
         for k in np.flatnonzero(row)
     }
-    for kind in (MISSING, SUPERFLUOUS):
-        lists = [[cell for cell in some if (cell in given) == (kind == SUPERFLUOUS)] for some in (found, ranked, cells)]
+    for kind in (MISSING, EXTRA):
+        lists = [[cell for cell in some if (cell in given) == (kind == EXTRA)] for some in (found, ranked, cells)]
         report(name, way, seed, kind, lists[0], lists[1], set(lists[2]), seconds)
 
 
@@ -166,13 +166,13 @@ def report(
     cells: Cells,
     seconds: float,
 ) -> None:
-    hits = sum(cell in cells for cell in found)
+    true_positives = sum(cell in cells for cell in found)
     first = sum(cell in cells for cell in found[:100])
     at = sum(cell in cells for cell in ranked[: len(cells)]) / len(cells)
-    precision = f"{hits / len(found):.1%}" if found else "-"
-    shares = f"{precision}\t{hits / len(cells):.1%}\t{at:.1%}\t{first}"
+    precision = f"{true_positives / len(found):.1%}" if found else "-"
+    fractions = f"{precision}\t{true_positives / len(cells):.1%}\t{at:.1%}\t{first}"
     print(
-        f"{name}\t{way}\t{seed}\t{kind}\t{len(cells)}\t{len(found)}\t{shares}\t{seconds:.0f}",
+        f"{name}\t{way}\t{seed}\t{kind}\t{len(cells)}\t{len(found)}\t{fractions}\t{seconds:.0f}",
         flush=True,
     )
 

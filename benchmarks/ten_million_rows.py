@@ -40,8 +40,8 @@ def timed(words: str, work: Callable[[], T]) -> T:
 
 def make_manifest(num_rows: int) -> Manifest:
     """A long tail of classes: the commonest has about 30 times the images of the rarest."""
-    shares = 1.0 / np.arange(3, NUM_CLASSES + 3)
-    targets = np.random.default_rng(0).choice(NUM_CLASSES, num_rows, p=shares / shares.sum())
+    fractions = 1.0 / np.arange(3, NUM_CLASSES + 3)
+    targets = np.random.default_rng(0).choice(NUM_CLASSES, num_rows, p=fractions / fractions.sum())
     numbers = pa.array(np.arange(num_rows)).cast(pa.large_string())
 
     def around(start: str) -> pa.LargeStringArray:
@@ -58,7 +58,7 @@ def make_manifest(num_rows: int) -> Manifest:
 
 
 def divide(manifest: Manifest) -> Manifest:
-    return assign_splits(manifest, validation_share=0.15, validation_max=2500, test_share=0.15, seed=0)
+    return assign_splits(manifest, validation_fraction=0.15, validation_max=2500, test_fraction=0.15, seed=0)
 
 
 def make_divide_and_save(num_rows: int, path: Path) -> str:

@@ -24,7 +24,7 @@ PICTURES = np.stack(
 )
 
 
-def _pngs(folder: Path) -> list[str]:
+def pngs(folder: Path) -> list[str]:
     folder.mkdir(parents=True, exist_ok=True)
     names = [f"{k:02}.png" for k in range(len(PICTURES))]
     for name, picture in zip(names, PICTURES, strict=True):
@@ -42,7 +42,7 @@ def folders(root: Path) -> Path:
 
 def _table(root: Path) -> pd.DataFrame:
     weights = 1.0 + LABELS
-    names = _pngs(root / "images")
+    names = pngs(root / "images")
     return pd.DataFrame({"file": names, "label": np.array(NAMES)[LABELS], "weight": weights})
 
 
@@ -113,7 +113,7 @@ def idx(root: Path) -> Path:
 
 
 def label_lists(root: Path) -> Path:
-    names = _pngs(root / "images")
+    names = pngs(root / "images")
     (root / "labels").mkdir()
     for label, kind in enumerate(NAMES):
         chosen = [name for name, own in zip(names, LABELS.tolist(), strict=True) if own == label or name < "04"]

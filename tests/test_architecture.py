@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import ast
+import re
+import sys
+import tomllib
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -82,7 +86,7 @@ def test_every_module_imports_only_what_its_room_may() -> None:
         ("data/splits/stratified.py", "from linnaeus.run.fit import fit"),
         ("data/splits/stratified.py", "import linnaeus"),
         ("data/splits/stratified.py", "from linnaeus.metrics.classification import accuracy_score"),
-        ("bundle/files.py", "from linnaeus.predictions import Views"),
+        ("bundle/files.py", "from linnaeus.predictions import TTA"),
         ("run/fit.py", "from linnaeus.runs.ensemble import combine"),
         ("cli/train.py", "import linnaeus.__main__"),
         ("training/loop.py", "from linnaeus.judging.scores import evaluate_table"),
@@ -145,6 +149,23 @@ def test_no_files_import_each_other_in_a_circle() -> None:
         modules[name] = path.read_text(encoding="utf-8")
     assert circles(modules) == []
     assert circles({"linnaeus.a": "from linnaeus.b import x", "linnaeus.b": "def f():\n    import linnaeus.a"})
+
+
+def test_every_package_that_is_imported_is_declared() -> None:
+    """matplotlib was there only because others bring it along."""
+    project = tomllib.loads(Path(__file__).parents[1].joinpath("pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lists = [project["dependencies"], *project["optional-dependencies"].values()]
+    declared = {re.split(r"[^\w-]", line)[0].lower().replace("_", "-") for lines in lists for line in lines}
+    providers, missing = packages_distributions(), set()
+    for path in SOURCE.rglob("*.py"):
+        for name in imported(path.read_text(encoding="utf-8")):
+            package = name.partition(".")[0]
+            if package in sys.stdlib_module_names or package in ("linnaeus", "__future__"):
+                continue
+            names = {each.lower().replace("_", "-") for each in providers.get(package, [package])}
+            if not names & declared:
+                missing.add(package)
+    assert not missing
 
 
 def test_no_module_is_collected_by_pytest() -> None:

@@ -2,7 +2,7 @@
 
 import linnaeus
 run = linnaeus.train("photos/")
-run.evaluation["test"]["accuracy"]
+run.evaluation.test.accuracy
 model = linnaeus.load(run.path)
 model.predict(["new.jpg"], top_k=3)
 """

@@ -7,10 +7,10 @@ nothing in them knows how the logits came about. `predict` fills one from a clas
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 import torch.nn.functional as F
+from scipy.special import expit, logit, softmax
 from torch import nn
 
 from linnaeus.atomic import write_whole
@@ -29,10 +30,12 @@ from linnaeus.errors import DataError
 from linnaeus.metrics.operating_point import OperatingPoint, decide
 from linnaeus.models.classifier import Classifier
 
-Views = Literal["one", "mirror", "mirror_shift"]
+_T = TypeVar("_T", bound=np.generic)
+TTA = Literal["none", "flip", "flip_shift"]
 Temperature = float | tuple[float, ...]
 """Of all logits, or of each label's where images have several."""
-NUM_VIEWS: dict[Views, int] = {"one": 1, "mirror": 2, "mirror_shift": 6}
+_LEAST_PROBABILITY = 1e-12
+NUM_TTA_VIEWS: dict[TTA, int] = {"none": 1, "flip": 2, "flip_shift": 6}
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,10 @@ class Predictions:
         splits: int8 [N], positions in SPLITS.
         manifest_fingerprint: of the manifest that the ids belong to.
         temperature: logits are divided by it before they become probabilities.
-        operating_point: how probabilities become one answer; None for the likeliest class, and for several labels.
+        operating_point: how probabilities become one answer; None for the most probable class, and for several labels.
         features: float16 [N, D], what the head saw of each image, if it was kept; never saved.
+        ood_distances: float32 [N], distance of each image's features from those of training images; None where the
+            model has no detector.
     """
 
     ids: pa.LargeStringArray
@@ -60,6 +65,7 @@ class Predictions:
     temperature: Temperature = 1.0
     operating_point: OperatingPoint | None = None
     features: npt.NDArray[np.float16] | None = None
+    ood_distances: npt.NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.logits)
@@ -76,7 +82,7 @@ class Predictions:
 
     @property
     def predicted(self) -> npt.NDArray[np.int64]:
-        """int64 [N]: the answer, for one label per image: the likeliest class, or what the operating point says."""
+        """int64 [N]: the answer, for one label per image: the most probable class, or what the operating point says."""
         assert self.task == "single", "several labels are given by thresholds: given_labels"
         if self.operating_point is None:
             return np.asarray(self.logits.argmax(axis=1), np.int64)
@@ -99,6 +105,7 @@ class Predictions:
             targets=self.targets[rows],
             splits=self.splits[rows],
             features=None if self.features is None else self.features[rows],
+            ood_distances=None if self.ood_distances is None else self.ood_distances[rows],
         )
 
     def save(self, path: Path) -> None:
@@ -113,6 +120,8 @@ class Predictions:
             else pa.array(self.targets),
             "logits": pa.FixedSizeListArray.from_arrays(flat_logits, len(self.classes)),
         }
+        if self.ood_distances is not None:
+            columns["ood_distance"] = pa.array(self.ood_distances)
         facts = {"format": 1, "classes": self.classes, "manifest": self.manifest_fingerprint, "multi": multi}
         facts |= {"temperature": self.temperature}
         if self.operating_point is not None:
@@ -146,6 +155,7 @@ class Predictions:
             facts["manifest"],
             temperature=tuple(temperature) if isinstance(temperature, list) else temperature,
             operating_point=_point_from(facts.get("operating_point")),
+            ood_distances=table["ood_distance"].to_numpy() if "ood_distance" in table.column_names else None,
         )
 
 
@@ -162,10 +172,7 @@ def probabilities_of(
 ) -> npt.NDArray[np.float64]:
     """float64 [N, K] from logits [N, K]: softmax of logits over temperature, or for several labels their sigmoids."""
     scaled = logits.astype(np.float64) / np.asarray(temperature, np.float64)
-    if task == "multi":
-        return np.asarray(np.exp(-np.logaddexp(0.0, -scaled)), np.float64)
-    exponents = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    return np.asarray(exponents / exponents.sum(axis=1, keepdims=True), np.float64)
+    return np.asarray(expit(scaled) if task == "multi" else softmax(scaled, axis=1), np.float64)
 
 
 def predictions_of(manifest: Manifest, rows: npt.NDArray[np.int64], logits: npt.NDArray[np.float32]) -> Predictions:
@@ -180,10 +187,10 @@ def predictions_of(manifest: Manifest, rows: npt.NDArray[np.int64], logits: npt.
     )
 
 
-def groups_of(predictions: Predictions, manifest: Manifest) -> npt.NDArray[np.int64]:
-    """int64 [N]: the group that the manifest says each image belongs to; where it says none, each is its own."""
+def groups_of(predictions: Predictions, manifest: Manifest) -> npt.NDArray[np.int64] | None:
+    """int64 [N]: the group that the manifest says each image belongs to; None where each is its own."""
     if manifest.groups is None:
-        return np.arange(len(predictions), dtype=np.int64)
+        return None
     return np.asarray(manifest.groups[rows_of(predictions, manifest)], np.int64)
 
 
@@ -205,27 +212,50 @@ def concatenate_predictions(first: Predictions, second: Predictions) -> Predicti
         logits=np.concatenate([first.logits, second.logits]),
         targets=np.concatenate([first.targets, second.targets]),
         splits=np.concatenate([first.splits, second.splits]),
-        features=None
-        if first.features is None or second.features is None
-        else np.concatenate([first.features, second.features]),
+        features=_joined(first.features, second.features),
+        ood_distances=_joined(first.ood_distances, second.ood_distances),
     )
 
 
+def _joined(first: npt.NDArray[_T] | None, second: npt.NDArray[_T] | None) -> npt.NDArray[_T] | None:
+    return None if first is None or second is None else np.concatenate([first, second])
+
+
+def mean_predictions(members: Sequence[Predictions], weights: Sequence[float]) -> Predictions:
+    """What models answer together: the weighted mean of their probabilities, as logits at temperature 1.
+
+    Args:
+        members: of the same images and classes in the same order, each at its own temperature; at least one.
+        weights: of each in the mean, 0 or more, not all 0.
+
+    Returns the first one's rows, without features, distances or operating point. A single member that is at temperature
+    1 keeps its logits.
+    """
+    first = replace(members[0], temperature=1.0, operating_point=None, features=None, ood_distances=None)
+    if len(members) == 1 and members[0].temperature == 1.0:
+        return first
+    total = float(sum(weights))
+    mean = np.sum([w / total * each.probabilities for w, each in zip(weights, members, strict=True)], axis=0)
+    mean = np.clip(mean, _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
+    logits = logit(mean) if first.task == "multi" else np.log(mean)
+    return replace(first, logits=logits.astype(np.float32))
+
+
 def view_logits(
-    classifier: nn.Module, images: torch.Tensor, *, views: Views, straight: torch.Tensor | None = None
+    classifier: nn.Module, images: torch.Tensor, *, tta: TTA, straight: torch.Tensor | None = None
 ) -> torch.Tensor:
     """Logits float32 [B, K] averaged over views of normalized images float [B, 3, H, W].
 
-    "mirror" averages the image and its mirror image. "mirror_shift" gives half the weight to that and half to both
+    "flip" averages the image and its mirror image. "flip_shift" gives half the weight to that and half to both
     shifted by one pixel up-left and down-right over a reflected border (arXiv 2404.00498, section 3.5). `straight` are
     the logits of the images as they are, where they are known already.
     """
     straight = (classifier(images) if straight is None else straight).float()
-    if views == "one":
+    if tta == "none":
         return straight
     mirrored: torch.Tensor = classifier(images.flip(-1)).float()
     upright = (straight + mirrored) / 2
-    if views == "mirror":
+    if tta == "flip":
         return upright
     height, width = images.shape[-2:]
     padded = F.pad(images, (1, 1, 1, 1), mode="reflect")
@@ -233,7 +263,7 @@ def view_logits(
     for offset in (0, 2):
         view = padded[:, :, offset : offset + height, offset : offset + width]
         view = view.contiguous(memory_format=torch.channels_last)
-        shifted += view_logits(classifier, view, views="mirror") / 2
+        shifted += view_logits(classifier, view, tta="flip") / 2
     return (upright + shifted) / 2
 
 
@@ -244,7 +274,7 @@ def predict(
     manifest: Manifest,
     *,
     spec: ImageSpec | None,
-    views: Views,
+    tta: TTA,
     keep_features: bool = False,
 ) -> Predictions:
     """Run a classifier in evaluation mode over batches of a manifest's rows; the training flag is put back afterwards.
@@ -267,7 +297,7 @@ def predict(
             own = classifier.features(images)
             straight = classifier.logits(own)
             features.append(short_features(own))
-        logits.append(view_logits(classifier, images, views=views, straight=straight).cpu())
+        logits.append(view_logits(classifier, images, tta=tta, straight=straight).cpu())
         rows.append(batch.rows.cpu())
     classifier.train(was_training)
     found = predictions_of(manifest, torch.cat(rows).numpy(), torch.cat(logits).numpy().astype(np.float32))

@@ -15,15 +15,23 @@ from PIL import Image
 
 from linnaeus.analysis import audit as audit_module
 from linnaeus.analysis.audit import audit
+from linnaeus.analysis.audit_types import Audit
 from linnaeus.analysis.health import examine
 from linnaeus.data.manifest import Manifest, manifest_from_columns
 from linnaeus.data.sources import read_source
 
 
 @pytest.fixture(scope="module")
-def found(troubled: Path) -> dict[str, Any]:
+def result(troubled: Path) -> Audit:
     manifest = read_source(str(troubled))
-    return audit(manifest, examine(manifest, threads=2))
+    return audit(manifest, examine(manifest, threads=2), source="troubled/")
+
+
+@pytest.fixture(scope="module")
+def found(result: Audit) -> dict[str, Any]:
+    """As it stands in audit.json."""
+    content: dict[str, Any] = json.loads(json.dumps(result.model_dump(mode="json"), allow_nan=False))
+    return content
 
 
 def ids(items: list[dict[str, Any]]) -> list[str]:
@@ -68,8 +76,8 @@ def test_exactly_the_planted_duplicates_are_found_with_how_they_relate(found: di
 def test_leaks_are_counted_per_split_and_named(found: dict[str, Any]) -> None:
     leaks = found["leaks"]
     assert leaks["num_groups"] == 3
-    assert leaks["test"] == {"num_images": 2, "share": pytest.approx(2 / 22, abs=1e-6)}
-    assert leaks["validation"] == {"num_images": 1, "share": pytest.approx(1 / 13, abs=1e-6)}
+    assert leaks["test"] == {"num_images": 2, "fraction": pytest.approx(2 / 22, abs=1e-6)}
+    assert leaks["validation"] == {"num_images": 1, "fraction": pytest.approx(1 / 13, abs=1e-6)}
     members = [member for group in found["duplicates"] for member in group["members"]]
     named = {member["id"] for member in members if member["row"] in leaks["test_rows"]}
     assert named == {"test/dog/leak-of-02.png", "test/cat/03-small.png"}
@@ -117,8 +125,9 @@ def test_the_gravest_findings_come_first(found: dict[str, Any]) -> None:
     assert "2 images in 1 group show" in whats["Labels that contradict each other"]
 
 
-def test_the_audit_is_plain_json(found: dict[str, Any]) -> None:
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
+def test_the_audit_comes_back_from_its_file(result: Audit, found: dict[str, Any]) -> None:
+    assert Audit.model_validate(found) == result
+    assert found["source"] == "troubled/" and found["imbalance"]["largest"].keys() == {"class", "num_images"}
 
 
 def test_the_folder_is_byte_for_byte_the_same_afterwards(troubled: Path) -> None:
@@ -144,9 +153,9 @@ def test_a_property_that_predicts_the_label_is_a_shortcut(tmp_path: Path, make_p
         paths.append(path)
         labels.append(label)
     manifest = manifest_of(tmp_path, paths, labels)
-    shortcuts = audit(manifest, examine(manifest, threads=1))["shortcuts"]
-    assert {shortcut["property"] for shortcut in shortcuts} == {"width", "height", "aspect ratio"}
-    assert all(0.85 < shortcut["accuracy"] < 1 and shortcut["baseline"] == 0.5 for shortcut in shortcuts)
+    shortcuts = audit(manifest, examine(manifest, threads=1)).shortcuts
+    assert {shortcut.property for shortcut in shortcuts} == {"width", "height", "aspect ratio"}
+    assert all(0.85 < shortcut.accuracy < 1 and shortcut.baseline == 0.5 for shortcut in shortcuts)
 
 
 def test_the_size_of_an_object_is_worth_a_look_and_no_mistake(tmp_path: Path, make_picture) -> None:
@@ -156,8 +165,8 @@ def test_the_size_of_an_object_is_worth_a_look_and_no_mistake(tmp_path: Path, ma
     whole = manifest_of(tmp_path, paths, ["small", "large"] * 30)
     boxes = np.array([[0, 0, 20 + 20 * (k % 2) + k % 3, 20] for k in range(60)], np.int32)
     manifest = dataclasses.replace(whole, boxes=boxes)
-    findings = audit(manifest, examine(manifest, threads=1))["findings"]
-    levels = {finding["sentence"].split(" alone")[0]: finding["level"] for finding in findings}
+    findings = audit(manifest, examine(manifest, threads=1)).findings
+    levels = {finding.sentence.split(" alone")[0]: finding.level for finding in findings}
     assert levels["The width"] == "look" and levels["The file format"] == "serious"
 
 
@@ -170,9 +179,9 @@ def test_a_shortcut_to_one_of_several_labels_names_it(tmp_path: Path, make_pictu
     single = manifest_of(tmp_path, paths, ["x"] * 60)
     manifest = dataclasses.replace(single, targets=targets, task="multi", classes=("red", "green", "blue"))
     result = audit(manifest, examine(manifest, threads=1))
-    assert {shortcut["label"] for shortcut in result["shortcuts"]} == {"green"}
-    assert "file format" in {shortcut["property"] for shortcut in result["shortcuts"]}
-    assert result["cooccurrence"] == (targets.T.astype(int) @ targets).tolist()
+    assert {shortcut.label for shortcut in result.shortcuts} == {"green"}
+    assert "file format" in {shortcut.property for shortcut in result.shortcuts}
+    assert result.cooccurrence == (targets.T.astype(int) @ targets).tolist()
 
 
 def test_an_image_of_far_more_pixels_than_the_others_is_told(
@@ -184,7 +193,7 @@ def test_an_image_of_far_more_pixels_than_the_others_is_told(
         make_picture(k, (40, 40) if k else (400, 300)).save(path)
     manifest = manifest_of(tmp_path, paths, list("ababab"))
     result = audit(manifest, examine(manifest, threads=1))
-    assert [(item["id"], item["width"]) for item in result["very_large"]] == [("0.png", 400)]
+    assert [(item.id, item.width) for item in result.very_large] == [("0.png", 400)]
 
 
 def test_a_decompression_bomb_is_told_without_being_opened(tmp_path: Path, make_picture) -> None:
@@ -197,8 +206,8 @@ def test_a_decompression_bomb_is_told_without_being_opened(tmp_path: Path, make_
     make_picture(1).save(tmp_path / "fine.png")
     manifest = manifest_of(tmp_path, [whole, tmp_path / "fine.png"], ["a", "b"])
     result = audit(manifest, examine(manifest, threads=1))
-    assert ids(result["very_large"]) == ["bomb.png"]
-    assert [item["kind"] for item in result["unreadable"]] == ["too large"]
+    assert [item.id for item in result.very_large] == ["bomb.png"]
+    assert [item.kind for item in result.unreadable] == ["too large"]
 
 
 def test_boxes_of_one_scene_are_samples_of_their_own(tmp_path: Path, make_picture) -> None:
@@ -209,5 +218,5 @@ def test_boxes_of_one_scene_are_samples_of_their_own(tmp_path: Path, make_pictur
     manifest = dataclasses.replace(plain, boxes=boxes)
     health = examine(manifest, threads=1)
     assert health.sizes.tolist() == [[90, 90]] * 3
-    [group] = audit(manifest, health)["duplicates"]
-    assert sorted(member["id"] for member in group["members"]) == ["a", "c"]
+    [group] = audit(manifest, health).duplicates
+    assert sorted(member.id for member in group.members) == ["a", "c"]

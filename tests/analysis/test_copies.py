@@ -130,9 +130,9 @@ def test_leaks_of_a_brought_split_are_told_and_scored_apart(
     assert main(["train", str(tmp_path / "photos"), "--out", "run", *QUICK]) == 0
     assert "Leak: 4 test images (33.3%) have a copy" in capsys.readouterr().out
     evaluation = Run(Path("run")).evaluation
-    assert evaluation["test"]["num_images"] == 12
-    assert evaluation["test_without_duplicates"]["num_images"] == 8
-    assert set(evaluation["test_without_duplicates"]) == set(evaluation["test"])
+    assert evaluation.test is not None and evaluation.test_without_duplicates is not None
+    assert (evaluation.test.num_images, evaluation.test_without_duplicates.num_images) == (12, 8)
+    assert evaluation.test_without_duplicates.model_fields_set == evaluation.test.model_fields_set
     settled = json.loads(Path("run/settled.json").read_text(encoding="utf-8"))
     assert sorted(settled["leaked_test_ids"]) == sorted(
         f"test/{label}/{k:02}.png" for label in ("cat", "dog") for k in range(2)

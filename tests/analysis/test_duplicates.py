@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linnaeus.analysis import duplicates
-from linnaeus.analysis.duplicates import Unions, correlations, equal_groups, join_near_duplicates, take_fingerprints
+from linnaeus.analysis.duplicates import correlations, equal_groups, join_groups, near_duplicates, take_fingerprints
 
 
 def thumbnails(number: int, *, seed: int = 0) -> npt.NDArray[np.uint8]:
@@ -21,9 +21,8 @@ def thumbnails(number: int, *, seed: int = 0) -> npt.NDArray[np.uint8]:
 
 
 def near(images: npt.NDArray[np.uint8]) -> list[list[int]]:
-    unions = Unions(len(images))
-    join_near_duplicates(take_fingerprints(images), unions, rows=np.arange(len(images)))
-    return [group.tolist() for group in unions.groups()]
+    found = near_duplicates(take_fingerprints(images), rows=np.arange(len(images)))
+    return [group.tolist() for group in found]
 
 
 @pytest.mark.parametrize("exhaustive", [True, False])
@@ -64,9 +63,8 @@ def test_silhouettes_alike_in_all_but_detail_are_kept_apart() -> None:
 def test_only_the_rows_asked_for_are_compared() -> None:
     images = thumbnails(4)
     images[1], images[3] = images[0], images[2]
-    unions = Unions(4)
-    join_near_duplicates(take_fingerprints(images), unions, rows=np.array([0, 2, 3]))
-    assert [group.tolist() for group in unions.groups()] == [[2, 3]]
+    found = near_duplicates(take_fingerprints(images), rows=np.array([0, 2, 3]))
+    assert [group.tolist() for group in found] == [[2, 3]]
 
 
 @pytest.mark.parametrize("number", [0, 1])
@@ -87,13 +85,21 @@ def test_equal_digests_make_groups_and_zeros_make_none() -> None:
     assert [group.tolist() for group in equal_groups(digests)] == [[0, 3, 5]]
 
 
-@given(st.lists(st.tuples(st.integers(0, 19), st.integers(0, 19)), max_size=40))
-def test_unions_are_the_connected_components(edges: list[tuple[int, int]]) -> None:
-    unions = Unions(20)
-    sets = [{row} for row in range(20)]
-    for one, other in edges:
-        unions.join(one, other)
-        together = next(s for s in sets if one in s) | next(s for s in sets if other in s)
-        sets = [s for s in sets if not s & together] + [together]
-    expected = sorted(sorted(s) for s in sets if len(s) > 1)
-    assert [group.tolist() for group in unions.groups()] == expected
+@given(st.lists(st.sets(st.integers(0, 19), min_size=2, max_size=5), max_size=12))
+def test_joined_groups_are_the_connected_components(given_groups: list[set[int]]) -> None:
+    sets: list[set[int]] = []
+    for group in given_groups:
+        touched = [other for other in sets if other & group]
+        sets = [other for other in sets if not other & group] + [group.union(*touched)]
+    found = join_groups(np.array(sorted(group), np.int64) for group in given_groups)
+    assert [group.tolist() for group in found] == sorted(sorted(group) for group in sets)
+
+
+def test_fingerprints_are_the_lowest_frequencies_of_the_cosine_transform() -> None:
+    """Against the sum by which the orthonormal DCT-II is defined."""
+    image = thumbnails(1)
+    place, wave = np.arange(32), np.arange(16)[:, None]
+    basis = np.cos(np.pi * (2 * place + 1) * wave / 64) * np.where(wave == 0, np.sqrt(1 / 32), np.sqrt(2 / 32))
+    expected = basis @ image[0].astype(np.float64) @ basis.T
+    expected[0, 0] = 0
+    np.testing.assert_allclose(take_fingerprints(image)[0], expected, rtol=1e-3, atol=0.1)

@@ -30,7 +30,7 @@ def test_the_surest_mistakes_come_first_and_one_kind_does_not_crowd_out_others()
     assert len(choose_mistakes(predictions(logits, [0] * 5 + [1, 0]), thresholds=None, at_most=1)) == 1
 
 
-def test_of_several_labels_missing_and_superfluous_ones_are_told_apart_once_per_image():
+def test_of_several_labels_false_negatives_and_false_positives_are_told_apart_once_per_image():
     logits = [[4.0, -4.0], [-5.0, 6.0]]
     found = choose_mistakes(predictions(logits, np.array([[0, 1], [1, 1]], np.uint8)), thresholds=(0.5, 0.5), at_most=9)
     assert [(m.position, m.label, m.given) for m in found] == [(1, 0, False), (0, 0, True)]

@@ -154,7 +154,7 @@ def bundle_of(thresholds=None) -> Bundle:
         classifier.head.weight.copy_(10 * torch.eye(3))
         for layer in (classifier.backbone.layers[0], classifier.head):
             layer.bias.zero_()
-    return Bundle(classifier, ImageSpec(SIDE, SIDE), ("red", "green", "blue"), "one", thresholds=thresholds)
+    return Bundle(classifier, ImageSpec(SIDE, SIDE), ("red", "green", "blue"), "none", thresholds=thresholds)
 
 
 def coloured() -> np.ndarray:
@@ -165,7 +165,7 @@ def coloured() -> np.ndarray:
     return image
 
 
-def test_the_likeliest_class_is_explained_unless_another_is_named():
+def test_the_most_probable_class_is_explained_unless_another_is_named():
     explanation = explain_image(bundle_of(), coloured())
     logits = np.array([10 * 16 / 64, 0, 10 * 4 / 64])
     assert explanation.label == "red"
@@ -181,7 +181,7 @@ def test_the_likeliest_class_is_explained_unless_another_is_named():
 def test_of_several_labels_each_that_is_given_is_explained():
     found = explain_labels(bundle_of((0.6, 0.6, 0.6)), coloured())
     assert [(e.label, place_of(e.heat)) for e in found] == [("red", "upper left"), ("blue", "lower right")]
-    assert explain_image(bundle_of((0.6, 0.6, 0.6)), coloured()).label == "red", "one picture shows the likeliest"
+    assert explain_image(bundle_of((0.6, 0.6, 0.6)), coloured()).label == "red", "one picture shows the most probable"
     (best,) = explain_labels(bundle_of((0.99, 0.99, 0.99)), coloured())
     assert best.label == "red"
 

@@ -76,15 +76,15 @@ def several(seed: int) -> Predictions:
     return predictions(np.c_[logits, np.zeros(500)], np.c_[given, np.zeros(500, np.uint8)])
 
 
-def test_missing_and_superfluous_labels_are_told_apart() -> None:
+def test_missing_and_extra_labels_are_told_apart() -> None:
     found = several(2)
     issues = find_label_issues(found)
     hits = 0
     for issue in issues.to_dict("records"):
         row, k = int(issue["id"].removesuffix(".jpg")), NAMES.index(issue["given"] + issue["suggested"])
-        superfluous = found.targets[row, k] == 1
-        assert issue["kind"] == ("superfluous" if superfluous else "missing")
-        assert (issue["given"], issue["suggested"]) == ((NAMES[k], "") if superfluous else ("", NAMES[k]))
+        extra = found.targets[row, k] == 1
+        assert issue["kind"] == ("extra" if extra else "missing")
+        assert (issue["given"], issue["suggested"]) == ((NAMES[k], "") if extra else ("", NAMES[k]))
         assert issue["confidence"] > 0.5
         hits += (k == 0 and row in PLANTED) or (k == 2 and row - 20 in PLANTED)
     assert hits >= 32

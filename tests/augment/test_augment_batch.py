@@ -18,16 +18,16 @@ from linnaeus.errors import ConfigError
 EVERYTHING: dict[str, Any] = {
     "flip": "both",
     "pad_crop_px": 2,
-    "shift": 0.1,
+    "translate": 0.1,
     "rotate_degrees": 20.0,
-    "scale": 0.2,
+    "zoom": 0.2,
     "shear_degrees": 10.0,
     "brightness": 0.5,
     "contrast": 0.5,
     "saturation": 0.5,
     "hue": 0.2,
     "noise": 0.1,
-    "erase": 0.5,
+    "random_erasing": 0.5,
     "mixup": 0.4,
     "cutmix": 1.0,
 }
@@ -124,7 +124,7 @@ def test_the_global_generators_are_left_alone() -> None:
 def test_samples_of_a_batch_are_changed_differently() -> None:
     images, targets = _batch(1)
     images = images.expand(8, -1, -1, -1)
-    for name in ("rotate_degrees", "scale", "shear_degrees", "shift", "brightness", "contrast", "saturation", "hue"):
+    for name in ("rotate_degrees", "zoom", "shear_degrees", "translate", "brightness", "contrast", "saturation", "hue"):
         found, _ = _augment(images, targets.expand(8), **{name: EVERYTHING[name]})
         assert len(found.flatten(1).unique(dim=0)) == 8, name
 
@@ -166,10 +166,10 @@ def test_both_paths_flip_the_same_images() -> None:
     torch.testing.assert_close(resampled, exact, rtol=0, atol=1e-4)
 
 
-def test_a_shift_never_exceeds_its_share_of_each_side() -> None:
+def test_a_shift_never_exceeds_its_fraction_of_each_side() -> None:
     images = torch.zeros(200, 3, 21, 41, dtype=torch.uint8)
     images[:, :, 10, 20] = 255
-    found, _ = _augment(images, torch.zeros(200, dtype=torch.int64), shift=0.2, fill="zeros")
+    found, _ = _augment(images, torch.zeros(200, dtype=torch.int64), translate=0.2, fill="zeros")
     rows, columns = found[:, 0].sum(2).argmax(1), found[:, 0].sum(1).argmax(1)
     assert 3 <= (rows - 10).abs().max() <= 4 and 7 <= (columns - 20).abs().max() <= 8
 
@@ -202,7 +202,7 @@ def test_padding_as_large_as_the_image_is_an_error_that_names_the_setting() -> N
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_on_a_gpu_the_result_is_the_processor_s() -> None:
     images, targets = _batch()
-    asked = {name: value for name, value in EVERYTHING.items() if name not in ("noise", "erase")}
+    asked = {name: value for name, value in EVERYTHING.items() if name not in ("noise", "random_erasing")}
     config = AugmentConfig(**asked)
     results = []
     for device in ("cpu", "cuda"):
@@ -242,7 +242,9 @@ def test_so_many_images_are_changed_as_the_probability_says() -> None:
 
 def test_normally_drawn_amounts_have_the_deviation_that_is_asked_for() -> None:
     """Half a side is 32 px: shifts of deviation 0.1 * 64 = 6.4 px, rotations of deviation 10 degrees."""
-    config = AugmentConfig.model_validate({"distribution": "normal", "shift": 0.1, "rotate_degrees": 10, "scale": 0.05})
+    config = AugmentConfig.model_validate(
+        {"distribution": "normal", "translate": 0.1, "rotate_degrees": 10, "zoom": 0.05}
+    )
     never = torch.zeros(20000, dtype=torch.bool)
     maps = _draw_maps(torch.zeros(20000, 3, 64, 64), config, never, never, torch.Generator().manual_seed(0))
     zoom = 1 / torch.linalg.det(maps[:, :, :2]).sqrt()

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linnaeus.augment import mixing, noise
-from linnaeus.augment.boxes import box_mask, box_share
+from linnaeus.augment.boxes import box_fraction, box_mask
 
 CPU = torch.device("cpu")
 
@@ -40,8 +40,8 @@ def test_erased_rectangles_have_the_area_and_aspect_of_the_paper(seed: int, heig
     tall, wide = (bottom - top).double(), (right - left).double()
     # Sides are rounded to whole pixels, which moves both figures by half a pixel of each side.
     slack = 0.5 * (tall + wide) + 0.25
-    share_low, share_high = (tall * wide - slack) / (height * width), (tall * wide + slack) / (height * width)
-    assert (share_high >= 0.02 - 1e-6).all() and (share_low <= 0.33 + 1e-6).all()
+    fraction_low, fraction_high = (tall * wide - slack) / (height * width), (tall * wide + slack) / (height * width)
+    assert (fraction_high >= 0.02 - 1e-6).all() and (fraction_low <= 0.33 + 1e-6).all()
     assert ((tall + 0.5) / (wide - 0.5).clamp(min=0.1) >= 0.3 - 1e-6).all()
     assert ((tall - 0.5) / (wide + 0.5) <= 1 / 0.3 + 1e-6).all()
 
@@ -49,9 +49,9 @@ def test_erased_rectangles_have_the_area_and_aspect_of_the_paper(seed: int, heig
 def test_erased_rectangles_are_spread_over_areas_aspects_and_places() -> None:
     boxes = noise.draw_erased_boxes(4000, height=100, width=100, generator=_generator(), device=CPU)
     top, left, bottom, right = boxes.double().unbind(1)
-    share = (bottom - top) * (right - left) / 1e4
-    assert share.mean().item() == pytest.approx(0.175, abs=0.01)
-    assert share.min() < 0.03 and share.max() > 0.32
+    fraction = (bottom - top) * (right - left) / 1e4
+    assert fraction.mean().item() == pytest.approx(0.175, abs=0.01)
+    assert fraction.min() < 0.03 and fraction.max() > 0.32
     assert ((bottom - top) > (right - left)).double().mean().item() == pytest.approx(0.5, abs=0.04)
     assert ((top + bottom) / 2).mean().item() == pytest.approx(50, abs=1)
     assert ((left + right) / 2).mean().item() == pytest.approx(50, abs=1)
@@ -79,11 +79,11 @@ def test_so_many_samples_are_erased_as_the_probability_says() -> None:
     assert noise.erase_some(images, probability=0.0, generator=_generator()) is images
 
 
-def test_a_box_covers_the_share_that_its_mask_shows() -> None:
+def test_a_box_covers_the_fraction_that_its_mask_shows() -> None:
     boxes = torch.tensor([[0, 0, 8, 10], [2, 3, 4, 7], [5, 5, 5, 9]])
     mask = box_mask(boxes, height=8, width=10)
     assert mask.shape == (3, 1, 8, 10)
-    assert box_share(boxes, height=8, width=10).tolist() == pytest.approx([1.0, 8 / 80, 0.0])
+    assert box_fraction(boxes, height=8, width=10).tolist() == pytest.approx([1.0, 8 / 80, 0.0])
     assert mask.float().mean(dim=(1, 2, 3)).tolist() == pytest.approx([1.0, 8 / 80, 0.0])
     assert mask[1, 0, 2:4, 3:7].all()
 
@@ -95,7 +95,7 @@ def test_mixup_by_hand() -> None:
         torch.tensor([2, 0, 2]),
         num_classes=3,
         partners=torch.tensor([1, 2, 0]),
-        shares=torch.tensor([0.75, 0.5, 0.1]),
+        fractions=torch.tensor([0.75, 0.5, 0.1]),
     )
     assert mixed[:, 0, 0, 0].tolist() == pytest.approx([0.25, 0.75, 0.05])
     torch.testing.assert_close(targets, torch.tensor([[0.25, 0.0, 0.75], [0.5, 0.0, 0.5], [0.0, 0.0, 1.0]]))
@@ -118,9 +118,9 @@ def test_cutmix_by_hand() -> None:
 def test_cutmix_targets_state_the_pixels_of_each_image(seed: int, alpha: float) -> None:
     generator = _generator(seed)
     num, height, width = 8, 9, 13
-    shares = mixing.draw_shares(num, alpha=alpha, generator=generator, device=CPU)
+    fractions = mixing.draw_fractions(num, alpha=alpha, generator=generator, device=CPU)
     partners = mixing.draw_partners(num, generator=generator, device=CPU)
-    boxes = mixing.draw_cut_boxes(shares, height=height, width=width, generator=generator)
+    boxes = mixing.draw_cut_boxes(fractions, height=height, width=width, generator=generator)
     # Image k is painted with the number k and has class k: the target is the histogram of the pixels.
     images = torch.arange(num).float().view(num, 1, 1, 1).expand(num, 3, height, width)
     pasted, targets = mixing.cutmix(images, torch.arange(num), num_classes=num, partners=partners, boxes=boxes)
@@ -129,8 +129,8 @@ def test_cutmix_targets_state_the_pixels_of_each_image(seed: int, alpha: float) 
 
 
 def test_cut_boxes_have_the_sides_of_the_paper_where_the_edge_does_not_cut_them() -> None:
-    shares = torch.full((500,), 0.75)
-    boxes = mixing.draw_cut_boxes(shares, height=40, width=60, generator=_generator())
+    fractions = torch.full((500,), 0.75)
+    boxes = mixing.draw_cut_boxes(fractions, height=40, width=60, generator=_generator())
     tall, wide = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
     assert tall.max() == 20 and wide.max() == 30
     inside = (boxes[:, 0] > 0) & (boxes[:, 2] < 40)
@@ -138,11 +138,11 @@ def test_cut_boxes_have_the_sides_of_the_paper_where_the_edge_does_not_cut_them(
     assert tall.min() < 20 and tall.min() >= 10
 
 
-def test_shares_follow_the_beta_distribution() -> None:
-    shares = mixing.draw_shares(20000, alpha=0.4, generator=_generator(), device=CPU)
-    assert shares.dtype == torch.float32 and shares.min() >= 0 and shares.max() <= 1
-    assert shares.mean().item() == pytest.approx(0.5, abs=0.01)
-    assert shares.var().item() == pytest.approx(1 / (4 * (2 * 0.4 + 1)), rel=0.03)
+def test_fractions_follow_the_beta_distribution() -> None:
+    fractions = mixing.draw_fractions(20000, alpha=0.4, generator=_generator(), device=CPU)
+    assert fractions.dtype == torch.float32 and fractions.min() >= 0 and fractions.max() <= 1
+    assert fractions.mean().item() == pytest.approx(0.5, abs=0.01)
+    assert fractions.var().item() == pytest.approx(1 / (4 * (2 * 0.4 + 1)), rel=0.03)
 
 
 def test_partners_are_a_permutation() -> None:

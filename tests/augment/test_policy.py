@@ -129,8 +129,8 @@ def test_magnitudes_and_how_often_each_operation_is_drawn_are_torchvisions(polic
     assert {theirs(name) for name in OPERATIONS} == set(space)
     for position, name in enumerate(OPERATIONS):
         chosen = draws.magnitudes[draws.operations == position]
-        share = len(chosen) / draws.operations.numel()
-        assert share == pytest.approx(1 / 14, abs=5 * math.sqrt(13 / 14**2 / draws.operations.numel()))
+        fraction = len(chosen) / draws.operations.numel()
+        assert fraction == pytest.approx(1 / 14, abs=5 * math.sqrt(13 / 14**2 / draws.operations.numel()))
         magnitudes, signed = space[theirs(name)]
         assert signed == (name in SIGNED)
         if name in ("identity", "auto_contrast", "equalize"):

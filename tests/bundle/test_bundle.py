@@ -6,6 +6,8 @@ import json
 import re
 import shutil
 import stat
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +24,7 @@ from linnaeus.bundle.files import bundle_folder, load_bundle, save_bundle
 from linnaeus.data.image_spec import ImageSpec
 from linnaeus.errors import BundleError, DeviceError, OutputError
 from linnaeus.metrics.conformal import LabelSetRule, SetRule
-from linnaeus.metrics.ood import Familiarity
+from linnaeus.metrics.ood import OodDetector
 from linnaeus.models import build_classifier
 
 CLASSES = ("cat", "dög | \u2603", "tram")
@@ -43,7 +45,7 @@ def make_bundle(*, seed: int = 0, name: str = "speed_cnn", options: dict | None 
     with torch.no_grad():  # statistics that differ from those of a new network
         classifier.train()(torch.randn(8, 3, size, size))
     spec = ImageSpec(size, size, "pad", "bicubic", (0.1, 0.2, 0.3), (0.4, 0.5, 1 / 3))
-    return Bundle(classifier.eval(), spec, CLASSES, "mirror", temperature=1.7, provenance=PROVENANCE)
+    return Bundle(classifier.eval(), spec, CLASSES, "flip", temperature=1.7, provenance=PROVENANCE)
 
 
 @pytest.fixture(scope="module")
@@ -89,14 +91,14 @@ def test_a_loaded_bundle_gives_the_same_logits_bit_for_bit(
 
 def test_everything_else_comes_back_equal(saved: Path) -> None:
     original, loaded = make_bundle(), load_bundle(saved)
-    assert (loaded.classes, loaded.image_spec, loaded.views) == (CLASSES, original.image_spec, "mirror")
+    assert (loaded.classes, loaded.image_spec, loaded.tta) == (CLASSES, original.image_spec, "flip")
     assert (loaded.temperature, loaded.thresholds, loaded.provenance) == (1.7, None, PROVENANCE)
     assert (loaded.classifier.name, loaded.classifier.options) == ("speed_cnn", {"widths": [8, 8, 8]})
 
 
 def test_thresholds_come_back(tmp_path: Path) -> None:
     original = make_bundle()
-    save_bundle(Bundle(original.classifier, original.image_spec, CLASSES, "one", 1.0, (0.1, 0.5, 0.7)), tmp_path / "m")
+    save_bundle(Bundle(original.classifier, original.image_spec, CLASSES, "none", 1.0, (0.1, 0.5, 0.7)), tmp_path / "m")
     assert load_bundle(tmp_path / "m").thresholds == (0.1, 0.5, 0.7)
 
 
@@ -118,11 +120,11 @@ def test_loading_leaves_the_random_numbers_of_the_caller_alone(saved: Path) -> N
 
 @pytest.mark.parametrize("name", FILES)
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(share=st.floats(0, 1), bit=st.integers(0, 7))
-def test_a_flipped_bit_anywhere_in_any_file_is_noticed(saved: Path, name: str, share: float, bit: int) -> None:
+@given(fraction=st.floats(0, 1), bit=st.integers(0, 7))
+def test_a_flipped_bit_anywhere_in_any_file_is_noticed(saved: Path, name: str, fraction: float, bit: int) -> None:
     file = saved / name
     content = file.read_bytes()
-    position = min(int(share * len(content)), len(content) - 1)
+    position = min(int(fraction * len(content)), len(content) - 1)
     try:
         file.write_bytes(content[:position] + bytes([content[position] ^ (1 << bit)]) + content[position + 1 :])
         with pytest.raises(BundleError, match=r"model\.safetensors|bundle\.json|README\.md|SHA256SUMS"):
@@ -180,7 +182,7 @@ def test_a_newer_format_asks_for_an_update(copy: Path) -> None:
         ({"classes": ["cat", "cat", "tram"]}, "must be there and differ"),
         ({"classes": "abc"}, r"bundle\.json does not describe a model: classes"),
         ({"temperature": 0}, "temperature"),
-        ({"views": "many"}, "views"),
+        ({"tta": "many"}, "tta"),
         ({"thresholds": [0.5]}, "one threshold per class"),
         ({"image_spec": {"height": 16, "width": 16, "resize": "melt"}}, r"image_spec\.resize"),
     ],
@@ -263,9 +265,40 @@ def test_a_save_that_fails_leaves_the_old_bundle_whole(
     assert sorted(item.name for item in tmp_path.iterdir()) == ["model"]
 
 
+_SAVE = """
+import sys, time
+from pathlib import Path
+import torch
+from linnaeus.bundle.files import load_bundle, save_bundle
+place, name = Path(sys.argv[1]), sys.argv[2]
+bundle = load_bundle(place / name)
+(place / f"{name} is ready").touch()
+while len(list(place.glob("* is ready"))) < 2:
+    time.sleep(0.001)
+for _ in range(10):
+    save_bundle(bundle, place / "out" / "model")
+"""
+
+
+def test_two_processes_that_save_at_the_same_place_take_turns(tmp_path: Path) -> None:
+    for seed, name in enumerate("ab"):
+        save_bundle(make_bundle(seed=seed), tmp_path / name)
+    processes = [
+        subprocess.Popen([sys.executable, "-c", _SAVE, str(tmp_path), name], stderr=subprocess.PIPE, text=True)
+        for name in "ab"
+    ]
+    answers = [process.communicate()[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], answers
+    weights = load_bundle(tmp_path / "out" / "model").classifier.state_dict()["head.weight"]
+    of_each = [load_bundle(tmp_path / name).classifier.state_dict()["head.weight"] for name in "ab"]
+    assert any(torch.equal(weights, one) for one in of_each)
+    assert [item.name for item in (tmp_path / "out").iterdir()] == ["model"]
+
+
 def test_leftovers_of_a_killed_save_do_no_harm(tmp_path: Path) -> None:
-    (tmp_path / ".model.part").mkdir()
-    (tmp_path / ".model.part/junk").write_bytes(b"half")
+    for name in (".model.00ff.part", ".model.00ff.old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "junk").write_bytes(b"half")
     save_bundle(make_bundle(), tmp_path / "model")
     load_bundle(tmp_path / "model")
     assert sorted(item.name for item in tmp_path.iterdir()) == ["model"]
@@ -311,7 +344,7 @@ def test_the_card_says_what_the_model_is_and_how_good(saved: Path) -> None:
 
 def test_the_card_of_a_bundle_without_provenance_makes_nothing_up(tmp_path: Path) -> None:
     original = make_bundle()
-    save_bundle(Bundle(original.classifier, original.image_spec, CLASSES, "one"), tmp_path / "model")
+    save_bundle(Bundle(original.classifier, original.image_spec, CLASSES, "none"), tmp_path / "model")
     card = (tmp_path / "model/README.md").read_text(encoding="utf-8")
     assert "Scores" not in card.replace("Scores hold", "")
     assert "Training images" not in card
@@ -337,17 +370,17 @@ def test_a_bundle_of_format_1_is_still_read(copy: Path) -> None:
 
 
 @pytest.mark.parametrize("rule", [SetRule(0.9, 0.7, 0.1, 2), LabelSetRule(0.9, 0.25)])
-def test_what_is_familiar_and_the_rule_of_sets_come_back_and_are_covered_by_the_checksums(
+def test_the_ood_detector_and_the_rule_of_sets_come_back_and_are_covered_by_the_checksums(
     tmp_path: Path, rule: SetRule | LabelSetRule
 ) -> None:
-    bank, centre = np.eye(4, dtype=np.float16), np.full(4, 0.1, np.float32)
-    known = Familiarity(bank, centre, 0.5, 0.99)
-    save_bundle(replace(make_bundle(), familiarity=known, sets=rule), tmp_path / "model")
+    reference, centre = np.eye(4, dtype=np.float16), np.full(4, 0.1, np.float32)
+    known = OodDetector(reference, centre, 0.5, 0.99)
+    save_bundle(replace(make_bundle(), ood=known, sets=rule), tmp_path / "model")
     loaded = load_bundle(tmp_path / "model")
-    assert loaded.sets == rule and loaded.familiarity is not None
-    assert (loaded.familiarity.bank == bank).all() and loaded.familiarity.threshold == 0.5
-    content = bytearray((tmp_path / "model" / "familiar.safetensors").read_bytes())
+    assert loaded.sets == rule and loaded.ood is not None
+    assert (loaded.ood.reference == reference).all() and loaded.ood.threshold == 0.5
+    content = bytearray((tmp_path / "model" / "ood.safetensors").read_bytes())
     content[-1] ^= 1
-    (tmp_path / "model" / "familiar.safetensors").write_bytes(content)
-    with pytest.raises(BundleError, match=r"familiar\.safetensors does not match its checksum"):
+    (tmp_path / "model" / "ood.safetensors").write_bytes(content)
+    with pytest.raises(BundleError, match=r"ood\.safetensors does not match its checksum"):
         load_bundle(tmp_path / "model")

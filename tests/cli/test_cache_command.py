@@ -38,7 +38,12 @@ def test_caches_are_listed_and_cleared(folder: Path, tmp_path: Path, capsys: pyt
     path = build_cache(tmp_path)
     assert main(["cache"]) == 0
     listing = capsys.readouterr().out
-    for expected in (path.name, " 4 ", "16x12", "kB", f"in {folder}. Delete all with: linnaeus cache clear"):
+    for expected in (
+        path.name[:15],
+        "4 images of 16 x 12 px",
+        "kB images",
+        f"in {folder}. Delete all with: linnaeus cache",
+    ):
         assert expected in listing
     assert main(["cache", "clear"]) == 0
     assert "kB freed in" in capsys.readouterr().out
@@ -46,3 +51,21 @@ def test_caches_are_listed_and_cleared(folder: Path, tmp_path: Path, capsys: pyt
     assert (tmp_path / "0.png").exists()
     assert main(["cache"]) == 0
     assert "Nothing is cached" in capsys.readouterr().out
+
+
+def test_every_kind_is_listed_with_its_size_and_cleared(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kinds = [f"images-{'0' * 32}", f"features-{'1' * 24}", f"extracted-{'2' * 32}", "torchvision-CIFAR10", "hf-a--b.c"]
+    for name in [*kinds, ".torchvision-MNIST.part"]:
+        (folder / name / "deep").mkdir(parents=True)
+        (folder / name / "deep" / "file").write_bytes(bytes(3000))
+    for name in ("other-of-mine", "features-of-mine", ".hidden"):
+        (folder / name).mkdir()
+    assert main(["cache"]) == 0
+    listing = capsys.readouterr().out
+    shown = ["images-00000000…", "features-11111111…", "extracted-22222222…", *kinds[3:], ".torchvision-MNIST.part"]
+    assert all(name in listing for name in shown)
+    sums = "3.0 kB images, 3.0 kB features, 3.0 kB extracted, 6.0 kB torchvision, 3.0 kB hf"
+    assert f"18.0 kB ({sums}) in" in listing and listing.count("3.0 kB") >= 6 and "of-mine" not in listing
+    assert main(["cache", "clear"]) == 0
+    assert "18.0 kB freed" in capsys.readouterr().out
+    assert sorted(path.name for path in folder.iterdir()) == [".hidden", "features-of-mine", "other-of-mine"]

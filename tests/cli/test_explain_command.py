@@ -18,7 +18,7 @@ from linnaeus.models import build_classifier
 def model(tmp_path: Path) -> Path:
     torch.manual_seed(0)
     classifier = build_classifier("speed_cnn", num_classes=2, image_size=16, options={"widths": [8, 8, 8]})
-    save_bundle(Bundle(classifier, ImageSpec(16, 16), ("Truck w/Box", "<b>bus</b>"), "one"), tmp_path / "model")
+    save_bundle(Bundle(classifier, ImageSpec(16, 16), ("Truck w/Box", "<b>bus</b>"), "none"), tmp_path / "model")
     return tmp_path / "model"
 
 

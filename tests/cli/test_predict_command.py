@@ -28,7 +28,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     classifier = build_classifier("speed_cnn", num_classes=3, image_size=8, options={"widths": [4, 4, 4]})
     (path).mkdir()
     (path / "config.yaml").write_text("")
-    save_bundle(Bundle(classifier.eval(), ImageSpec(8, 8), ("[red]", "ü b", "c"), "one"), path / "model")
+    save_bundle(Bundle(classifier.eval(), ImageSpec(8, 8), ("[red]", "ü b", "c"), "none"), path / "model")
     images = path.parent / "images"
     images.mkdir()
     for k in range(3):

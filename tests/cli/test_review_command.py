@@ -11,11 +11,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from tests.review.small_run import make_run
 
 from linnaeus.cli.main import main
-
-sys.path.append(str(Path(__file__).parents[1] / "review"))
-from small_run import make_run
 
 COMMAND = "import sys; from linnaeus.cli.main import main; sys.exit(main(sys.argv[1:]))"
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from linnaeus.cli.data_options import parse_pixels, parse_shape, split_names
 from linnaeus.cli.main import main
-from linnaeus.cli.train import parse_pixels, parse_shape, split_names
 from linnaeus.config.settings import parse_config
 from linnaeus.data.intake import source_options
 from linnaeus.data.sources.options import SourceOptions
@@ -26,7 +26,7 @@ def test_every_option_reaches_the_reader(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(fit_module, "fit", fit)
     words = (
         "train x.csv --format table --image-column Id --label-columns a,b --label-columns N/A --image-root pics "
-        "--image-shape 30,20,3 --top-classes 12 --context 0.2 --min-box 4px"
+        "--image-shape 30,20,3 --top-classes 12 --box-padding 0.2 --min-box-size 4px"
     )
     assert main([*words.split(), "--classes", "Small car,Bus"]) == 2
     config = parse_config(seen).data
@@ -38,8 +38,8 @@ def test_every_option_reaches_the_reader(monkeypatch: pytest.MonkeyPatch) -> Non
         image_shape=(30, 20, 3),
         classes=("Small car", "Bus"),
         top_classes=12,
-        context=0.2,
-        min_box_px=4.0,
+        box_padding=0.2,
+        min_box_size_px=4.0,
     )
 
 
@@ -67,7 +67,7 @@ def test_pixels_may_say_so(text: str, pixels: float) -> None:
 
 @pytest.mark.parametrize("text", ["", "px", "-1", "4cm", "nan", "inf"])
 def test_anything_else_is_no_number_of_pixels(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"--min-box takes a number of pixels"):
+    with pytest.raises(ConfigError, match=r"--min-box-size takes a number of pixels"):
         parse_pixels(text)
 
 

@@ -102,8 +102,8 @@ def test_m2_runs_from_label_lists_with_balancing_and_augmented_views(several_lab
     weights = random_weights(tmp_path / "weights", "resnet10t")
     options = ["--backbone", "resnet10t", "--weights", str(weights), "--image-size", "32"]
     balancing = ["--set", "data.balance=oversample", "--set", "phases.0.feature_views=2"]
-    shares = ["--set", "data.test_share=0.2", "--set", "data.validation_share=0.2"]
-    run = run_recipe("m2-hidden", several_labels, *options, *balancing, *shares)
+    fractions = ["--set", "data.test_fraction=0.2", "--set", "data.validation_fraction=0.2"]
+    run = run_recipe("m2-hidden", several_labels, *options, *balancing, *fractions)
     assert run.config.model.head.hidden == [256]
     assert run.config.loss.name == "squeezed_bce"
     assert run.manifest.task == "multi" and set(run.manifest.classes) == {"red", "blue", "third"}

@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from linnaeus.config.pages import overlay, read_recipe, recipe_names, settings_from, to_yaml
+from linnaeus.config.pages import (
+    RECIPE_ALIASES,
+    names_with_aliases,
+    overlay,
+    read_recipe,
+    recipe_names,
+    settings_from,
+    to_yaml,
+)
 from linnaeus.config.settings import RunConfig, parse_config
 from linnaeus.errors import ConfigError, RecipeError
 
@@ -18,7 +26,10 @@ from linnaeus.errors import ConfigError, RecipeError
         ({"augmnt": {}}, ["augmnt", "Did you mean 'augment'?"]),
         ({"augment": {"rotate_degree": 3}}, ["augment.rotate_degree", "Did you mean 'rotate_degrees'?"]),
         ({"phases": [{"learning_rte": 1}]}, ["phases.0.learning_rte"]),
-        ({"phases": [{"stop": {"patients": 1}}]}, ["phases.0.stop.patients", "Did you mean 'patience'?"]),
+        (
+            {"phases": [{"early_stopping": {"patients": 1}}]},
+            ["phases.0.early_stopping.patients", "Did you mean 'patience'?"],
+        ),
         ({"augment": {"noise": 3}}, ["augment.noise", "3", "less than or equal to 1"]),
         ({"loss": {"l2": {"convs": 0.1}}}, ["convolutions, dense, head or all, not convs"]),
         ({"loss": {"l1": {"dense[2]": 0.1}}}, ["not dense[2]"]),
@@ -60,10 +71,22 @@ def test_settings_lie_over_a_recipe_phase_by_phase() -> None:
 @pytest.mark.parametrize("name", recipe_names())
 def test_every_recipe_is_valid_and_headed_by_a_command(name: str) -> None:
     parse_config(read_recipe(name))
-    source = Path(__file__).parents[1] / "src" / "linnaeus" / "recipes" / f"{name}.yaml"
+    source = Path(__file__).parents[2] / "src" / "linnaeus" / "config" / "recipes" / f"{name}.yaml"
     head = source.read_text().splitlines()[0]
     assert head.startswith("#")
     assert f"--recipe {name}" in head
+
+
+@pytest.mark.parametrize("alias", RECIPE_ALIASES)
+def test_every_alias_names_a_recipe_and_none_hides_one(alias: str) -> None:
+    assert read_recipe(alias) == read_recipe(RECIPE_ALIASES[alias])
+    assert alias not in recipe_names()
+    assert f"{RECIPE_ALIASES[alias]} ({alias})" in names_with_aliases()
+
+
+def test_every_reference_system_has_one_alias() -> None:
+    systems = [name for name in recipe_names() if not name.startswith("best-")]
+    assert sorted(RECIPE_ALIASES.values()) == systems
 
 
 def test_a_saved_page_is_a_recipe_again(tmp_path: Path) -> None:
@@ -77,6 +100,8 @@ def test_a_saved_page_is_a_recipe_again(tmp_path: Path) -> None:
 def test_unknown_and_broken_recipes_are_errors(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="Did you mean 'c1'"):
         read_recipe("c11")
+    with pytest.raises(RecipeError, match=r"Did you mean 'mish-cnn'.* c1 \(mish-cnn\)"):
+        read_recipe("mish-cn")
     with pytest.raises(RecipeError, match="Cannot read"):
         read_recipe(str(tmp_path / "none.yaml"))
     (tmp_path / "list.yaml").write_text("- 1\n")

@@ -46,19 +46,19 @@ def test_columns_of_a_table_of_boxes_stay_with_their_boxes(tmp_path: Path) -> No
     assert again.keys() == known.keys() and list(again["camera"]) == list(known["camera"])
 
 
-def test_boxes_are_known_by_size_shape_share_and_scene(tmp_path: Path) -> None:
+def test_boxes_are_known_by_size_shape_fraction_and_scene(tmp_path: Path) -> None:
     manifest = boxes_in_scenes(tmp_path)
     rows = np.array([[i.as_py() for i in manifest.ids].index(name) for name in ("a.png#1", "b.png#1", "b.png#3")])
     known = known_columns(manifest, rows)
     np.testing.assert_allclose(known["size (px)"], np.sqrt([200, 25, 50]))
     np.testing.assert_allclose(known["width / height"], [2, 1, 2])
-    np.testing.assert_allclose(known["share of the scene (%)"], [25, 25, 50])
+    np.testing.assert_allclose(known["fraction of the scene (%)"], [25, 25, 50])
     assert list(known["scene"]) == ["a.png", "b.png", "b.png"] and "group" not in known
     one_group = dataclasses.replace(manifest, groups=np.zeros(3, np.int64))
     assert list(known_columns(one_group, rows)["group"]) == ["0"] * 3
     (tmp_path / "a.png").unlink()
-    share = known_columns(manifest, rows)["share of the scene (%)"]
-    assert np.isnan(share[0]) and share[2] == 50
+    fraction = known_columns(manifest, rows)["fraction of the scene (%)"]
+    assert np.isnan(fraction[0]) and fraction[2] == 50
 
 
 @pytest.mark.parametrize("groups", [None, np.array([4, 4])])

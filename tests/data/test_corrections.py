@@ -137,6 +137,6 @@ def test_whatever_names_there_are_they_come_back(tmp_path_factory: pytest.TempPa
 def test_the_configuration_puts_several_files_on_top_of_each_other(tmp_path: Path) -> None:
     one = decide(tmp_path / "one.csv", ("0.jpg", "relabel", "bee"))
     other = decide(tmp_path / "other.csv", ("0.jpg", "relabel", "cow"), ("1.jpg", "exclude", ""))
-    found = read_manifest(DataConfig(labels=[str(one), str(other)]), manifest())
+    found = read_manifest(DataConfig(corrections=[str(one), str(other)]), manifest())
     assert (len(found), found.classes[found.targets[0]]) == (5, "cow")
     assert len(found.notes) == 2

@@ -18,7 +18,7 @@ def image(height: int, width: int) -> np.ndarray:
 def test_a_smaller_image_is_placed_as_it_is_and_not_enlarged() -> None:
     """20 x 30 pixels in the middle of 64: 22 rows of grey above and 17 columns to the left."""
     small = image(20, 30)
-    placed = ImageSpec(64, 64, "place").fit(small)
+    placed = ImageSpec(64, 64, "letterbox").fit(small)
     assert np.array_equal(placed[22:42, 17:47], small)
     placed[22:42, 17:47] = PAD_GREY
     assert (placed == PAD_GREY).all()
@@ -27,7 +27,7 @@ def test_a_smaller_image_is_placed_as_it_is_and_not_enlarged() -> None:
 @pytest.mark.parametrize(("height", "width"), [(128, 100), (64, 200), (65, 64)])
 def test_a_larger_image_is_placed_as_padding_does(height: int, width: int) -> None:
     large = image(height, width)
-    assert np.array_equal(ImageSpec(64, 64, "place").fit(large), ImageSpec(64, 64, "pad").fit(large))
+    assert np.array_equal(ImageSpec(64, 64, "letterbox").fit(large), ImageSpec(64, 64, "pad").fit(large))
 
 
 @given(height=st.integers(1, 700), width=st.integers(1, 700), size=st.sampled_from([32, 64, 96, 128, 224, 299, 300]))

@@ -40,7 +40,7 @@ def manifest() -> Manifest:
 @pytest.fixture(params=["resident", "streamed"])
 def residence(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """On CUDA, both ways; on the processor they are one."""
-    monkeypatch.setattr("linnaeus.data.loader.RESIDENT_SHARE", 0.6 if request.param == "resident" else 0.0)
+    monkeypatch.setattr("linnaeus.data.loader.RESIDENT_FRACTION", 0.6 if request.param == "resident" else 0.0)
     monkeypatch.setattr("linnaeus.data.loader._UPLOAD_BYTES", 5 * HEIGHT * WIDTH * 3)
     yield request.param
 

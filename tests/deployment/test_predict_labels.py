@@ -29,8 +29,8 @@ def bundle() -> Bundle:
     with torch.no_grad():
         classifier.train()(torch.randn(32, 3, 16, 16))
         classifier.head.weight.mul_(40)
-    spec = ImageSpec(16, 16, "stretch", "bilinear", (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
-    return Bundle(classifier.eval(), spec, CLASSES, "mirror", temperature=2.0, thresholds=(0.5, 0.2, 0.8))
+    spec = ImageSpec(16, 16, "squash", "bilinear", (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
+    return Bundle(classifier.eval(), spec, CLASSES, "flip", temperature=2.0, thresholds=(0.5, 0.2, 0.8))
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def by_hand(bundle: Bundle, path: Path) -> np.ndarray:
     pixels = torch.from_numpy(bundle.image_spec.fit(read_image(str(path))).copy())
     normalized = bundle.image_spec.normalize(pixels.permute(2, 0, 1)[None])
     with torch.inference_mode():
-        logits = view_logits(bundle.classifier, normalized, views=bundle.views)[0].double().numpy()
+        logits = view_logits(bundle.classifier, normalized, tta=bundle.tta)[0].double().numpy()
     return 1 / (1 + np.exp(-logits / bundle.temperature))
 
 

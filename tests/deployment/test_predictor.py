@@ -31,7 +31,7 @@ def bundle() -> Bundle:
         classifier.train()(torch.randn(32, 3, 16, 16))
         classifier.head.weight.mul_(40)  # so that the classes differ
     spec = ImageSpec(16, 16, "pad", "bilinear", (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
-    return Bundle(classifier.eval(), spec, CLASSES, "mirror", temperature=2.5)
+    return Bundle(classifier.eval(), spec, CLASSES, "flip", temperature=2.5)
 
 
 def write_image(path: Path, *, seed: int, size: tuple[int, int] = (20, 30)) -> Path:
@@ -47,7 +47,7 @@ def reference(bundle: Bundle, path: Path) -> np.ndarray:
     pixels = torch.from_numpy(bundle.image_spec.fit(read_image(str(path))).copy())
     normalized = bundle.image_spec.normalize(pixels.permute(2, 0, 1)[None])
     with torch.inference_mode():
-        logits = view_logits(bundle.classifier, normalized, views=bundle.views)[0].numpy().astype(np.float64)
+        logits = view_logits(bundle.classifier, normalized, tta=bundle.tta)[0].numpy().astype(np.float64)
     exponents = np.exp(logits / bundle.temperature)
     return exponents / exponents.sum()
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from scipy.special import expit, softmax
 
 from linnaeus.judging.calibration import describe_calibration, fit_temperature
+from linnaeus.judging.score_table import table_of
 from linnaeus.predictions import Predictions
 
 
@@ -53,7 +54,7 @@ def test_the_temperature_has_the_least_loss_that_torch_finds():
     assert fit_temperature(predictions) == pytest.approx(float(log.detach().exp()), rel=1e-4)
 
 
-def test_each_of_several_labels_gets_its_temperature_and_rare_ones_share_one():
+def test_each_of_several_labels_gets_its_temperature_and_rare_ones_fraction_one():
     rng = np.random.default_rng(1)
     honest = 2 * rng.normal(size=(6000, 3))
     targets = (rng.random(honest.shape) < expit(honest)).astype(np.uint8)
@@ -75,8 +76,8 @@ def test_scaling_lowers_log_loss_and_calibration_error_on_other_images_and_chang
     fresh = overconfident(3000, temperature=3.0, seed=9)
     after = replace(fresh, temperature=fitted)
     assert (after.predicted == fresh.predicted).all()
-    one, other = describe_calibration(fresh), describe_calibration(after)
-    assert other["log_loss"] < one["log_loss"] - 0.1
-    assert other["calibration_error"] < 0.04 < one["calibration_error"]
-    assert sum(row["count"] for row in other["reliability"]) == 3000
+    one, other = describe_calibration(table_of(fresh)), describe_calibration(table_of(after))
+    assert other.log_loss < one.log_loss - 0.1
+    assert other.ece < 0.04 < one.ece
+    assert sum(row.count for row in other.reliability) == 3000
     np.testing.assert_allclose(after.probabilities, softmax(fresh.logits.astype(float) / fitted, axis=1), atol=1e-12)

@@ -56,13 +56,13 @@ def test_neighbours_without_a_number_between_them_are_told_apart() -> None:
     assert 0.3 < chosen <= high
 
 
-def test_labels_with_few_images_share_the_threshold_of_all() -> None:
+def test_labels_with_few_images_fraction_the_threshold_of_all() -> None:
     rng = np.random.default_rng(0)
     targets = (rng.random((200, 3)) < [0.5, 0.3, 0.1]).astype(np.uint8)
     targets[:, 2] = 0
     targets[: FEWEST_IMAGES - 1, 2] = 1
     probabilities = (0.4 * targets + 0.6 * rng.random((200, 3))) * [1.0, 0.4, 0.1]
-    chosen = choose_thresholds(targets, probabilities, rule="label")
+    chosen = choose_thresholds(targets, probabilities, rule="per_label")
     assert chosen.own.tolist() == [True, True, False]
     assert chosen.values[2] == chosen.common
     tried = [f1(targets, probabilities >= cut) for cut in np.unique(probabilities)]
@@ -81,7 +81,7 @@ def test_the_balanced_rule_is_the_best_for_all_that_keeps_four_fifths_of_the_lab
     targets = (rng.random((300, 3)) < [0.5, 0.1, 0.2]).astype(np.uint8)
     probabilities = (np.array([0.3, 0.3, 0.05]) * targets + 0.7 * rng.random((300, 3))) * [1.0, 0.3, 0.4]
     own, balanced, common = (
-        choose_thresholds(targets, probabilities, rule=rule) for rule in ("label", "balanced", "common")
+        choose_thresholds(targets, probabilities, rule=rule) for rule in ("per_label", "balanced", "global")
     )
     assert own.common == balanced.common == common.common
     assert common.values.tolist() == [common.common] * 3 and not common.own.any()

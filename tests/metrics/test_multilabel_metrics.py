@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, f1_score, hamming_loss, precision_score, recall_score
 
-from linnaeus.metrics.classification import ClassCounts, mean_f1, mean_precision, mean_recall
+from linnaeus.metrics.classification import ClassCounts, macro_f1, macro_precision, macro_recall
 from linnaeus.metrics.multilabel import (
     average_precisions,
     image_f1,
@@ -57,9 +57,9 @@ def test_macro_scores_are_scikit_learns_over_the_labels_that_can_have_one(seed: 
     counts = label_counts(targets, given_labels)
     had, said = targets.any(axis=0), given_labels.any(axis=0)
     for ours, theirs, kept in (
-        (mean_f1, f1_score, had | said),
-        (mean_precision, precision_score, had | said),
-        (mean_recall, recall_score, had),
+        (macro_f1, f1_score, had | said),
+        (macro_precision, precision_score, had | said),
+        (macro_recall, recall_score, had),
     ):
         if kept.any():
             each = theirs(targets, given_labels, average=None, zero_division=0)
@@ -85,10 +85,12 @@ def test_scores_of_each_label_are_scikit_learns(seed: int) -> None:
             assert precisions[k] == pytest.approx(average_precision_score(t, scores[:, k]), abs=1e-12)
         else:
             assert precisions[k] == 0
-        assert (found["support"][k], found["missing"][k], found["superfluous"][k]) == (
+        assert (found["support"][k], found["false_negatives"][k], found["false_positives"][k]) == (
             t.sum(), ((t == 1) & (g == 0)).sum(), ((t == 0) & (g == 1)).sum()
         )  # fmt: skip
-    assert wrong_per_image(targets, given_labels).sum() == found["missing"].sum() + found["superfluous"].sum()
+    assert (
+        wrong_per_image(targets, given_labels).sum() == found["false_negatives"].sum() + found["false_positives"].sum()
+    )
     expected = hamming_loss(targets, given_labels) * targets.size
     assert wrong_per_image(targets, given_labels).sum() == pytest.approx(expected)
 
@@ -112,7 +114,7 @@ def test_where_there_is_nothing_scores_are_zero_and_silent() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         counts = label_counts(nothing, nothing)
-        values = [float(score(counts)) for score in (micro_f1, micro_precision, micro_recall, weighted_f1, mean_f1)]
+        values = [float(score(counts)) for score in (micro_f1, micro_precision, micro_recall, weighted_f1, macro_f1)]
         assert values == [0.0] * 5
         assert mean_average_precision(nothing, np.zeros((3, 2))) == 0.0
         assert average_precisions(np.zeros((0, 2), np.uint8), np.zeros((0, 2))).tolist() == [0.0, 0.0]
@@ -121,7 +123,9 @@ def test_where_there_is_nothing_scores_are_zero_and_silent() -> None:
 def test_many_test_sets_are_scored_at_once() -> None:
     sets = [label_counts(*draw(seed)[:2]) for seed in range(400) if draw(seed)[0].shape[1] == 3]
     assert len(sets) > 20
-    stacked = ClassCounts(*(np.stack([getattr(c, name) for c in sets]) for name in ("hits", "support", "claims")))
+    stacked = ClassCounts(
+        *(np.stack([getattr(c, name) for c in sets]) for name in ("true_positives", "support", "predicted"))
+    )
     for score in (micro_f1, micro_precision, micro_recall, weighted_f1):
         assert score(stacked).tolist() == [float(score(c)) for c in sets]
 

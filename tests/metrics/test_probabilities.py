@@ -79,10 +79,10 @@ def test_the_reliability_diagram_is_that_of_scikit_learn(case):
     filled = found.counts > 0
     assert found.counts.sum() == len(right)
     if 0 < right.sum() < len(right):
-        shares, means = calibration_curve(right, probabilities, n_bins=10)
-        np.testing.assert_allclose((found.right / np.maximum(found.counts, 1))[filled], shares, atol=1e-12)
+        fractions, means = calibration_curve(right, probabilities, n_bins=10)
+        np.testing.assert_allclose((found.correct / np.maximum(found.counts, 1))[filled], fractions, atol=1e-12)
         np.testing.assert_allclose((found.confidence / np.maximum(found.counts, 1))[filled], means, atol=1e-12)
-        expected = (found.counts[filled] * np.abs(shares - means)).sum() / len(right)
+        expected = (found.counts[filled] * np.abs(fractions - means)).sum() / len(right)
         assert float(found.error) == pytest.approx(expected, abs=1e-12)
 
 
@@ -111,9 +111,9 @@ def test_points_are_scikit_learns_where_they_are_few():
     rng = np.random.default_rng(0)
     positive, scores = rng.random(50) < 0.4, rng.random(50).round(1)
     counts = ranked_counts(positive, scores)
-    shares, recalls, thresholds = roc_points(counts, at_most=100)
+    fractions, recalls, thresholds = roc_points(counts, at_most=100)
     expected = reference.roc_curve(positive, scores, drop_intermediate=False)
-    for ours_, theirs in zip((shares, recalls, thresholds), expected, strict=True):
+    for ours_, theirs in zip((fractions, recalls, thresholds), expected, strict=True):
         np.testing.assert_allclose(ours_, theirs, atol=1e-12)
     recalls, precisions, thresholds = precision_recall_points(counts, at_most=100)
     precision, recall, at = reference.precision_recall_curve(positive, scores)
@@ -127,9 +127,9 @@ def test_thinned_curves_keep_their_ends_and_their_area():
     positive = rng.random(20_000) < 0.3
     scores = rng.normal(size=20_000) + 1.5 * positive
     counts, (area, average) = ranked_counts(positive, scores), ranking_areas(positive, scores)
-    share, recall, _ = roc_points(counts, at_most=100)
-    assert len(share) <= 100 and (share[0], recall[0], share[-1], recall[-1]) == (0, 0, 1, 1)
-    assert np.trapezoid(recall, share) == pytest.approx(area, abs=1e-3)
+    fraction, recall, _ = roc_points(counts, at_most=100)
+    assert len(fraction) <= 100 and (fraction[0], recall[0], fraction[-1], recall[-1]) == (0, 0, 1, 1)
+    assert np.trapezoid(recall, fraction) == pytest.approx(area, abs=1e-3)
     recalls, precisions, _ = precision_recall_points(counts, at_most=100)
     assert len(recalls) <= 100 and recalls[-1] == 1 and (np.diff(recalls) >= 0).all()
     assert np.trapezoid(precisions, recalls) == pytest.approx(average, abs=0.01)

@@ -158,6 +158,6 @@ def test_stages_travel_with_the_bundle(tmp_path: Path) -> None:
     stages = [{"block": "inception", "kernels": [1, 3, 0], "widths": [4, 4, 4], "shortcut": "projection", "pool": True}]
     options = {"stem": 4, "stages": stages}
     classifier = build_classifier("block_cnn", num_classes=2, image_size=16, options=options).eval()
-    save_bundle(Bundle(classifier, ImageSpec(16, 16), ("a", "b"), "one"), tmp_path / "model")
+    save_bundle(Bundle(classifier, ImageSpec(16, 16), ("a", "b"), "none"), tmp_path / "model")
     images = torch.randn(2, 3, 16, 16)
     assert torch.allclose(load_bundle(tmp_path / "model").classifier(images), classifier(images), atol=1e-6)

@@ -6,15 +6,17 @@ import pytest
 
 from linnaeus.config.settings import PhaseConfig, RunConfig
 from linnaeus.planning.fingerprint import Fingerprint
-from linnaeus.planning.transfer import plan_backbone_image
+from linnaeus.planning.image import plan_image
+from linnaeus.planning.plan import Plan
 
 HEAD, FINETUNE = PhaseConfig(train="head"), PhaseConfig(train="all")
 
 
 def planned(name: str, longest_px: int, *phases: PhaseConfig, size: int | str = "auto") -> int:
     config = RunConfig.model_validate({"model": {"name": name}, "image": {"size": size}})
-    config = config.model_copy(update={"phases": list(phases)})
-    config, [decision] = plan_backbone_image(config, Fingerprint(1000, 10, longest_px, 1))
+    config = config.model_copy(update={"phases": phases})
+    plan = plan_image(Plan(config, config), Fingerprint(1000, 10, longest_px, 1))
+    config, [decision] = plan.config, plan.decisions
     assert decision.choice.startswith(f"{config.image.size} px") and decision.why
     assert isinstance(config.image.size, int)
     return config.image.size

@@ -10,6 +10,7 @@ from linnaeus.config.settings import RunConfig, parse_config
 from linnaeus.data.manifest import TRAIN, Manifest
 from linnaeus.errors import ConfigError
 from linnaeus.planning.balance import plan_balance
+from linnaeus.planning.plan import Plan
 from linnaeus.training.job import class_counts
 
 
@@ -29,9 +30,8 @@ def manifest(counts: list[int], *, several: bool = False) -> Manifest:
 def decide(counts: list[int], **settings: object) -> list[str]:
     config: RunConfig = parse_config(settings)
     found = manifest(counts)
-    return [
-        " | ".join((d.what, d.choice, d.why)) for d in plan_balance(config, found, shown=class_counts(config, found))
-    ]
+    plan = plan_balance(Plan(config, config), found, shown=class_counts(config, found))
+    return [" | ".join((d.what, d.choice, d.why)) for d in plan.decisions]
 
 
 def test_imbalance_is_pointed_out_and_even_classes_are_not_mentioned() -> None:
@@ -69,7 +69,7 @@ def test_what_is_for_one_label_is_refused_for_several(settings: dict[str, object
     config = parse_config(settings)
     found = manifest([5, 5], several=True)
     with pytest.raises(ConfigError, match=words):
-        plan_balance(config, found, shown=np.array([5.0, 5.0]))
+        plan_balance(Plan(config, config), found, shown=np.array([5.0, 5.0]))
 
 
 def test_adjusting_afterwards_is_refused_with_folds() -> None:

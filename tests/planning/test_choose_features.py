@@ -6,14 +6,17 @@ import pytest
 import timm
 from torch.nn import Linear
 
-from linnaeus.config.settings import HeadConfig, ModelConfig, PhaseConfig
+from linnaeus.config.settings import HeadConfig, ModelConfig, PhaseConfig, RunConfig
+from linnaeus.planning.plan import Plan
 from linnaeus.planning.transfer import choose_features
 
 HEAD, FINETUNE = PhaseConfig(train="head"), PhaseConfig(train="all")
 
 
 def chosen(name: str, *phases: PhaseConfig, **settings: object) -> str:
-    model, [decision] = choose_features(ModelConfig(name=name, **settings), phases)
+    config = RunConfig(model=ModelConfig(name=name, **settings), phases=phases)
+    plan = choose_features(Plan(config, config))
+    model, [decision] = plan.config.model, plan.decisions
     assert decision.choice == model.features
     return model.features
 

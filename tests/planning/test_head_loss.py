@@ -7,6 +7,7 @@ import pytest
 from linnaeus.config.settings import RunConfig, parse_config
 from linnaeus.errors import ConfigError
 from linnaeus.planning.head_loss import check_head_loss, plan_head_loss
+from linnaeus.planning.plan import Decision, Plan
 
 HEAD = {"name": "head", "train": "head", "optimizer": "lbfgs"}
 FINETUNE = {"name": "finetune"}
@@ -14,6 +15,10 @@ FINETUNE = {"name": "finetune"}
 
 def config(loss: dict[str, object], *phases: dict[str, str]) -> RunConfig:
     return parse_config({"loss": loss, "phases": list(phases)})
+
+
+def told(page: RunConfig) -> tuple[Decision, ...]:
+    return plan_head_loss(Plan(page, page)).decisions
 
 
 @pytest.mark.parametrize(
@@ -31,7 +36,7 @@ def config(loss: dict[str, object], *phases: dict[str, str]) -> RunConfig:
 def test_what_a_solved_head_does_not_obey_is_said(loss: dict[str, object], minimised: str, word: str) -> None:
     page = config(loss, HEAD, FINETUNE)
     check_head_loss(page)
-    (decision,) = plan_head_loss(page)
+    (decision,) = told(page)
     assert (decision.what, decision.choice) == ("loss (head)", minimised)
     assert word in decision.why
 
@@ -50,7 +55,7 @@ def test_it_is_refused_where_every_phase_is_solved(loss: dict[str, object], word
 
 
 def test_a_phase_that_the_time_leaves_out_is_not_promised() -> None:
-    (decision,) = plan_head_loss(config({"name": "focal"}, HEAD))
+    (decision,) = told(config({"name": "focal"}, HEAD))
     assert "focal applies to no phase" in decision.why
 
 
@@ -67,4 +72,4 @@ def test_a_phase_that_the_time_leaves_out_is_not_promised() -> None:
 def test_where_every_phase_obeys_nothing_is_said(loss: dict[str, object], phases: list[dict[str, str]]) -> None:
     page = config(loss, *phases)
     check_head_loss(page)
-    assert plan_head_loss(page) == []
+    assert told(page) == ()

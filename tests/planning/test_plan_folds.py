@@ -11,6 +11,7 @@ from linnaeus.config.settings import RunConfig, parse_config
 from linnaeus.data.manifest import TEST, TRAIN, VALIDATION, Manifest, manifest_from_columns
 from linnaeus.planning import labels
 from linnaeus.planning.labels import plan_folds
+from linnaeus.planning.plan import Plan
 
 HEAD = [{"name": "head", "train": "head", "optimizer": "lbfgs"}]
 
@@ -24,7 +25,11 @@ def images(*counts: int) -> Manifest:
 
 
 def planned(manifest: Manifest, **settings: object) -> int | str:
-    return plan_folds(parse_config({"phases": HEAD, **settings}), manifest)[0].data.out_of_fold
+    return folded(parse_config({"phases": HEAD, **settings}), manifest).config.data.out_of_fold
+
+
+def folded(config: RunConfig, manifest: Manifest) -> Plan:
+    return plan_folds(Plan(config, config), manifest)
 
 
 @pytest.mark.parametrize(("counts", "folds"), [((40, 30), 5), ((40, 3), 3), ((40, 1), 0)])
@@ -38,8 +43,8 @@ def test_groups_count_once() -> None:
 
 
 def test_heads_that_are_not_solved_for_have_none() -> None:
-    config, decisions = plan_folds(RunConfig(), images(40, 40))
-    assert (config.data.out_of_fold, decisions) == (0, [])
+    plan = folded(RunConfig(), images(40, 40))
+    assert (plan.config.data.out_of_fold, plan.decisions) == (0, ())
 
 
 def test_what_is_asked_for_stays() -> None:
@@ -49,6 +54,6 @@ def test_what_is_asked_for_stays() -> None:
 
 def test_many_images_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(labels, "MOST_FOLDED", 50)
-    config, decisions = plan_folds(parse_config({"phases": HEAD}), images(40, 40))
-    assert config.data.out_of_fold == 0
-    assert "--folds" in decisions[0].why
+    plan = folded(parse_config({"phases": HEAD}), images(40, 40))
+    assert plan.config.data.out_of_fold == 0
+    assert "--folds" in plan.decisions[0].why

@@ -11,12 +11,19 @@ from linnaeus.config.settings import RunConfig, parse_config
 from linnaeus.errors import ConfigError
 from linnaeus.planning.fingerprint import Fingerprint
 from linnaeus.planning.labels import plan_labels
-from linnaeus.planning.plan import choose_recipe
+from linnaeus.planning.plan import Plan
+from linnaeus.planning.recipe import choose_recipe
 
 
 def plan(page: dict, asked: dict | None = None, *, task: str = "multi") -> tuple[RunConfig, dict[str, str]]:
-    config, decisions = plan_labels(parse_config(page), parse_config(asked or {}), task=task)  # type: ignore[arg-type]
-    return config, {decision.what: decision.choice for decision in decisions}
+    settled = plan_labels(Plan(parse_config(asked or {}), parse_config(page)), task=task)  # type: ignore[arg-type]
+    return settled.config, {decision.what: decision.choice for decision in settled.decisions}
+
+
+def recipe_for(asked: dict, fingerprint: Fingerprint) -> str:
+    config = parse_config(asked)
+    [decision] = choose_recipe(Plan(config, config), fingerprint, lambda _: config).decisions
+    return decision.choice
 
 
 def test_one_label_changes_nothing() -> None:
@@ -29,21 +36,25 @@ def test_a_recipe_for_one_label_is_made_to_fit() -> None:
     page = {
         "loss": {"label_smoothing": 0.1},
         "phases": [
-            {"name": "a", "keep": "validation_balanced_accuracy", "stop": {"metric": "validation_accuracy"}},
-            {"name": "b", "keep": "last"},
+            {
+                "name": "a",
+                "monitor": "validation_balanced_accuracy",
+                "early_stopping": {"monitor": "validation_accuracy"},
+            },
+            {"name": "b", "monitor": "last"},
         ],
     }
     config, decisions = plan(page)
     assert (config.loss.name, config.loss.label_smoothing) == ("bce", 0.0)
-    assert [phase.keep for phase in config.phases] == ["validation_mean_average_precision", "last"]
-    assert config.phases[0].stop is not None
-    assert config.phases[0].stop.metric == "validation_mean_average_precision"
+    assert [phase.monitor for phase in config.phases] == ["validation_mean_average_precision", "last"]
+    assert config.phases[0].early_stopping is not None
+    assert config.phases[0].early_stopping.monitor == "validation_mean_average_precision"
     assert decisions["loss"] == "bce" and decisions["label smoothing"] == "none"
 
 
 def test_what_the_user_asked_for_stays() -> None:
-    config, _ = plan({"loss": {"name": "asymmetric"}, "phases": [{"name": "a", "keep": "validation_micro_f1"}]})
-    assert config.loss.name == "asymmetric" and config.phases[0].keep == "validation_micro_f1"
+    config, _ = plan({"loss": {"name": "asymmetric"}, "phases": [{"name": "a", "monitor": "validation_micro_f1"}]})
+    assert config.loss.name == "asymmetric" and config.phases[0].monitor == "validation_micro_f1"
     config, decisions = plan({"loss": {"label_smoothing": 0.2}}, {"loss": {"label_smoothing": 0.2}})
     assert config.loss.label_smoothing == 0.2 and "label smoothing" not in decisions
 
@@ -53,11 +64,15 @@ def test_what_the_user_asked_for_stays() -> None:
     [
         ({"loss": {"name": "cross_entropy"}}, "multi", "these have several"),
         ({"loss": {"name": "bce"}}, "single", "these have one"),
-        ({"phases": [{"name": "a", "keep": "validation_micro_f1"}]}, "single", r"phases\.0\.keep=validation_micro_f1"),
         (
-            {"phases": [{"name": "a", "stop": {"metric": "validation_mean_average_precision"}}]},
+            {"phases": [{"name": "a", "monitor": "validation_micro_f1"}]},
             "single",
-            r"phases\.0\.stop\.metric",
+            r"phases\.0\.monitor=validation_micro_f1",
+        ),
+        (
+            {"phases": [{"name": "a", "early_stopping": {"monitor": "validation_mean_average_precision"}}]},
+            "single",
+            r"phases\.0\.early_stopping\.monitor",
         ),
     ],
 )
@@ -77,12 +92,12 @@ def test_smoothing_that_a_loss_does_not_know_is_never_silently_dropped() -> None
 def test_a_backbone_for_several_labels_has_a_recipe_of_its_own() -> None:
     page = {"model": {"name": "resnet18"}}
     several = Fingerprint(num_train=500, num_classes=3, width=200, height=200, task="multi")
-    assert choose_recipe(parse_config(page), several)[0] == "best-multilabel"
-    assert choose_recipe(parse_config(page), dataclasses.replace(several, task="single"))[0] == "best-transfer"
-    assert choose_recipe(parse_config({}), several)[0] == "best-scratch-large"
+    assert recipe_for(page, several) == "best-multilabel"
+    assert recipe_for(page, dataclasses.replace(several, task="single")) == "best-transfer"
+    assert recipe_for({}, several) == "best-scratch-large"
 
 
 def test_the_recipe_for_several_labels_needs_no_change_by_the_plan() -> None:
     config = parse_config(read_recipe("best-multilabel"))
-    planned, decisions = plan_labels(config, parse_config({}), task="multi")
-    assert planned == config and decisions == []
+    planned = plan_labels(Plan(RunConfig(), config), task="multi")
+    assert planned.config == config and planned.decisions == ()

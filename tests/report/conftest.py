@@ -8,16 +8,20 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from PIL import Image
+from tests.settled import settled
 
-from linnaeus.config.settings import parse_config
+from linnaeus.config.settings import EvaluateConfig
 from linnaeus.data.manifest import Manifest, manifest_from_columns
-from linnaeus.judging.scores import evaluate_predictions
+from linnaeus.judging.evaluation import Seconds
+from linnaeus.judging.judge import Settled, Submission, judge
+from linnaeus.judging.operating_point import Chosen
 from linnaeus.predictions import Predictions
 from linnaeus.report.facts import ReportFacts
 
-# Of each image: whether it has sky, tree, cat; what it was given. The test images are those below.
+FEW_RESAMPLES = EvaluateConfig(bootstrap_samples=100)
+# Of each image: whether it has sky, tree, cat; what was predicted. The test images are those below.
 TRUE = np.array([[1, 1, 0], [1, 0, 0], [0, 0, 0], [0, 1, 0], [1, 1, 0], [0, 0, 0]], np.uint8)
-GIVEN = np.array([[1, 1, 0], [0, 0, 1], [0, 0, 0], [0, 1, 1], [1, 1, 0], [1, 0, 0]], np.uint8)
+PREDICTED = np.array([[1, 1, 0], [0, 0, 1], [0, 0, 0], [0, 1, 1], [1, 1, 0], [1, 0, 0]], np.uint8)
 
 
 def tiny_picture(row: int) -> bytes:
@@ -45,9 +49,14 @@ def make_history(num_epochs: int, phases: tuple[str, ...] = ("scratch",)) -> pd.
 
 @pytest.fixture
 def make_facts() -> Callable[..., ReportFacts]:
-    """A builder: `make(classes, share_right=..., per_class=..., **fields of ReportFacts)`."""
+    """A builder: `make(classes, accuracy=..., per_class=..., num_groups=..., **fields of ReportFacts)`.
 
-    def make(classes=("ant", "bee", "cow"), *, share_right=0.7, per_class=24, prefix="", **fields) -> ReportFacts:
+    A third of the images each is for training, validation and test; the judge judges about `accuracy` of them right.
+    """
+
+    def make(
+        classes=("ant", "bee", "cow"), *, accuracy=0.7, per_class=24, num_groups=None, prefix="", **fields
+    ) -> ReportFacts:
         num_classes = len(classes)
         targets = np.repeat(np.arange(num_classes), per_class)
         splits = np.tile(np.arange(per_class) % 3, num_classes)
@@ -60,7 +69,7 @@ def make_facts() -> Callable[..., ReportFacts]:
             skipped={"no image": 2, "hidden": 0},
         )
         rows = np.flatnonzero(splits > 0)
-        right = np.random.default_rng(3).random(len(rows)) < share_right
+        right = np.random.default_rng(3).random(len(rows)) < accuracy
         predicted = np.where(right, targets[rows], (targets[rows] + 1 + rows % (num_classes - 1)) % num_classes)
         logits = np.eye(num_classes, dtype=np.float32)[predicted] * (1 + rows[:, None] / len(targets))
         predictions = Predictions(
@@ -71,14 +80,15 @@ def make_facts() -> Callable[..., ReportFacts]:
             manifest.splits[rows],
             manifest.fingerprint,
         )
-        settings = {"confidence": 0.95, "bootstrap_samples": 100, "seed": 0}
-        scores = evaluate_predictions(predictions.of_split(2), **settings)
+        groups = None if num_groups is None else np.arange(len(rows)) // 2 % num_groups
+        found = judge(Submission(predictions, groups=groups), FEW_RESAMPLES, seed=0)
+        seconds = Seconds(prepare=0.4, train=72.0, total=72.4)
         values = {
             "title": "animals",
-            "config": parse_config({"image": {"size": 32}, "phases": [{"epochs": 5}]}),
+            "config": settled({"phases": [{"epochs": 5}]}),
             "manifest": manifest,
-            "predictions": predictions,
-            "evaluation": {"format": 1, "test": scores, "seconds": {"prepare": 0.4, "train": 72.0, "total": 72.4}},
+            "predictions": found.predictions,
+            "evaluation": found.evaluation.model_copy(update={"seconds": seconds}),
             "history": make_history(5),
             "decisions": [("model", "speed_cnn", "small images")],
             "environment": {"device": "CPU"},
@@ -100,18 +110,17 @@ def make_label_facts() -> Callable[..., ReportFacts]:
         splits = np.repeat(np.array([0, 1, 2], np.int8), len(TRUE))
         ids = pa.array([f"{row}.png" for row in range(len(targets))], pa.large_string())
         manifest = Manifest(ids, ids, targets, splits, classes, task="multi")
-        logits = np.where(np.concatenate([GIVEN] * 3) > 0, 2.0, -2.0).astype(np.float32)
+        logits = np.where(np.concatenate([PREDICTED] * 3) > 0, 2.0, -2.0).astype(np.float32)
         logits[-5, 2] = 4.0  # the surest mistake: image 13 has no cat
         predictions = Predictions(ids, logits, targets, classes, splits, manifest.fingerprint)
-        test = evaluate_predictions(
-            predictions.of_split(2), confidence=0.95, bootstrap_samples=100, seed=0, thresholds=(0.5, 0.5, 0.5)
-        )
+        settled = Settled(1.0, Chosen("f1", None, (0.5, 0.5, 0.5), ()))
+        evaluation = judge(Submission(predictions, settled=settled), FEW_RESAMPLES, seed=0).evaluation
         values = {
             "title": "hills",
-            "config": parse_config({"phases": [{"epochs": 2, "keep": "validation_mean_average_precision"}]}),
+            "config": settled({"phases": [{"monitor": "validation_mean_average_precision"}]}),
             "manifest": manifest,
             "predictions": predictions,
-            "evaluation": {"format": 1, "test": test, "seconds": {"train": 2.0, "total": 3.0}},
+            "evaluation": evaluation.model_copy(update={"seconds": Seconds(train=2.0, total=3.0)}),
             "history": pd.DataFrame(
                 {
                     "epoch": [1, 2],

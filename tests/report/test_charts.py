@@ -22,7 +22,7 @@ from linnaeus.report.charts import (
     line_chart,
     nice_ticks,
 )
-from linnaeus.report.xy_chart import Trace, share_chart
+from linnaeus.report.xy_chart import Trace, fraction_chart
 
 NOTHING = Marks(None, [])
 
@@ -118,9 +118,9 @@ def test_an_interval_is_drawn_on_its_track_from_floor_to_one():
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=4))
-def test_names_at_the_ends_of_shares_are_apart_and_not_among_the_words_of_the_axis(ends):
+def test_names_at_the_ends_of_fractions_are_apart_and_not_among_the_words_of_the_axis(ends):
     traces = [Trace(f"line {k}", "train", [(0.0, 0.5), (1.0, end)]) for k, end in enumerate(ends)]
-    svg = str(share_chart(traces, key="k", title="T", x_name="x"))
+    svg = str(fraction_chart(traces, key="k", title="T", x_name="x"))
     heights = [float(y) for y in re.findall(r'class="name train" x="[\d.]+" y="([\d.]+)"', svg)]
     assert len(heights) == len(ends)
     assert max(heights) <= HEIGHT - BOTTOM + 0.05

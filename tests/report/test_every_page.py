@@ -10,22 +10,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from axe import needs_axe, violations
 from PIL import Image
-from test_compare import write_run
+from tests.axe import needs_axe, violations
+from tests.browsing import chromium, needs_chromium, patient
+from tests.runs.test_compare import write_run
 
 from linnaeus.cli.main import main
-from linnaeus.judging.curves import class_curves
-from linnaeus.judging.score_table import table_of
-from linnaeus.judging.settle import describe_settled, settle
 from linnaeus.report.evaluation_page import write_evaluation_page
 from linnaeus.report.facts import ReportFacts
 from linnaeus.report.page import write_report
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+pytestmark = needs_chromium
 PAGES = ("one_label", "several_labels", "evaluation", "audit", "comparison")
 CLASSES = ("ant", "bee", "cow", "dog")
 HOSTILE = """'"><img src=x onerror=alert(1)> Übung „zwei“ שלום <script>alert(2)"""
@@ -33,10 +28,8 @@ HOSTILE = """'"><img src=x onerror=alert(1)> Übung „zwei“ שלום <script>
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -49,17 +42,10 @@ def write_page(
 
     def one_label(name: str) -> ReportFacts:
         classes = tuple(name + word for word in CLASSES)
-        facts = make_facts(classes, per_class=60, prefix=name)
-        validation, test = facts.predictions.of_split(1), facts.predictions.of_split(2)
-        settled = describe_settled(
-            settle(validation, facts.config.evaluate), validation=validation, test=test, confidence=0.95
-        )
-        curves = class_curves(table_of(test), scores=facts.evaluation["test"])
-        facts.evaluation.update(settled, curves=curves)
         issues = pd.DataFrame(
             {"id": [f"{name}0.png", f"{name}5.png"], "given": classes[0], "suggested": classes[1], "confidence": 0.9}
         )
-        return make_facts(classes, per_class=60, prefix=name, evaluation=facts.evaluation, label_issues=issues)
+        return make_facts(classes, per_class=60, prefix=name, label_issues=issues)
 
     def images(name: str) -> Path:
         one, other = (tmp_path / "photos" / f"{name}{word}" for word in "ab")
@@ -80,7 +66,7 @@ def write_page(
         elif page == "several_labels":
             write_report(path, make_label_facts(tuple(name + word for word in CLASSES[:3])))
         elif page == "evaluation":
-            write_evaluation_page(path, one_label(name).evaluation, title=f"{name}theirs.csv", level=0.95)
+            write_evaluation_page(path, one_label(name).evaluation, title=f"{name}theirs.csv")
         elif page == "audit":
             data, out = images(name), tmp_path / "audit"
             assert main(["inspect", str(data), "--out", str(out), "--trace", f"{name}a/{name}0.png"]) == 0
@@ -103,7 +89,7 @@ def test_axe_finds_nothing_on_any_page(
     found = []
     for scheme, width in (("light", 1200), ("dark", 1200), ("light", 390)):
         context = browser.new_context(color_scheme=scheme, bypass_csp=True, viewport={"width": width, "height": 900})
-        page = context.new_page()
+        page = patient(context.new_page())
         page.goto(path.as_uri())
         cells = page.locator("table.matrix td button")
         if cells.count():
@@ -119,7 +105,7 @@ def test_on_paper_a_page_is_black_on_white_and_nothing_is_cut_off(
 ) -> None:
     monkeypatch.setenv("LINNAEUS_CACHE", str(tmp_path / "cache"))
     context = browser.new_context(color_scheme="dark", viewport={"width": 690, "height": 980})  # A4 less its margins
-    page = context.new_page()
+    page = patient(context.new_page())
     page.goto(write_page(name).as_uri())
     page.emulate_media(media="print", color_scheme="dark")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
@@ -137,7 +123,7 @@ def test_names_are_text_whatever_they_hold(
     browser: Any, write_page: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
 ) -> None:
     monkeypatch.setenv("LINNAEUS_CACHE", str(tmp_path / "cache"))
-    page = browser.new_page()
+    page = patient(browser.new_page())
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))

@@ -1,6 +1,5 @@
 """Figures and tables for a paper: files that other programs read, with the numbers of the evaluation."""
 
-import dataclasses
 import io
 import xml.etree.ElementTree as ET
 
@@ -8,25 +7,19 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from tests.report.editing import edited, score
 
-from linnaeus.judging.curves import class_curves
-from linnaeus.judging.score_table import table_of
 from linnaeus.report.paper import paper_figures, paper_tables, render_png, standalone_svg, write_paper
-from linnaeus.report.ranking import ranking_of
+from linnaeus.report.ranking import make_ranking
 
 SVG = "{http://www.w3.org/2000/svg}"
-
-
-def with_curves(facts):
-    scores = facts.evaluation["test"]
-    curves = class_curves(table_of(facts.predictions.of_split(2)), scores=scores)
-    return dataclasses.replace(facts, evaluation={**facts.evaluation, "curves": curves})
 
 
 def test_figures_are_whole_svg_and_tables_hold_the_scores(make_facts, tmp_path):
     facts = make_facts(("ant", "b_e & <i>", "cow"))
     write_paper(figures=tmp_path / "figures", tables=tmp_path / "tables", facts=facts)
-    names = {"accuracy", "loss", "confusion", "f1-by-class"}
+    names = {"accuracy", "loss", "confusion", "f1-by-class", "reliability-diagram", "accuracy-coverage-curve"}
+    names |= {"roc-curves", "precision-recall-curves"}
     assert {path.name for path in (tmp_path / "figures").iterdir()} == {
         f"{n}.{e}" for n in names for e in ("svg", "png")
     }
@@ -36,27 +29,23 @@ def test_figures_are_whole_svg_and_tables_hold_the_scores(make_facts, tmp_path):
         with Image.open(tmp_path / "figures" / f"{name}.png") as picture:
             picture.load()
             assert abs(picture.width - 3 * float(root.get("width"))) <= 3
-    test = facts.evaluation["test"]
+    test = facts.evaluation.test
     scores = pd.read_csv(tmp_path / "tables" / "scores.csv").set_index("score")
-    assert scores.loc["accuracy", "value"] == test["accuracy"]["value"]
+    assert scores.loc["accuracy", ["value", "low", "high"]].tolist() == list(test.accuracy.model_dump().values())
     classes = pd.read_csv(tmp_path / "tables" / "classes.csv")
     assert classes["class"].tolist() == ["ant", "b_e & <i>", "cow"]
-    assert classes["recall"].tolist() == [row["recall"] for row in test["per_class"].values()]
+    assert classes["recall"].tolist() == [row.recall for row in test.per_class.values()]
     confusion = pd.read_csv(tmp_path / "tables" / "confusion.csv")
-    assert confusion.iloc[:, 1:].to_numpy().tolist() == test["confusion"]
+    assert confusion.iloc[:, 1:].to_numpy().tolist() == test.confusion
     latex = (tmp_path / "tables" / "classes.tex").read_text(encoding="utf-8")
     assert "class & precision & recall & specificity & F1 &" in latex
     assert r"b\_e \& " in latex and r"\begin{tabular}" in latex
 
 
-def test_the_table_of_slices_says_which_they_are_beside_their_scores():
+def test_the_table_of_slices_says_which_they_are_beside_their_scores(make_facts):
     row = {"column": "brightness", "value": "16 to 77", "num_images": 27, "rest": 0.5, "p_value": 0.01, "worse": True}
-    row["same_images"] = ["contrast 5 to 9"]
-    evaluation = {
-        "test": {"per_class": {}},
-        "slices": {"slices": [{**row, "score": {"value": 0.412, "low": 0.3, "high": 0.5}}]},
-    }
-    (found,) = paper_tables(evaluation)["slices"].to_dict("records")
+    row |= {"same_images": ["contrast 5 to 9"], "score": score(0.412, 0.3, 0.5)}
+    (found,) = paper_tables(edited(make_facts(), {"slices/slices": [row]}).evaluation)["slices"].to_dict("records")
     assert (found["value"], found["images"], found["score"], found["low"]) == ("16 to 77", 27, 0.412, 0.3)
 
 
@@ -71,8 +60,8 @@ def test_names_that_latex_reads_as_commands_are_escaped(make_facts, tmp_path):
 
 
 def test_a_png_is_white_with_coloured_lines_and_letters(make_facts):
-    charts = dict(paper_figures(with_curves(make_facts())))
-    assert {"ROC curves", "Precision and recall"} <= set(charts)
+    charts = dict(paper_figures(make_facts()))
+    assert {"ROC curves", "Precision-recall curves"} <= set(charts)
     svg = standalone_svg(charts["ROC curves"])
     drawn, without_text = (
         np.asarray(Image.open(io.BytesIO(render_png(text))).convert("RGB"))
@@ -83,36 +72,33 @@ def test_a_png_is_white_with_coloured_lines_and_letters(make_facts):
     assert (drawn != without_text).any()
 
 
+def names_in(chart):
+    """Those that are written at the ends of lines."""
+    return {text.text for text in ET.fromstring(chart).findall("text") if text.get("class").startswith("name")}
+
+
 def test_curves_run_from_left_to_right_and_the_worst_classes_are_named(make_facts):
-    facts = with_curves(make_facts(("ant", "bee", "cow", "dog", "<elk>")))
-    scores = facts.evaluation["test"]["per_class"]
-    worst = sorted(scores, key=lambda name: scores[name]["average_precision"])[:3]
-    ranking = ranking_of(facts.evaluation)
-    assert ranking is not None and "drawn strong" in ranking.words
+    evaluation = make_facts(("ant", "bee", "cow", "dog", "<elk>")).evaluation
+    scores = evaluation.test.per_class
+    worst = sorted(scores, key=lambda name: scores[name].average_precision)[:3]
+    ranking = make_ranking(evaluation)
     for _, chart in ranking.charts:
-        root = ET.fromstring(chart)
-        lines = root.findall("polyline")
+        lines = ET.fromstring(chart).findall("polyline")
         assert len(lines) == 5
         for line in lines:
             x = [float(point.split(",")[0]) for point in line.get("points").split()]
             assert x == sorted(x)
-        assert {text.text for text in root.findall("text") if text.get("class").startswith("name")} == set(worst)
+        assert names_in(chart) == set(worst)
 
 
 def test_classes_with_few_test_images_are_not_the_ones_drawn_strong(make_facts):
-    facts = with_curves(make_facts(("ant", "bee", "cow", "dog"), per_class=60))
-    scores = facts.evaluation["test"]["per_class"]
-    scores["cow"].update(support=1, average_precision=0.0)
-    ranking = ranking_of(facts.evaluation)
-    assert ranking is not None and "of those with 20 test images and more are drawn strong" in ranking.words
-    named = [
-        text.text for text in ET.fromstring(ranking.charts[0][1]).findall("text") if text.get("class")[:4] == "name"
-    ]
-    assert sorted(named) == ["ant", "bee", "dog"]
+    facts = make_facts(("ant", "bee", "cow", "dog"), per_class=60)
+    facts = edited(facts, {"test/per_class/cow/support": 1, "test/per_class/cow/average_precision": 0.0})
+    assert names_in(make_ranking(facts.evaluation).charts[0][1]) == {"ant", "bee", "dog"}
 
 
 def test_without_curves_nothing_is_said_of_ranking(make_facts):
-    assert ranking_of(make_facts().evaluation) is None
+    assert make_ranking(edited(make_facts(), {"curves": {}}).evaluation) is None
 
 
 @pytest.mark.parametrize("number", [2, 31, 70])

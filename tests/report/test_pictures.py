@@ -20,7 +20,7 @@ URI = "data:image/png;base64,AAAA"
 
 
 def cells_of(facts):
-    return [(int(i), int(j)) for i, j in np.argwhere(np.array(facts.evaluation["test"]["confusion"]))]
+    return [(int(i), int(j)) for i, j in np.argwhere(np.array(facts.evaluation.test.confusion))]
 
 
 def test_a_picture_is_embedded_once_however_often_it_is_shown():
@@ -41,7 +41,7 @@ def test_names_cannot_forge_the_place_of_the_pictures(make_facts):
 
 def test_cells_show_their_surest_pictures_first_and_tell_how_many_there_are(make_facts):
     facts = make_facts(("ant", "bee", "cow"), per_class=60)
-    confusion = facts.evaluation["test"]["confusion"]
+    confusion = facts.evaluation.test.confusion
     cells = make_cell_pictures(facts, cells_of(facts))
     for key, cell in cells.items():
         i, j = map(int, key.split("-"))
@@ -105,7 +105,7 @@ def test_the_most_confused_pairs_are_pictured_and_there_is_no_section_without_mi
     pairs = make_confused(facts)
     assert [int(pair.number) for pair in pairs] == sorted((int(pair.number) for pair in pairs), reverse=True)
     assert all((p.true, p.predicted) == (pair.true, pair.predicted) for pair in pairs for p in pair.shown)
-    assert make_confused(make_facts(share_right=1.0)) is None
+    assert make_confused(make_facts(accuracy=1.0)) is None
 
 
 def test_a_data_uri_is_what_the_style_sheet_may_hold(make_facts):

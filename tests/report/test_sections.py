@@ -5,56 +5,74 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
+from tests.report.editing import edited
+from tests.report.reading import numbers
+from tests.settled import settled
 
-from linnaeus.config.settings import parse_config
+from linnaeus.judging.evaluation import ClassScores, Score, Scores
 from linnaeus.report.curves import make_curves_section
 from linnaeus.report.gallery import data_uri, make_galleries, make_samples, one_class_after_another
-from linnaeus.report.headline import level, make_checks, make_headline
+from linnaeus.report.headline import level_words, make_headline, make_scores
 from linnaeus.report.tables import make_matrix, make_pairs
 
 
 def scores(confusion):
-    names = [f"c{k}" for k in range(len(confusion))]
-    return {"per_class": {name: {} for name in names}, "confusion": confusion}
+    """Scores of which only the confusion matters."""
+    row = ClassScores(precision=0, recall=0, specificity=0, f1=0, roc_auc=None, average_precision=0, support=0)
+    none = Score(value=0, low=0, high=0)
+    return Scores(
+        log_loss=none,
+        brier=none,
+        ece=none,
+        per_class={f"c{k}": row for k in range(len(confusion))},
+        confusion=confusion,
+        num_images=sum(map(sum, confusion)),
+    )
 
 
 def notices(facts):
-    return dict(make_checks(facts).notices)
+    return {notice.key: notice.sentence for notice in make_scores(facts).notices}
 
 
 def test_small_test_sets_and_small_classes_are_warned_of(make_facts):
     small = notices(make_facts(per_class=30))
-    assert "With 30 images" in small["Small test set."].replace("\xa0", " ")
-    assert small["Classes with few test images."].startswith("ant (10), bee (10) and cow (10) have fewer than 20")
-    assert not {"Small test set.", "Classes with few test images."} & set(notices(make_facts(per_class=300)))
+    assert numbers(small["small-test"])[0] == 30
+    assert all(f"{name} (10)" in small["few-images"] for name in ("ant", "bee", "cow"))
+    assert not {"small-test", "few-images"} & set(notices(make_facts(per_class=300)))
+
+
+def test_few_groups_are_a_small_test_set_however_many_images_they_have(make_facts):
+    assert numbers(notices(make_facts(per_class=300, num_groups=60))["small-test"])[:2] == [300, 60]
 
 
 def test_a_class_without_test_images_and_a_poor_model_are_warned_of(make_facts):
     facts = make_facts(("ant", "bee", "cow"))
-    test = facts.evaluation["test"]
-    test["per_class"]["cow"]["support"] = 0
-    test["balanced_accuracy"]["value"] = test["accuracy"]["value"] - 0.2
-    test["accuracy"]["low"] = 0.3
-    found = notices(facts)
-    assert found["Classes without test images."] == "Nothing is known about cow."
-    assert "20 points lower" in found["Rare classes fare worse."]
-    assert "Always answering ant" in found["Not clearly better than guessing."]
+    found = notices(
+        edited(
+            facts,
+            {
+                "test/per_class/cow/support": 0,
+                "test/balanced_accuracy/value": facts.evaluation.test.accuracy.value - 0.2,
+                "test/accuracy/low": 0.3,
+            },
+        )
+    )
+    assert "cow" in found["no-images"] and "ant" not in found["no-images"]
+    assert numbers(found["rare-classes"])[0] == 20
+    assert "ant" in found["not-above-baseline"]
 
 
 def test_best_and_worst_class_go_by_recall_and_name_ties(make_facts):
-    facts = make_facts(("ant", "bee", "cow"))
-    for name, recall in (("ant", 0.5), ("bee", 0.9), ("cow", 0.5)):
-        facts.evaluation["test"]["per_class"][name]["recall"] = recall
-    headline = make_headline(facts)
+    recalls = {f"test/per_class/{name}/recall": recall for name, recall in (("ant", 0.5), ("bee", 0.9), ("cow", 0.5))}
+    headline = make_headline(edited(make_facts(("ant", "bee", "cow")), recalls))
     assert (headline.best.names, headline.best.verb) == ("bee", "is")
     assert (headline.worst.names, headline.worst.verb) == ("ant and cow", "are")
-    assert make_headline(make_facts(share_right=1.0)).best is None
+    assert make_headline(make_facts(accuracy=1.0)).best is None
 
 
-def test_the_level_in_words_is_the_configured_one(make_facts):
-    config = parse_config({"evaluate": {"confidence": 0.99}})
-    assert level(make_facts(config=config)) == "99\xa0%"
-    assert level(make_facts(config=parse_config({"evaluate": {"confidence": 0.995}}))) == "99.5\xa0%"
+def test_the_level_in_words_is_that_of_the_intervals():
+    assert level_words(0.99) == "99\xa0%"
+    assert level_words(0.995) == "99.5\xa0%"
 
 
 @pytest.mark.parametrize(("keep", "kept"), [("validation_loss", "3"), ("validation_accuracy", "5"), ("last", "6")])
@@ -67,27 +85,27 @@ def test_the_kept_epoch_is_the_first_best_of_the_last_phase(make_facts, keep, ke
             "validation_accuracy": [0.99, 0.99, 0.5, 0.6, 0.7, 0.7],
         }
     )
-    config = parse_config({"phases": [{"name": "head"}, {"name": "all", "keep": keep}]})
+    config = settled({"phases": [{"name": "head"}, {"name": "all", "monitor": keep}]})
     assert make_curves_section(make_facts(history=history, config=config)).kept == kept
     assert make_curves_section(make_facts(history=history, config=config, kept_epoch=4)).kept == "4"
 
 
-def test_pairs_are_the_largest_mistakes_and_the_caption_tells_their_share():
+def test_pairs_are_the_largest_mistakes_and_the_caption_tells_their_fraction():
     confusion = [[10 + k if i == k else (i * 12 + k) % 5 for k in range(12)] for i in range(12)]
     pairs = make_pairs(scores(confusion))
-    numbers = [int(pair.number) for pair in pairs.pairs]
+    shown = [int(pair.number) for pair in pairs.pairs]
     wrong = sorted((n for i, row in enumerate(confusion) for k, n in enumerate(row) if i != k), reverse=True)
-    assert numbers == wrong[:10]
-    assert f"{100 * sum(numbers) / sum(wrong):.1f}\xa0% of {sum(wrong)}" in pairs.caption
-    assert make_pairs(scores([[3, 1], [0, 4]])).caption == "Confused pairs, all of them"
+    assert shown == wrong[:10]
+    assert numbers(pairs.caption) == [round(100 * sum(shown) / sum(wrong), 1), sum(wrong)]
+    assert numbers(make_pairs(scores([[3, 1], [0, 4]])).caption) == [], "all of them"
 
 
-def test_matrix_cells_are_shaded_by_their_share_of_the_row():
+def test_matrix_cells_are_shaded_by_their_fraction_of_the_row():
     cells = [cell for row in make_matrix(scores([[75, 25, 0], [0, 0, 0], [1, 0, 999]])).rows for cell in row]
     assert [round(cell.shade**2, 3) for cell in cells] == [0.75, 0.25, 0, 0, 0, 0, 0.001, 0, 0.999]
     assert [cell.right for cell in cells] == [True, False, False, False, True, False, False, False, True]
-    assert cells[6].share == "<1"
-    assert cells[1].words.replace("\xa0", " ") == "25 of 100 c0 taken for c1 (25.0 %)"
+    assert cells[6].fraction == "<1"
+    assert numbers(cells[1].words) == [25, 100, 25.0] and "c0" in cells[1].words and "c1" in cells[1].words
 
 
 def test_pictures_take_turns_between_classes_without_repeating():

@@ -6,6 +6,9 @@ import types
 import numpy as np
 import pyarrow as pa
 
+from linnaeus.config.settings import EvaluateConfig
+from linnaeus.judging.judge import Settled, Submission, judge
+from linnaeus.judging.operating_point import Chosen
 from linnaeus.predictions import Predictions
 from linnaeus.report.thresholds import STEPS, make_thresholds
 
@@ -17,8 +20,11 @@ def facts_of(num: int = 200, labels: int = 4, split: int = 1):
     ids = pa.array([str(k) for k in range(num)], pa.large_string())
     names = tuple(f"l{k}" for k in range(labels))
     predictions = Predictions(ids, logits, targets, names, np.full(num, split, np.int8), "")
-    per_class = {name: {"threshold": 0.305 + 0.1 * k} for k, name in enumerate(names)}
-    return types.SimpleNamespace(predictions=predictions, evaluation={"test": {"per_class": per_class}})
+    thresholds = tuple(0.305 + 0.1 * k for k in range(labels))
+    settled = Settled(1.0, Chosen("f1", None, thresholds, ()))
+    both = dataclasses.replace(predictions, splits=np.full(num, 2, np.int8))
+    evaluation = judge(Submission(both, settled=settled), EvaluateConfig(bootstrap_samples=100), seed=0).evaluation
+    return types.SimpleNamespace(predictions=predictions, evaluation=evaluation)
 
 
 def test_counts_at_every_threshold_are_those_of_counting_anew():
@@ -27,14 +33,14 @@ def test_counts_at_every_threshold_are_those_of_counting_anew():
     section = make_thresholds(facts)
     for k, row in enumerate(section.rows):
         for step in range(STEPS + 1):
-            given = predictions.probabilities[:, k] >= step / STEPS
-            assert row.hits[step] == (given & (predictions.targets[:, k] == 1)).sum()
-            assert row.misses[step] == (given & (predictions.targets[:, k] == 0)).sum()
+            predicted = predictions.probabilities[:, k] >= step / STEPS
+            assert row.true_positives[step] == (predicted & (predictions.targets[:, k] == 1)).sum()
+            assert row.false_positives[step] == (predicted & (predictions.targets[:, k] == 0)).sum()
         given = predictions.probabilities[:, k] >= 0.305 + 0.1 * k  # between two steps of the slider
-        hits = (given & (predictions.targets[:, k] == 1)).sum()
-        assert row.chosen == (hits, given.sum() - hits)
-        assert row.precision == f"{100 * hits / given.sum():.1f}"
-        assert row.recall == f"{100 * hits / predictions.targets[:, k].sum():.1f}"
+        true_positives = (given & (predictions.targets[:, k] == 1)).sum()
+        assert row.chosen == (true_positives, given.sum() - true_positives)
+        assert row.precision == f"{100 * true_positives / given.sum():.1f}"
+        assert row.recall == f"{100 * true_positives / predictions.targets[:, k].sum():.1f}"
 
 
 def test_only_validation_images_are_counted():
@@ -42,4 +48,4 @@ def test_only_validation_images_are_counted():
     both = facts_of()
     test = dataclasses.replace(both.predictions, splits=np.array([1, 2] * 100, np.int8))
     both.predictions = test
-    assert make_thresholds(both).rows[0].hits[0] == int(test.targets[::2, 0].sum())
+    assert make_thresholds(both).rows[0].true_positives[0] == int(test.targets[::2, 0].sum())

@@ -6,7 +6,7 @@ from linnaeus.report import wording
 
 
 @pytest.mark.parametrize(
-    ("share", "words"),
+    ("fraction", "words"),
     [
         (0.9412, "94.1"),
         (1.0, "100"),
@@ -19,8 +19,8 @@ from linnaeus.report import wording
         (0.9996, "99.96"),
     ],
 )
-def test_a_percentage_never_claims_perfection_it_does_not_have(share, words):
-    assert wording.figure(share) == words
+def test_a_percentage_never_claims_perfection_it_does_not_have(fraction, words):
+    assert wording.figure(fraction) == words
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,17 @@ def test_plurals_and_thousands():
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("micro_f1", "Micro F1"), ("roc_auc", "ROC area"), ("brier", "Brier score"), ("log_loss", "Log loss")],
+    [
+        ("micro_f1", "Micro F1"),
+        ("macro_precision", "Macro precision"),
+        ("hamming_accuracy", "Hamming accuracy"),
+        ("subset_accuracy", "Subset accuracy"),
+        ("top_3_accuracy", "Top-3 accuracy"),
+        ("ece", "Expected calibration error (ECE)"),
+        ("roc_auc", "ROC AUC"),
+        ("brier", "Brier score"),
+        ("log_loss", "Log loss"),
+    ],
 )
 def test_scores_have_the_names_that_a_person_writes(name, words):
     assert wording.capital(wording.score_words(name)) == words

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from small_run import make_run
+from tests.review.small_run import make_run
 
 
 @pytest.fixture(autouse=True)

@@ -8,12 +8,12 @@ import numpy as np
 import pyarrow as pa
 import torch
 from PIL import Image
+from tests.settled import settled
 
 from linnaeus.atomic import write_text
 from linnaeus.bundle import Bundle
 from linnaeus.bundle.files import save_bundle
 from linnaeus.config.pages import to_yaml
-from linnaeus.config.settings import parse_config
 from linnaeus.data.image_spec import ImageSpec
 from linnaeus.data.manifest import TEST, TRAIN, VALIDATION, Manifest
 from linnaeus.models import build_classifier
@@ -53,15 +53,15 @@ def make_run(root: Path, *, several: bool = False, num_images: int = 48) -> Path
     manifest.save(run.manifest)
     torch.manual_seed(0)
     classifier = build_classifier("mish_cnn", num_classes=len(CLASSES), image_size=16, options={}).eval()
-    save_bundle(Bundle(classifier, SPEC, CLASSES, "one", thresholds=(0.5,) * 4 if several else None), run.model)
-    settled = {
+    save_bundle(Bundle(classifier, SPEC, CLASSES, "none", thresholds=(0.5,) * 4 if several else None), run.model)
+    page = {
         "data": {"source": str(root / "photos")},
         "model": {"name": "mish_cnn"},
         "image": {"size": 16},
         "evaluate": {"batch_size": 16},
         "runtime": {"threads": 1, "device": "cpu", "precision": "32"},
     }
-    write_text(run.config, to_yaml(parse_config(settled)))
+    write_text(run.config, to_yaml(settled(page)))
     return run.path
 
 

@@ -11,9 +11,10 @@ from typing import Literal
 
 import pytest
 import uvicorn
-from axe import needs_axe, violations
-from playwright.sync_api import Browser, Page, expect, sync_playwright
-from small_run import CLASSES, write_images
+from playwright.sync_api import Browser, Page, expect
+from tests.axe import needs_axe, violations
+from tests.browsing import chromium, needs_chromium, patient
+from tests.review.small_run import CLASSES, write_images
 
 from linnaeus.cli.main import main
 from linnaeus.data.manifest import Manifest
@@ -25,26 +26,13 @@ from linnaeus.review.session import Session, open_run
 from linnaeus.run_folder import RunDir
 from linnaeus.training.runtime import start_runtime
 
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"there is no {CHROMIUM} on this machine")
+pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -63,7 +51,7 @@ def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         servers.append((server, thread))
-        page = browser.new_page(color_scheme=scheme, viewport={"width": width, "height": 860}, bypass_csp=True)
+        page = patient(browser.new_page(color_scheme=scheme, viewport={"width": width, "height": 860}, bypass_csp=True))
         pages.append(page)
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -126,7 +114,7 @@ def test_a_person_corrects_ten_labels_and_the_next_run_uses_them(
     expect(page.locator("#reason")).to_contain_text("Decided already")
     assert rows_in(Path("run/corrections.csv")) == decided
 
-    assert main(["train", "digits", "--out", "again", "--labels", "run/corrections.csv", *quick]) == 0
+    assert main(["train", "digits", "--out", "again", "--corrections", "run/corrections.csv", *quick]) == 0
     before, after = (Manifest.load(RunDir(Path(name)).manifest) for name in ("run", "again"))
     labels = {id: after.classes[k] for id, k in zip(after.ids.to_pylist(), after.targets, strict=True)}
     splits = dict(zip(before.ids.to_pylist(), before.splits.tolist(), strict=True))
@@ -191,7 +179,7 @@ def test_neighbours_and_heat_map_appear_and_the_phone_has_no_sideways_scrolling(
     session, _, config = open_run(run_folder())
     session.prepare(lambda own: prepare_run(own, config, start_runtime(config.runtime)))
     page = visit(session)
-    expect(page.locator("#near img")).to_have_count(12, timeout=20_000)
+    expect(page.locator("#near img")).to_have_count(12)
     page.keyboard.press("h")
     expect(page.locator("#picture")).to_have_attribute("src", f"/heat/{session.queues[0].rows[0]}")
     expect(page.locator("#heat")).to_have_attribute("aria-pressed", "true")
@@ -212,7 +200,7 @@ def test_new_images_are_labelled_by_keyboard(
     for key in ("2", "Enter"):
         press(page, key)
     page.keyboard.press("1")
-    expect(page.locator("#nothing")).to_contain_text("--labels")
+    expect(page.locator("#nothing")).to_contain_text("--corrections")
     assert [row["decision"] for row in rows_in(folder.new_labels)] == ["label"] * 3
 
 
@@ -239,7 +227,7 @@ def test_a_server_that_is_gone_is_told(browser: Browser, run_folder: Callable[..
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
-    page = browser.new_page()
+    page = patient(browser.new_page())
     page.goto(f"http://127.0.0.1:{port}/?token=t")
     expect(page.locator("#question")).not_to_be_empty()
     server.should_exit = True

@@ -23,8 +23,8 @@ def pool(seed: int, *, several: bool = False, num_rows: int = 40) -> tuple[np.nd
 
 def gradients(features: np.ndarray, probabilities: np.ndarray, *, several: bool) -> np.ndarray:
     """The embeddings themselves, [N, K D]."""
-    likeliest = probabilities >= 0.5 if several else probabilities == probabilities.max(axis=1, keepdims=True)
-    residuals = probabilities - likeliest
+    most_probable = probabilities >= 0.5 if several else probabilities == probabilities.max(axis=1, keepdims=True)
+    residuals = probabilities - most_probable
     return np.einsum("nk,nd->nkd", residuals, features).reshape(len(features), -1)
 
 
@@ -45,8 +45,8 @@ def test_draws_follow_the_squared_distance_to_what_is_chosen() -> None:
     first = int(np.linalg.norm(vectors, axis=1).argmax())
     distances = np.square(vectors - vectors[first]).sum(axis=1)
     seconds = [most_informative(features, probabilities, several=False, seed=s, most_drawn=2)[1] for s in range(2000)]
-    shares = np.bincount(seconds, minlength=5) / 2000
-    assert shares == pytest.approx(distances / distances.sum(), abs=0.04)
+    fractions = np.bincount(seconds, minlength=5) / 2000
+    assert fractions == pytest.approx(distances / distances.sum(), abs=0.04)
 
 
 def test_copies_of_an_image_are_not_asked_for_again_before_all_others() -> None:

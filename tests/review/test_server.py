@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
-from small_run import CLASSES, write_images
+from tests.review.small_run import CLASSES, write_images
+from tests.settled import settled
 
 from linnaeus.atomic import write_text
 from linnaeus.config.pages import read_page, to_yaml
-from linnaeus.config.settings import parse_config
 from linnaeus.data.manifest import TEST, TRAIN, VALIDATION, Manifest
 from linnaeus.errors import ConfigError, RunNotFoundError
 from linnaeus.review.features import open_folder, prepare_folder, prepare_run
@@ -259,7 +259,7 @@ def test_several_labels_are_lists(run_folder: Callable[..., Path]) -> None:
     assert client.get("/api/state").json()["several"]
     row = int(session.queues[0].rows[0])
     item = client.get(f"/api/row/{row}").json()
-    assert {doubt["kind"] for doubt in item["doubts"]} <= {"missing", "superfluous"}
+    assert {doubt["kind"] for doubt in item["doubts"]} <= {"missing", "extra"}
     assert CLASSES[0] in item["suggested"] or item["given"][0] not in item["suggested"]
     assert {client.get(f"/heat/{k}").status_code for k in range(6)} == {200}, "whether it gives one label, many or none"
     body = {"row": row, "decision": "relabel", "labels": ["dog", "bee", "dog"]}
@@ -307,10 +307,11 @@ def test_a_run_that_is_not_finished_cannot_be_reviewed(run_folder: Callable[...,
 def test_the_next_command_repeats_the_run_with_all_corrections(run_folder: Callable[..., Path]) -> None:
     run = run_folder()
     page = read_page(RunDir(run).config)
-    page["data"] |= {"source": "my photos", "labels": ["one.csv"]}
-    write_text(RunDir(run).config, to_yaml(parse_config(page)))
+    page["data"] |= {"source": "my photos", "corrections": ["one.csv"]}
+    write_text(RunDir(run).config, to_yaml(settled(page)))
     assert open_run(run)[0].command == (
-        f"linnaeus train 'my photos' --recipe {run}/config.yaml --labels one.csv --labels {run}/corrections.csv"
+        f"linnaeus train 'my photos' --recipe {run}/config.yaml --corrections one.csv "
+        f"--corrections {run}/corrections.csv"
     )
 
 

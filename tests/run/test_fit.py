@@ -24,7 +24,7 @@ from linnaeus.data.manifest import SPLITS, TEST, TRAIN, VALIDATION
 from linnaeus.run.finished import Run
 from linnaeus.run_folder import RunDir
 
-TRUST = ["calibration", "operating_point", "curves", "prediction_sets", "familiarity", "abstention", "slices"]
+TRUST = ["calibration", "operating_point", "curves", "prediction_sets", "ood", "selective_prediction", "slices"]
 QUICK = ["--epochs", "1", "--set", "runtime.threads=1", "--set", "model.options.widths=[8, 8, 8]"]
 
 
@@ -99,7 +99,7 @@ def test_prediction_from_the_shipped_model_repeats_the_test(tmp_path: Path) -> N
 
 def test_a_separate_test_set_is_the_only_test(tmp_path: Path) -> None:
     photos, extra = write_digits(tmp_path / "photos"), write_digits(tmp_path / "extra", each=7)
-    assert main(["train", str(photos), "--test", str(extra), "--out", "run", *QUICK]) == 0
+    assert main(["train", str(photos), "--test-data", str(extra), "--out", "run", *QUICK]) == 0
     assert Run(Path("run")).evaluation["test"]["num_images"] == 21
     manifest = Run(Path("run")).manifest
     assert len(manifest.rows(TRAIN)) + len(manifest.rows(VALIDATION)) == 60
@@ -129,12 +129,12 @@ def test_settings_told_to_be_without_effect_leave_the_weights_as_they_are(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = write_digits(tmp_path / "data")
-    idle = ["--set", "loss.gamma=9", "--set", "augment.fill=zeros", "--set", "phases.0.drop=0.5"]
+    idle = ["--set", "loss.gamma=9", "--set", "augment.fill=zeros", "--set", "phases.0.lr_decay_factor=0.5"]
     assert main(["train", str(data), "--out", "a", *QUICK]) == 0
     capsys.readouterr()
     assert main(["train", str(data), "--out", "b", *QUICK, *idle]) == 0
     told = capsys.readouterr()
-    for name in ("loss.gamma", "augment.fill", "phases.0.drop"):
+    for name in ("loss.gamma", "augment.fill", "phases.0.lr_decay_factor"):
         assert f"{name}: without effect" in told.out + told.err
     assert Path("a/model/model.safetensors").read_bytes() == Path("b/model/model.safetensors").read_bytes()
 
@@ -166,7 +166,7 @@ def nothing_readable(tmp_path: Path) -> list[str]:
 
 def other_test_classes(tmp_path: Path) -> list[str]:
     photos = write_digits(tmp_path / "photos")
-    return [str(photos), "--test", str(write_digits(tmp_path / "extra", classes=("zero", "one", "three")))]
+    return [str(photos), "--test-data", str(write_digits(tmp_path / "extra", classes=("zero", "one", "three")))]
 
 
 def existing_run(tmp_path: Path) -> list[str]:

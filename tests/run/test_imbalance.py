@@ -36,8 +36,8 @@ def fit(out: str, **settings: object) -> Run:
         "data": {"source": "photos"},
         "image": {"size": 8},
         "model": {"name": "relu_cnn"},
-        "phases": [{"optimizer": "adam", "batch_size": 16, "epochs": 2, "keep": "last"}],
-        "evaluate": {"views": "one", "bootstrap_samples": 100},
+        "phases": [{"optimizer": "adam", "batch_size": 16, "epochs": 2, "monitor": "last"}],
+        "evaluate": {"tta": "none", "bootstrap_samples": 100},
         "runtime": {"threads": 1, "device": "cpu", "precision": "32"},
     }
     for name, values in settings.items():
@@ -45,7 +45,7 @@ def fit(out: str, **settings: object) -> Run:
     return fit_module.fit(page, out=Path(out))
 
 
-def test_adjusting_after_training_takes_the_log_share_from_every_logit_and_ships_it() -> None:
+def test_adjusting_after_training_takes_the_log_fraction_from_every_logit_and_ships_it() -> None:
     plain = fit("plain")
     moved = fit("moved", evaluate={"logit_adjustment": 1.5})
     counts = plain.manifest.class_counts(plain.manifest.rows(TRAIN))
@@ -57,7 +57,7 @@ def test_adjusting_after_training_takes_the_log_share_from_every_logit_and_ships
 
 
 def test_oversampling_lengthens_the_epoch_and_the_plan_counts_before_and_after() -> None:
-    run = fit("run", data={"balance": "oversample", "balance_growth": 2.0})
+    run = fit("run", data={"balance": "oversample", "oversample_factor": 2.0})
     counts = run.manifest.class_counts(run.manifest.rows(TRAIN))
     each = 2 * counts.sum() // 3
     plan = Path("run/plan.md").read_text(encoding="utf-8")

@@ -17,9 +17,14 @@ from linnaeus.run.finished import Run
 from linnaeus.run_folder import RunDir
 
 SIZE, LABELS = 16, ("bright", "left", "noisy")
-SINGLE_WISHES = {"decide": "f1", "require": [f"recall:{name}=1" for name in ("both", "left", "none")]}
+SINGLE_TARGETS = {"decide": "f1", "targets": [f"recall:{name}=1" for name in ("both", "left", "none")]}
 COSTS = {"costs": {"left": {"none": 5.0, "both": 3.0}, "none": {"left": 0.2}}}
-LABEL_COSTS = {"costs": {"left": {"missing": 5.0, "superfluous": 1.0}, "bright": {"missing": 1.0, "superfluous": 3.0}}}
+LABEL_COSTS = {
+    "costs": {
+        "left": {"false_negative": 5.0, "false_positive": 1.0},
+        "bright": {"false_negative": 1.0, "false_positive": 3.0},
+    }
+}
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +61,7 @@ def choices(run: Run) -> dict[str, Any]:
     point = evaluation["operating_point"]
     return {
         "weights": (folder.model / "model.safetensors").read_bytes(),
-        "what is familiar": (folder.model / "familiar.safetensors").read_bytes(),
+        "reference features": (folder.model / "ood.safetensors").read_bytes(),
         "temperature, operating point, prediction sets, thresholds and all that is shipped": bundle,
         "history": run.history[["lr", "train_loss", "validation_loss", "kept"]].to_csv(),
         "decisions": folder.plan.read_text(encoding="utf-8"),
@@ -64,21 +69,21 @@ def choices(run: Run) -> dict[str, Any]:
         "their temperature and point": (predictions.temperature, predictions.operating_point),
         "validation scores": evaluation["validation"],
         "validation calibration": [evaluation["calibration"][part] for part in ("temperature", "validation")],
-        "wishes on validation": [{k: v for k, v in wish.items() if k != "test"} for wish in point["wishes"]],
-        "unfamiliar test images": evaluation["familiarity"]["unfamiliar"],
+        "targets on validation": [{k: v for k, v in target.items() if k != "test"} for target in point["targets"]],
+        "flagged test images": evaluation["ood"]["flagged"],
     }
 
 
 @pytest.mark.parametrize(
     ("multi", "evaluate"),
     [
-        (False, SINGLE_WISHES),
+        (False, SINGLE_TARGETS),
         (False, COSTS),
-        (True, {"thresholds": "label", "require": ["recall:left=0.9", "precision:bright=0.8"]}),
-        (True, {"thresholds": "common"}),
+        (True, {"thresholds": "per_label", "targets": ["recall:left=0.9", "precision:bright=0.8"]}),
+        (True, {"thresholds": "global"}),
         (True, LABEL_COSTS),
     ],
-    ids=["wishes and F1", "costs", "wishes of labels", "one threshold", "costs of labels"],
+    ids=["targets and F1", "costs", "targets of labels", "one threshold", "costs of labels"],
 )
 def test_other_test_labels_change_nothing_but_the_test_scores(
     tmp_path: Path, multi: bool, evaluate: dict[str, Any]

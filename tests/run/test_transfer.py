@@ -56,7 +56,7 @@ def test_a_folder_of_weights_is_enough(weights: Path) -> None:
 
 
 def test_the_better_of_head_and_finetuning_is_kept(weights: Path) -> None:
-    ruinous = ["--set", "phases.1.lr=1.0", "--set", "phases.1.warmup=0", "--set", "phases.1.epochs=0.5"]
+    ruinous = ["--set", "phases.1.lr=1.0", "--set", "phases.1.warmup_fraction=0", "--set", "phases.1.epochs=0.5"]
     run = run_of("--backbone", "resnet10t", "--weights", str(weights), *ruinous)
     head, finetuned = run.history["validation_accuracy"]
     assert head > finetuned
@@ -96,29 +96,29 @@ def test_what_balancing_did_is_what_a_run_without_it_shows(weights: Path, capsys
     plain = run_of(*arguments, "--set", "data.out_of_fold=0")
     assert "balancing" not in plain.evaluation
     plain_seconds = plain.evaluation["seconds"]
-    assert "features at hand" not in capsys.readouterr().out
+    assert "cached features" not in capsys.readouterr().out
     weighed = run_of(*arguments, "--force", "--set", "data.out_of_fold=0", "--set", "loss.class_weights=balanced")
     scores = weighed.evaluation["balancing"]["scores"]
     for name in ("accuracy", "balanced_accuracy", "macro_f1"):
         assert scores[name]["without"] == pytest.approx(plain.evaluation["validation"][name]["value"], abs=0.01)
         assert scores[name]["with"] == pytest.approx(weighed.evaluation["validation"][name]["value"], abs=0.01)
     assert "What balancing did" in weighed.report.read_text()
-    assert "features_at_hand" not in plain_seconds
-    assert weighed.evaluation["seconds"]["features_at_hand"] > 0, "those of the run before"
-    assert "with features at hand that had taken" in " ".join(capsys.readouterr().out.split())
+    assert "cached_features" not in plain_seconds
+    assert weighed.evaluation["seconds"]["cached_features"] > 0, "those of the run before"
+    assert "with cached features that had taken" in " ".join(capsys.readouterr().out.split())
 
 
-def test_the_offer_of_mirror_views_is_what_they_then_give(weights: Path) -> None:
+def test_the_suggested_tta_is_what_they_then_give(weights: Path) -> None:
     arguments = ("--backbone", "resnet10t", "--weights", str(weights), "--recipe", head_only())
     arguments += ("--set", "data.out_of_fold=0")
-    assert "offers" not in run_of(*arguments).evaluation, "training shows no mirror images"
+    assert "tta" not in run_of(*arguments).evaluation, "training shows no mirror images"
     flipping = (*arguments, "--force", "--set", "augment.flip=horizontal")
     run = run_of(*flipping)
-    offer = run.evaluation["offers"]["mirror_views"]
-    assert offer["now"] == run.evaluation["validation"]["accuracy"]["value"]
-    then = run_of(*flipping, "--set", "evaluate.views=mirror")
-    assert offer["then"] == pytest.approx(then.evaluation["validation"]["accuracy"]["value"], abs=0.01)
-    assert "offers" not in then.evaluation
+    suggestion = run.evaluation["tta"]
+    assert suggestion["now"] == run.evaluation["validation"]["accuracy"]["value"]
+    then = run_of(*flipping, "--set", "evaluate.tta=flip")
+    assert suggestion["then"] == pytest.approx(then.evaluation["validation"]["accuracy"]["value"], abs=0.01)
+    assert "tta" not in then.evaluation
 
 
 def test_labels_are_checked_by_default_and_the_model_is_the_same_without(
@@ -146,11 +146,11 @@ def head_only() -> str:
 
 
 def test_a_head_with_hidden_layers_trains_on_features_and_stops_early(weights: Path) -> None:
-    stop = "{metric: validation_accuracy, patience: 2}"
+    stop = "{monitor: validation_accuracy, patience: 2}"
     Path("mlp.yaml").write_text(
         "image: {normalize: backbone}\n"
         "model: {head: {hidden: [32], batch_norm: true, dropout: 0.3}}\n"
-        f"phases:\n  - {{name: head, train: head, optimizer: adam, epochs: 60, stop: {stop}}}\n"
+        f"phases:\n  - {{name: head, train: head, optimizer: adam, epochs: 60, early_stopping: {stop}}}\n"
     )
     run = run_of("--backbone", "resnet10t", "--weights", str(weights), "--recipe", "mlp.yaml")
     assert len(run.history) < 60
@@ -159,7 +159,7 @@ def test_a_head_with_hidden_layers_trains_on_features_and_stops_early(weights: P
     assert len(frame) == 0
 
 
-def test_joined_backbones_share_a_head(weights: Path) -> None:
+def test_joined_backbones_fraction_a_head(weights: Path) -> None:
     run = run_of("--backbone", "resnet10t+resnet18", "--weights", str(weights), "--recipe", head_only())
     stages = 64 + 64 + 128 + 256 + 512  # stem and four stages: of each a mean and a deviation
     assert run.bundle.classifier.head.in_features == 2 * (2 * stages + 512)

@@ -6,11 +6,11 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from forms import FORMS
+from tests.forms import FORMS
 
 from linnaeus.cli.main import main
 
-TINY = ("model.name=mish_cnn", "image.size=8", "phases.0.batch_size=8", "runtime.threads=1", "evaluate.views=one")
+TINY = ("model.name=mish_cnn", "image.size=8", "phases.0.batch_size=8", "runtime.threads=1", "evaluate.tta=none")
 
 
 def snapshot(root: Path) -> dict[str, tuple[int, int, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +13,17 @@ from PIL import Image
 
 from linnaeus.bundle.files import load_bundle
 from linnaeus.cli.main import main
+from linnaeus.data.images.decode import read_image
 from linnaeus.data.manifest import TEST, VALIDATION
 from linnaeus.deployment.predictor import Predictor
 from linnaeus.errors import ModelError, RunError
+from linnaeus.judging.calibration import fit_temperature
 from linnaeus.judging.conformal import calibrate_sets
-from linnaeus.metrics.conformal import prediction_sets
-from linnaeus.predictions import Predictions
+from linnaeus.judging.evaluation import Evaluation, Scores, read_evaluation
+from linnaeus.predictions import Predictions, rows_of
 from linnaeus.run.finished import Run
 from linnaeus.run.fit import fit
-from linnaeus.runs.soup import average_weights
+from linnaeus.runs.average_weights import average_weights
 
 
 @pytest.fixture(scope="module")
@@ -60,60 +62,82 @@ def ensemble(runs: Path, *names: str, options: tuple[str, ...] = ()) -> int:
 
 def weighted(runs: Path, weights: dict[str, float]) -> np.ndarray:
     parts = [
-        share * Predictions.load(Path(path) / "predictions.parquet").probabilities for path, share in weights.items()
+        fraction * Predictions.load(Path(path) / "predictions.parquet").probabilities
+        for path, fraction in weights.items()
     ]
     return np.sum(parts, axis=0)
+
+
+def evaluation_of(folder: str | Path) -> Evaluation:
+    return read_evaluation(Path(folder) / "evaluation.json")
+
+
+def raw(predictions: Predictions) -> Predictions:
+    """The same logits as the networks gave them."""
+    return replace(predictions, temperature=1.0, operating_point=None)
 
 
 def test_the_folder_holds_the_mean_of_probabilities_its_scores_and_a_model(
     runs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert ensemble(runs, "a", "wide") == 0
-    found = json.loads(Path("both/evaluation.json").read_text())
-    weights = found["ensemble"]["weights"]
-    assert sum(weights.values()) == pytest.approx(1)
-    assert all(weights.values()), "two networks of one epoch help each other"
+    found = evaluation_of("both").ensemble
+    assert found is not None and sum(found.weights.values()) == pytest.approx(1)
+    assert all(found.weights.values()), "two networks of one epoch help each other"
     predictions = Predictions.load(Path("both/predictions.parquet"))
-    np.testing.assert_allclose(predictions.probabilities, weighted(runs, weights), atol=1e-6)
-    test = predictions.of_split(TEST)
-    assert found["test"]["accuracy"]["value"] == pytest.approx((test.predicted == test.targets).mean())
-    single = {path: Run(Path(path)).evaluation for path in weights}
-    assert found["ensemble"]["best_single_run"] == max(
-        single, key=lambda path: single[path]["validation"]["accuracy"]["value"]
-    )
-    gain = (
-        found["test"]["accuracy"]["value"] - single[found["ensemble"]["best_single_run"]]["test"]["accuracy"]["value"]
-    )
-    assert found["ensemble"]["ensemble_minus_best"]["value"] == pytest.approx(gain)
-    assert ("is really better" in capsys.readouterr().out) == (found["ensemble"]["beyond_noise"] and gain > 0)
+    np.testing.assert_allclose(raw(predictions).probabilities, weighted(runs, found.weights), atol=1e-6)
+    test, scores = predictions.of_split(TEST), evaluation_of("both").test
+    assert scores.accuracy is not None
+    assert scores.accuracy.value == pytest.approx((test.predicted == test.targets).mean())
+    single = {path: evaluation_of(path) for path in found.weights}
+    assert found.best_single_run == max(single, key=lambda path: accuracy(single[path].validation))
+    gain = scores.accuracy.value - accuracy(single[found.best_single_run].test)
+    difference = found.ensemble_minus_best
+    assert difference.value == pytest.approx(gain)
+    assert ("significantly better" in capsys.readouterr().out) == (difference.significant and gain > 0)
 
 
-def test_an_ensemble_has_prediction_sets_of_its_mean_and_is_evaluated_like_a_run(runs: Path) -> None:
+def accuracy(scores: Scores | None) -> float:
+    assert scores is not None and scores.accuracy is not None
+    return scores.accuracy.value
+
+
+@pytest.mark.parametrize("options", [(), ("--average-weights",)])
+def test_what_is_settled_is_settled_by_what_ships(runs: Path, options: tuple[str, ...]) -> None:
+    """Temperature and prediction sets come from the validation predictions of the model in the folder."""
+    assert ensemble(runs, "a", "b", options=options) == 0
+    bundle, predictions = load_bundle(Path("both/model")), Predictions.load(Path("both/predictions.parquet"))
+    held_out = predictions.of_split(VALIDATION)
+    assert bundle.temperature == predictions.temperature == fit_temperature(raw(held_out)) != 1.0
+    assert bundle.sets == calibrate_sets(
+        held_out.probabilities, held_out.targets.astype(np.int64), coverage=0.95, seed=0
+    )
+    predictor, manifest = Predictor(bundle, precision="32"), Run(Path("both")).manifest
+    rows = rows_of(held_out, manifest)[:20]
+    fitted = [predictor.fit(read_image(manifest.uris[int(row)].as_py())) for row in rows]
+    answers = predictor.probabilities(*(np.stack(images) for images in zip(*fitted, strict=True)))
+    np.testing.assert_allclose(answers, held_out.probabilities[:20], atol=1e-5)
+
+
+def test_an_ensemble_is_evaluated_again_to_the_same_scores(runs: Path) -> None:
     assert ensemble(runs, "a", "wide") == 0
-    found, rule = json.loads(Path("both/evaluation.json").read_text()), load_bundle(Path("both/model")).sets
-    predictions = Predictions.load(Path("both/predictions.parquet"))
-    held_out, test = predictions.of_split(VALIDATION), predictions.of_split(TEST)
-    assert rule == calibrate_sets(held_out.probabilities, held_out.targets.astype(np.int64), coverage=0.95, seed=0)
-    held = prediction_sets(test.probabilities, rule)[np.arange(len(test)), test.targets.astype(np.int64)]
-    assert found["prediction_sets"]["coverage"]["value"] == held.mean()
+    found = evaluation_of("both")
     assert main(["evaluate", "both"]) == 0
-    again = json.loads(Path("both/evaluation/evaluation.json").read_text())
-    assert again["prediction_sets"] == found["prediction_sets"] and again["test"] == found["test"]
-    page = Path("both/evaluation/evaluation.html").read_text(encoding="utf-8")
-    assert "Prediction sets promise" in page and "chart-roc" in page and "no prediction sets" not in page
+    again = evaluation_of("both/evaluation")
+    assert again.model_copy(update={"seconds": found.seconds}) == found
 
 
 def test_the_report_shows_every_run_its_weight_and_the_paired_test(runs: Path) -> None:
     assert ensemble(runs, "a", "wide") == 0
-    found = json.loads(Path("both/evaluation.json").read_text())
+    found = evaluation_of("both").ensemble
+    assert found is not None
     page = Path("both/report.html").read_text(encoding="utf-8")
-    for path, share in found["ensemble"]["weights"].items():
-        own = Run(Path(path)).evaluation["test"]["accuracy"]
-        assert found["ensemble"]["members"][path]["accuracy"] == own
-        assert f"<bdi>{path}</bdi></th><td>{100 * share:.0f} %</td>" in page
-        assert f"<span>{100 * own['value']:.1f}</span>" in page
-    assert found["ensemble"]["verdict"] in html.unescape(page)
-    assert "2 runs together" in page and "No epoch was finished" not in page and "a recipe that repeats" not in page
+    for path, weight in found.weights.items():
+        own = evaluation_of(path).test.accuracy
+        assert own is not None and found.members[path] == own
+        assert f"<bdi>{path}</bdi></th><td>{100 * weight:.0f} %</td>" in page
+        assert f"<span>{100 * own.value:.1f}</span>" in page
+    assert found.verdict in html.unescape(page)
     assert Path("both/figures/confusion.svg").is_file()
 
 
@@ -124,7 +148,7 @@ def test_an_ensemble_is_compared_like_a_run_and_other_commands_ask_for_a_member(
     assert main(["compare", "both", str(runs / "a")]) == 0
     for command in (["review", "both", "--no-open"], ["resume", "both"]):
         assert main(command) == 2
-        assert "Name one of them: both/plan.md lists them" in capsys.readouterr().err
+        assert "both/plan.md lists them" in capsys.readouterr().err
 
 
 def test_prediction_asks_each_member_with_its_own_image_size_and_views(runs: Path, tmp_path: Path) -> None:
@@ -136,19 +160,20 @@ def test_prediction_asks_each_member_with_its_own_image_size_and_views(runs: Pat
         Image.fromarray(rng.integers(0, 255, (30, 24, 3), np.uint8)).save(tmp_path / f"{k}.png")
     (tmp_path / "broken.png").write_bytes(b"no image")
     files = [tmp_path / "0.png", tmp_path / "broken.png", tmp_path / "1.png", tmp_path / "2.png"]
-    weights = json.loads(Path("both/evaluation.json").read_text())["ensemble"]["weights"]
+    weights = evaluation_of("both").ensemble.weights
     table = Predictor(bundle, precision="32").predict(files, top_k=10)
     assert list(table["error"] != "") == [False, True, False, False]
     singles = {path: Predictor(load_bundle(Path(path) / "model"), precision="32") for path in weights}
     for row in (0, 2, 3):
-        expected: dict[str, float] = dict.fromkeys(bundle.classes, 0.0)
-        for path, share in weights.items():
+        mean: dict[str, float] = dict.fromkeys(bundle.classes, 0.0)
+        for path, fraction in weights.items():
             own = singles[path].predict([files[row]], top_k=10).iloc[0]
             for rank in range(1, 11):
                 suffix = "" if rank == 1 else f"_{rank}"
-                expected[own[f"label{suffix}"]] += share * own[f"probability{suffix}"]
-        assert table["label"][row] == max(expected, key=expected.__getitem__)
-        assert table["probability"][row] == pytest.approx(max(expected.values()), abs=1e-6)
+                mean[own[f"label{suffix}"]] += fraction * own[f"probability{suffix}"]
+        scaled = {name: value ** (1 / bundle.temperature) for name, value in mean.items()}  # what ships is calibrated
+        assert table["label"][row] == max(mean, key=mean.__getitem__)
+        assert table["probability"][row] == pytest.approx(max(scaled.values()) / sum(scaled.values()), abs=1e-6)
     with pytest.raises(ModelError, match="different sizes"):
         bundle.classifier(torch.zeros(1, 3, 16, 16))
     assert main(["predict", "both", str(files[0])]) == 0
@@ -163,31 +188,34 @@ def test_members_of_one_image_size_are_one_network(runs: Path) -> None:
     for member in bundle.members:
         spec = member.image_spec
         mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (spec.mean, spec.std))
-        share = member.weight / sum(other.weight for other in bundle.members)
+        fraction = member.weight / sum(other.weight for other in bundle.members)
         logits = member.classifier((images - mean) / std) / torch.tensor(member.temperature)
-        expected += share * logits.softmax(1)
+        expected += fraction * logits.softmax(1)
     with torch.no_grad():
         assert torch.allclose(bundle.classifier(images).softmax(1), expected, atol=1e-5)
         features = bundle.classifier.features(images)
     assert features.shape == (4, bundle.classifier.num_features)
 
 
-def test_a_soup_is_one_network_of_averaged_weights_tried_on_validation(runs: Path) -> None:
-    assert ensemble(runs, "a", "b", options=("--soup",)) == 0
-    found = json.loads(Path("both/evaluation.json").read_text())
-    bundle = load_bundle(Path("both/model"))
+def test_averaged_weights_are_one_network_with_features_of_its_own(runs: Path) -> None:
+    assert ensemble(runs, "a", "b", options=("--average-weights",)) == 0
+    found, bundle = evaluation_of("both"), load_bundle(Path("both/model"))
     assert not bundle.members and bundle.classifier.name == "speed_cnn"
-    best = found["ensemble"]["best_single_run"]
-    alone = Run(Path(best)).evaluation["validation"]["accuracy"]["value"]
-    assert found["validation"]["accuracy"]["value"] >= alone - 1e-9, "a soup never falls below its best ingredient"
-    validation = Predictions.load(Path("both/predictions.parquet")).of_split(VALIDATION)
-    assert len(validation) == found["validation"]["num_images"]
+    assert found.ensemble is not None and found.ensemble.method == "weights" and found.ood is not None
+    taken = [load_bundle(Path(path) / "model") for path, weight in found.ensemble.weights.items() if weight]
+    mean = average_weights([member.classifier.state_dict() for member in taken])
+    for name, value in bundle.classifier.state_dict().items():
+        if "running" not in name:
+            torch.testing.assert_close(value, mean[name])
+    own, first = bundle.ood, load_bundle(runs / "a" / "model").ood
+    assert own is not None and first is not None and len(own.reference) == found.ood.num_reference
+    assert len(taken) == 1 or not np.array_equal(own.reference, first.reference), "another network sees other features"
 
 
 def test_an_ensemble_says_that_its_configurations_are_those_of_its_members(runs: Path) -> None:
     assert ensemble(runs, "a", "wide") == 0
     run = Run(Path("both"))
-    taken = [path for path, share in run.evaluation["ensemble"]["weights"].items() if share]
+    taken = [path for path, fraction in run.evaluation.ensemble.weights.items() if fraction]
     with pytest.raises(RunError, match="is an ensemble") as raised:
         _ = run.config
     assert all(path in str(raised.value) for path in taken)
@@ -210,7 +238,7 @@ def test_averaged_weights_are_their_mean_and_counters_stay() -> None:
         (("a", "a"), (), "named twice"),
         (("a", "other"), (), "not of the same images"),
         (("a", "nowhere"), (), "no run in"),
-        (("a", "wide"), ("--soup",), "image preprocessing differs"),
+        (("a", "wide"), ("--average-weights",), "image preprocessing differs"),
     ],
 )
 def test_what_cannot_be_combined_is_refused_in_words_and_leaves_nothing(
@@ -227,7 +255,7 @@ def test_runs_that_began_with_different_weights_make_no_soup(runs: Path, capsys:
     text = config.read_text()
     config.write_text(text.replace("\nseed: 0", "\nseed: 5"))
     try:
-        assert ensemble(runs, "a", "b", options=("--soup",)) == 2
+        assert ensemble(runs, "a", "b", options=("--average-weights",)) == 2
     finally:
         config.write_text(text)
     assert "random weights of seed 0 and random weights of seed 5" in capsys.readouterr().err

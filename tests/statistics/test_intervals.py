@@ -2,12 +2,23 @@
 
 import numpy as np
 import pytest
+from scipy.stats import norm, t
 
-from linnaeus.metrics.classification import class_counts, mean_f1, mean_precision, mean_recall
+from linnaeus.metrics.classification import class_counts, macro_f1, macro_precision, macro_recall
 from linnaeus.statistics import intervals
-from linnaeus.statistics.intervals import bootstrap_intervals, resample_counts, wilson_interval
+from linnaeus.statistics.groups import effective_number, grouping, two_sided_quantile
+from linnaeus.statistics.intervals import (
+    Interval,
+    bootstrap_intervals,
+    clustered_interval,
+    mean_interval,
+    proportion_interval,
+    resample_counts,
+    spread_interval,
+    wilson_interval,
+)
 
-MACRO = {"recall": mean_recall, "precision": mean_precision, "f1": mean_f1}
+MACRO = {"recall": macro_recall, "precision": macro_precision, "f1": macro_f1}
 CONFUSION = np.array([[30, 5, 1], [4, 50, 2], [0, 6, 12]])
 
 
@@ -41,6 +52,80 @@ def test_wilson_covers_the_truth_about_95_times_in_100():
     drawn = rng.binomial(80, 0.93, 2000)
     covered = [low <= 0.93 <= high for low, high in (wilson_interval(k, 80, confidence=0.95) for k in drawn)]
     assert 0.93 < np.mean(covered) < 0.985
+
+
+def test_groups_are_numbered_and_those_of_one_image_are_none():
+    found = grouping(np.array([7, 3, 7, 5]), 4)
+    assert found is not None
+    assert found.places.tolist() == [2, 0, 2, 1] and found.sizes.tolist() == [1, 1, 2]
+    assert grouping(None, 4) is None and grouping(np.array([3, 1, 2]), 3) is None
+    with pytest.raises(ValueError, match="one number for each of 4 images"):
+        grouping(np.zeros(3, np.int64), 4)
+
+
+def test_unequal_groups_are_worth_fewer_and_few_groups_a_larger_quantile():
+    assert effective_number(np.array([5, 5, 5, 5])) == 4
+    assert effective_number(np.array([50, *[1] * 50])) == pytest.approx(100**2 / 2550)
+    assert two_sided_quantile(0.9) == pytest.approx(norm.ppf(0.95))
+    assert two_sided_quantile(0.9, num_groups=4.5) == pytest.approx(t.ppf(0.95, 3.5))
+    assert two_sided_quantile(0.9, num_groups=1) == np.inf
+
+
+def test_without_groups_a_proportion_has_wilsons_interval():
+    true_positives = np.arange(50) < 37
+    expected = wilson_interval(37, 50, confidence=0.9)
+    assert proportion_interval(true_positives, None, confidence=0.9) == expected
+    assert proportion_interval(true_positives, np.arange(50)[::-1], confidence=0.9) == expected
+    assert mean_interval(true_positives.astype(float), None, confidence=0.9) == pytest.approx(expected)
+
+
+def test_groups_of_equal_images_are_worth_one_image_each_but_for_the_quantile():
+    true_positives = np.arange(40) < 30
+    found = proportion_interval(np.repeat(true_positives, 10), np.repeat(np.arange(40), 10), confidence=0.95)
+    # variance 40 / 39 * p (1 - p) / 40, and the quantile of t with 39 degrees of freedom instead of the normal one
+    worth = 39 * (norm.ppf(0.975) / t.ppf(0.975, 39)) ** 2
+    assert found == pytest.approx(wilson_interval(0.75 * worth, worth, confidence=0.95))
+
+
+def test_groups_whose_images_have_nothing_in_common_are_worth_nearly_all_images():
+    rng = np.random.default_rng(0)
+    true_positives, groups = rng.random(3000) < 0.8, np.repeat(np.arange(300), 10)
+    alone, grouped = (proportion_interval(true_positives, each, confidence=0.95) for each in (None, groups))
+    assert 1 <= (grouped.high - grouped.low) / (alone.high - alone.low) < 1.15
+
+
+def test_a_single_group_and_groups_without_an_error_are_not_taken_for_more_than_they_are():
+    right = np.ones(60, np.bool_)
+    assert proportion_interval(right, np.zeros(60, np.int64), confidence=0.95) == Interval(0.0, 1.0)
+    found = proportion_interval(right, np.arange(60) // 10, confidence=0.95)
+    assert found.high == 1.0 and found.low < wilson_interval(6, 6, confidence=0.95).low
+    one = spread_interval(0.7, np.full(50, 0.7), worth_without_spread=1, num_groups=1, confidence=0.95)
+    assert one == Interval(0.0, 1.0)
+
+
+@pytest.mark.parametrize("rate", [0.8, 0.97])
+@pytest.mark.parametrize(("num_groups", "sizes"), [(12, (10,)), (40, (10,)), (40, (1, 2, 5, 50)), (150, (1, 2, 5, 50))])
+def test_the_interval_of_grouped_images_covers_the_truth_about_95_times_in_100(num_groups, sizes, rate):
+    rng = np.random.default_rng(3)
+    grouped = ungrouped = 0
+    for _ in range(300):
+        groups = np.repeat(np.arange(num_groups), rng.choice(sizes, num_groups))
+        of_group, of_image = rng.random(num_groups)[groups] < rate, rng.random(len(groups)) < rate
+        true_positives = np.where(rng.random(len(groups)) < 0.7, of_group, of_image)
+        low, high = proportion_interval(true_positives, groups, confidence=0.95)
+        grouped += low <= rate <= high
+        low, high = proportion_interval(true_positives, None, confidence=0.95)
+        ungrouped += low <= rate <= high
+    assert grouped / 300 > 0.91
+    assert ungrouped / 300 < 0.8
+
+
+def test_means_of_groups_are_those_of_their_sums():
+    rng = np.random.default_rng(4)
+    values, groups = rng.random(200), rng.integers(0, 30, 200)
+    sums, sizes = np.bincount(groups, values), np.bincount(groups)
+    expected = clustered_interval(sums, sizes, confidence=0.95, variance=float(values.var()))
+    assert mean_interval(values, 7 * groups, confidence=0.95) == pytest.approx(expected)
 
 
 FEW_ERRORS = np.array([[0.99, 0.01, 0.0], [0.02, 0.95, 0.03], [0.0, 0.03, 0.97]])
@@ -83,15 +168,15 @@ def test_an_interval_without_errors_still_has_a_width():
 def test_resamples_keep_class_sizes_and_have_the_means_of_the_matrix(monkeypatch):
     monkeypatch.setattr(intervals, "_PSEUDO_IMAGES", 0)
     chunks = list(resample_counts(CONFUSION, num_samples=4000, seed=0))
-    hits = np.concatenate([chunk.hits for chunk in chunks])
-    claims = np.concatenate([chunk.claims for chunk in chunks])
-    assert hits.shape == (4000, 3)
-    assert (claims.sum(axis=1) == CONFUSION.sum()).all()
+    true_positives = np.concatenate([chunk.true_positives for chunk in chunks])
+    predicted = np.concatenate([chunk.predicted for chunk in chunks])
+    assert true_positives.shape == (4000, 3)
+    assert (predicted.sum(axis=1) == CONFUSION.sum()).all()
     assert all((chunk.support == CONFUSION.sum(axis=1)).all() for chunk in chunks)
-    np.testing.assert_allclose(hits.mean(axis=0), np.diagonal(CONFUSION), rtol=0.02)
-    np.testing.assert_allclose(claims.mean(axis=0), CONFUSION.sum(axis=0), rtol=0.02)
-    # The spread of a row's hits is the binomial's: n p (1 - p).
-    assert hits[:, 2].var() == pytest.approx(18 * (12 / 18) * (6 / 18), rel=0.1)
+    np.testing.assert_allclose(true_positives.mean(axis=0), np.diagonal(CONFUSION), rtol=0.02)
+    np.testing.assert_allclose(predicted.mean(axis=0), CONFUSION.sum(axis=0), rtol=0.02)
+    # The spread of a row's true_positives is the binomial's: n p (1 - p).
+    assert true_positives[:, 2].var() == pytest.approx(18 * (12 / 18) * (6 / 18), rel=0.1)
 
 
 def test_a_few_images_without_an_error_do_not_count_as_proof(monkeypatch):
@@ -99,10 +184,10 @@ def test_a_few_images_without_an_error_do_not_count_as_proof(monkeypatch):
     counts = next(resample_counts(confusion, num_samples=20_000, seed=0))
     overall = (10 + 1) / (458 + 2)
     expected = 8 * (2 * overall) / (8 + 2)
-    assert 8 - counts.hits[:, 0].mean() == pytest.approx(expected, rel=0.1)
-    # They are expected where others err most (class 2 claims 6 wrongly, class 1 none); class 2's own go to class 0.
-    missed = 50 - counts.hits[:, 2].mean()
-    assert counts.claims[:, 0].mean() == pytest.approx(8 - expected + 400 * (1 - 390 / 400) * 0.4 + missed, rel=0.02)
+    assert 8 - counts.true_positives[:, 0].mean() == pytest.approx(expected, rel=0.1)
+    # They are expected where others err most (class 2 is given 6 wrongly, class 1 none); class 2's own go to class 0.
+    missed = 50 - counts.true_positives[:, 2].mean()
+    assert counts.predicted[:, 0].mean() == pytest.approx(8 - expected + 400 * (1 - 390 / 400) * 0.4 + missed, rel=0.02)
     settings = {"confidence": 0.95, "num_samples": 1000, "seed": 0}
     careful = bootstrap_intervals(confusion, MACRO, **settings)["recall"].low
     monkeypatch.setattr(intervals, "_PSEUDO_IMAGES", 0)
@@ -119,7 +204,7 @@ def test_balanced_accuracy_of_equal_classes_has_nearly_the_interval_of_accuracy(
 def test_resamples_come_in_chunks_of_bounded_size(monkeypatch):
     monkeypatch.setattr(intervals, "_CELLS_AT_ONCE", 30)
     chunks = list(resample_counts(CONFUSION, num_samples=25, seed=0))
-    assert [len(chunk.hits) for chunk in chunks] == [10, 10, 5]
+    assert [len(chunk.true_positives) for chunk in chunks] == [10, 10, 5]
 
 
 def test_a_thousand_classes_are_resampled_without_thousand_by_thousand_matrices():

@@ -6,7 +6,7 @@ import pytest
 from scipy.special import softmax
 
 from linnaeus.judging.scores import evaluate_predictions
-from linnaeus.metrics.probabilities import brier_scores, log_losses, reliability
+from linnaeus.metrics.probabilities import LARGEST_LOG_LOSS, brier_scores, log_losses, reliability
 from linnaeus.predictions import Predictions
 from linnaeus.statistics.resample import affordable_samples, resampled_weights
 
@@ -53,13 +53,13 @@ def test_intervals_of_probability_scores_hold_the_truth_about_95_times_in_100(te
     truth = {
         "log_loss": log_losses(p, endless.targets).mean(),
         "brier": brier_scores(p, endless.targets).mean(),
-        "calibration_error": float(reliability(p.max(axis=1), right).error),
+        "ece": float(reliability(p.max(axis=1), right).error),
     }
     covered = dict.fromkeys(truth, 0)
     for trial in range(300):
         found = evaluate_predictions(draw(300, temperature=temperature, rng=rng), seed=trial, **SETTINGS)
         for name, value in truth.items():
-            covered[name] += found[name]["low"] <= value <= found[name]["high"]
+            covered[name] += getattr(found, name).low <= value <= getattr(found, name).high
     for name, count in covered.items():
         assert 0.91 <= count / 300 <= 0.995, (name, count)
 
@@ -79,10 +79,35 @@ def test_intervals_of_grouped_images_hold_the_truth_and_those_that_ignore_the_gr
         for count, of in ((grouped, groups), (ungrouped, None)):
             found = evaluate_predictions(predictions, seed=trial, groups=of, **SETTINGS)
             for name, value in truth.items():
-                count[name] += found[name]["low"] <= value <= found[name]["high"]
+                count[name] += getattr(found, name).low <= value <= getattr(found, name).high
     for name in truth:
         assert 0.90 <= grouped[name] / 150 <= 0.99, (name, grouped)
         assert ungrouped[name] / 150 < 0.7, (name, ungrouped)
+
+
+def test_of_calibrated_images_in_groups_no_more_error_than_chance_is_told():
+    """Right and wrong come in groups of 8, so that chance shows more of an error than among independent images."""
+    rng = np.random.default_rng(3)
+    groups, at_zero = np.repeat(np.arange(80), 8), dict.fromkeys(("groups", "images"), 0)
+    for trial in range(100):
+        predictions = draw(640, temperature=1.0, rng=rng, group_size=8)
+        for name, of in (("groups", groups), ("images", None)):
+            at_zero[name] += evaluate_predictions(predictions, seed=trial, groups=of, **SETTINGS).ece.low == 0
+    assert at_zero["groups"] > 90 and at_zero["images"] < 30, at_zero
+
+
+def test_an_error_that_groups_do_not_explain_is_told():
+    predictions = draw(1600, temperature=3.0, rng=np.random.default_rng(4), group_size=8)
+    score = evaluate_predictions(predictions, seed=0, groups=np.repeat(np.arange(200), 8), **SETTINGS).ece
+    assert 0.02 < score.low < score.value < score.high
+
+
+def test_a_single_group_tells_nothing_of_any_score():
+    predictions = draw(60, temperature=1.0, rng=np.random.default_rng(5))
+    found = evaluate_predictions(predictions, seed=0, groups=np.zeros(60, np.int64), **SETTINGS)
+    for name, score in found.named():
+        most = {"log_loss": LARGEST_LOG_LOSS, "brier": 2.0}.get(name, 1.0)
+        assert (score.low, score.high) == (0.0, pytest.approx(most)), name
 
 
 @pytest.mark.parametrize("multi", [False, True])
@@ -98,7 +123,6 @@ def test_grouped_and_ungrouped_scores_have_the_same_values(multi):
         evaluate_predictions(predictions, seed=0, thresholds=thresholds, groups=groups, **SETTINGS)
         for groups in (None, np.arange(200) // 4)
     )
-    for name, score in one.items():
-        if isinstance(score, dict) and "value" in score:
-            assert score["value"] == other[name]["value"], name
-    assert one["log_loss"]["low"] != other["log_loss"]["low"]
+    for name, score in one.named():
+        assert score.value == getattr(other, name).value, name
+    assert one.log_loss.low != other.log_loss.low

@@ -28,7 +28,7 @@ from linnaeus.run import fit, write
 from linnaeus.training import checkpoint, loop, run
 
 SETTINGS: dict[str, Any] = {
-    "data": {"source": "digits", "test_share": 0.6},
+    "data": {"source": "digits", "test_fraction": 0.6},
     "image": {"size": 8},
     "augment": {"rotate_degrees": 10, "noise": 0.05, "mixup": 0.2},
     "model": {"name": "mish_cnn"},
@@ -47,7 +47,7 @@ def transfer(weights: Path) -> dict[str, Any]:
         "phases": [
             {**shared, "name": "head", "train": "head", "epochs": 3, "feature_views": 2},
             {**shared, "name": "top", "last_stages": 1, "layer_decay": 0.5, "epochs": 1},
-            {**shared, "name": "all", "optimizer": "sgd", "ema": 0.9, "batch_norm": "frozen", "epochs": 1.5},
+            {**shared, "name": "all", "optimizer": "sgd", "ema_decay": 0.9, "batch_norm": "frozen", "epochs": 1.5},
         ],
     }
 

@@ -16,7 +16,7 @@ from linnaeus.run import fit
 from linnaeus.training import loop
 
 SETTINGS: dict[str, Any] = {
-    "data": {"source": "digits", "test_share": 0.7},
+    "data": {"source": "digits", "test_fraction": 0.7},
     "image": {"size": 8},
     "augment": {"flip": "none", "alternate_flip": False, "pad_crop_px": 0},
     "model": {"name": "relu_cnn", "options": {"channels": [8, 16], "dropout": 0.0}},

@@ -5,14 +5,15 @@ import pytest
 from sklearn.metrics import accuracy_score
 from sklearn.neighbors import KNeighborsClassifier
 
-from linnaeus.training.baselines import NEIGHBOURS, nearest_centroid, nearest_neighbours, unit_features
+from linnaeus.metrics.neighbours import unit_rows
+from linnaeus.training.baselines import NEIGHBOURS, nearest_centroid, nearest_neighbours
 
 
 def clouds(num, *, seed, spread):
     rng = np.random.default_rng(seed)
     middles = np.random.default_rng(0).normal(size=(4, 12))
     targets = rng.integers(0, 4, num)
-    return unit_features(middles[targets] + spread * rng.normal(size=(num, 12))), targets
+    return unit_rows(middles[targets] + spread * rng.normal(size=(num, 12))), targets
 
 
 def neighbours(features, targets, queries, query_targets, *, num_validation):
@@ -27,7 +28,7 @@ def neighbours(features, targets, queries, query_targets, *, num_validation):
 
 
 def test_rows_are_brought_to_length_one_after_the_mean_is_taken_away():
-    found = unit_features(np.array([[4.0, 1.0], [1.0, 5.0], [1.0, 1.0]], np.float16), mean=np.ones(2, np.float32))
+    found = unit_rows(np.array([[4.0, 1.0], [1.0, 5.0], [1.0, 1.0]], np.float16), mean=np.ones(2, np.float32))
     np.testing.assert_allclose(found, [[1, 0], [0, 1], [0, 0]])
 
 
@@ -51,17 +52,17 @@ def test_the_votes_are_scikit_learns_and_k_is_the_best_in_validation():
     found = neighbours(features, targets, queries, query_targets, num_validation=250)
     assert found.k > 1
     model = KNeighborsClassifier(found.k, metric="cosine", algorithm="brute").fit(features, targets)
-    shares = model.predict_proba(queries)
-    expected = (found.k * shares + 0.5) / (found.k + 1)
+    fractions = model.predict_proba(queries)
+    expected = (found.k * fractions + 0.5) / (found.k + 1)
     np.testing.assert_allclose(np.exp(found.logits), expected, atol=2e-3)
     # Ours breaks ties by distance, scikit-learn by number: they may differ by ties only.
     assert scores[found.k] >= max(scores.values()) - 0.02
 
 
 def test_among_classes_of_equally_many_votes_the_nearer_is_ahead():
-    features = unit_features(np.array([[1.0, 0.0], [1.0, 0.2], [1.0, 0.3], [1.0, 0.1]], np.float32))
+    features = unit_rows(np.array([[1.0, 0.0], [1.0, 0.2], [1.0, 0.3], [1.0, 0.1]], np.float32))
     targets = np.array([2, 1, 1, 2])
-    query = unit_features(np.array([[1.0, 0.01]], np.float32))
+    query = unit_rows(np.array([[1.0, 0.01]], np.float32))
     found = nearest_neighbours(
         features, targets, query, validation=np.array([0]), validation_targets=np.array([2]), num_classes=3
     )
@@ -78,9 +79,9 @@ def test_among_classes_of_equally_many_votes_the_nearer_is_ahead():
 
 
 def test_neighbours_vote_for_each_of_their_labels():
-    features = unit_features(np.array([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0]], np.float32))
+    features = unit_rows(np.array([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0]], np.float32))
     targets = np.array([[1, 1, 0], [1, 0, 0], [0, 0, 1]], np.uint8)
-    query = unit_features(np.array([[1.0, 0.05], [0.1, 1.0]], np.float32))
+    query = unit_rows(np.array([[1.0, 0.05], [0.1, 1.0]], np.float32))
     found = nearest_neighbours(
         features,
         targets,
@@ -89,10 +90,10 @@ def test_neighbours_vote_for_each_of_their_labels():
         validation_targets=np.array([[1, 0, 0], [0, 0, 1]], np.uint8),
         num_classes=3,
     )
-    share = 1 / (1 + np.exp(-found.logits))
+    fraction = 1 / (1 + np.exp(-found.logits))
     assert found.k == 1
-    assert share[1].argmax() == 2 and share[0].argmax() == 0
-    assert share[0, 2] == pytest.approx(0.25)
+    assert fraction[1].argmax() == 2 and fraction[0].argmax() == 0
+    assert fraction[0, 2] == pytest.approx(0.25)
 
 
 def test_fewer_training_images_than_neighbours_are_enough():

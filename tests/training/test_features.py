@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from linnaeus.config.settings import AugmentConfig
-from linnaeus.data.cache.folder import clear_caches, feature_bytes
+from linnaeus.data.cache.folder import clear_caches, list_caches
 from linnaeus.data.cache.images import open_cache
 from linnaeus.data.image_spec import ImageSpec
 from linnaeus.data.loader import FeatureStore, ImageStore
@@ -52,6 +52,14 @@ def extract(classifier: Classifier, store: ImageStore, **settings):  # type: ign
 def keep(classifier: Classifier, store: ImageStore, **settings) -> KeptFeatures:  # type: ignore[no-untyped-def]
     settings = {"spec": SPEC, "batch_size": 16, "autocast": nullcontext, **settings}
     return extract_features(classifier, store, train_rows=ROWS, other_rows=OTHERS, **settings)
+
+
+def bfloat16() -> torch.autocast:
+    return torch.autocast("cpu", torch.bfloat16)
+
+
+def kept_bytes() -> int:
+    return sum(entry.num_bytes for entry in list_caches() if entry.kind == "features")
 
 
 def count_calls(classifier: Classifier, monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -102,7 +110,7 @@ def test_the_seconds_that_they_took_are_known_to_who_reopens_them(store: ImageSt
     assert again.earlier_seconds == third.earlier_seconds == 4, "the clock was asked after each of four batches"
 
 
-@pytest.mark.parametrize("change", ["weights", "spec", "views"])
+@pytest.mark.parametrize("change", ["weights", "spec", "views", "precision"])
 def test_anything_that_shapes_them_makes_others(
     store: ImageStore, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
@@ -113,9 +121,19 @@ def test_anything_that_shapes_them_makes_others(
         extract(classifier, store, spec=ImageSpec(16, 16))
     elif change == "views":
         extract(classifier, store, views=2, augment=AugmentConfig(noise=0.1))
+    elif change == "precision":
+        extract(classifier, store, autocast=bfloat16)
     else:
         extract(classifier, store)
     assert sum(sizes) == (90 if change == "views" else 50)
+
+
+def test_every_kind_of_device_has_features_of_its_own(store: ImageStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = keep(network(), store)
+    answer = np.zeros((1, network().num_features), np.float16)
+    monkeypatch.setattr(features_module, "_features", lambda classifier, rows, **_: answer.repeat(len(rows), axis=0))
+    store.device = torch.device("cuda")  # nothing is computed there
+    assert keep(network(), store).key != first.key
 
 
 @pytest.mark.usefixtures("ticks")
@@ -243,15 +261,15 @@ def test_a_full_disk_is_noticed_before_anything_is_computed(store: ImageStore, m
             with pytest.raises(OutputError, match=r"The disk is full: the features need .* LINNAEUS_CACHE"):
                 extract(classifier, store)
     assert sizes == []
-    assert feature_bytes() == 0
+    assert kept_bytes() == 0
 
 
 def test_features_are_cleared_with_the_other_caches(store: ImageStore) -> None:
     extract(network(), store)
-    size = feature_bytes()
+    size = kept_bytes()
     assert size > 50 * 2 * network().num_features
     assert clear_caches() >= size
-    assert feature_bytes() == 0
+    assert kept_bytes() == 0
     assert not list(features_module.cache_folder().glob("features-*"))
 
 

@@ -38,16 +38,30 @@ class NoFloat64(TorchDispatchMode):
 @pytest.mark.parametrize("head_only", [False, True])
 def test_a_whole_training_needs_no_float64(head_only: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LINNAEUS_CACHE", str(tmp_path / "cache"))
-    phase = {"optimizer": "adamw", "epochs": 2, "batch_size": 64, "schedule": "plateau", "drop_epochs": 1, "ema": 0.9}
+    phase = {
+        "optimizer": "adamw",
+        "epochs": 2,
+        "batch_size": 64,
+        "schedule": "plateau",
+        "lr_decay_epochs": 1,
+        "ema_decay": 0.9,
+    }
     head = {"optimizer": "adam", "epochs": 1, "batch_size": 64, "train": "head", "feature_views": 2}
     config = parse_config(
         {
-            "data": {"source": "digits", "test_share": 0.6},
+            "data": {"source": "digits", "test_fraction": 0.6},
             "image": {"size": 8},
-            "augment": {"flip": "horizontal", "hue": 0.1, "rotate_degrees": 5, "erase": 0.3, "mixup": 0.2, "cutmix": 1},
+            "augment": {
+                "flip": "horizontal",
+                "hue": 0.1,
+                "rotate_degrees": 5,
+                "random_erasing": 0.3,
+                "mixup": 0.2,
+                "cutmix": 1,
+            },
             "loss": {"class_weights": "effective", "logit_adjustment": 1.0, "l2": {"head": 1e-4}},
             "phases": [head if head_only else phase],
-            "evaluate": {"views": "mirror_shift", "batch_size": 256},
+            "evaluate": {"tta": "flip_shift", "batch_size": 256},
             "runtime": {"device": "cpu", "threads": 1, "precision": "32"},
         }
     )

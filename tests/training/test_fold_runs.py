@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from killed_run import FOLDS
+from tests.training.killed_run import FOLDS
 
 from linnaeus.config.pages import overlay
 from linnaeus.data.manifest import TEST, TRAIN, VALIDATION, Manifest

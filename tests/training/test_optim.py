@@ -48,7 +48,7 @@ def test_a_cosine_schedule_is_torchs_cosine() -> None:
 
 
 def test_a_warm_up_rises_in_equal_steps_before_the_fall() -> None:
-    found = factors(8, schedule="linear", warmup=0.25)
+    found = factors(8, schedule="linear", warmup_fraction=0.25)
     assert found[:2] == pytest.approx([1 / 3, 2 / 3])
     assert found[2:] == pytest.approx([1.0, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6])
 
@@ -80,7 +80,7 @@ def test_rates_follow_their_group_and_the_schedule() -> None:
 def test_rmsprop_is_torchs_with_the_smoothing_of_the_phase() -> None:
     torch.manual_seed(0)
     classifier = build_classifier("mish_cnn", num_classes=3, image_size=8, options={})
-    (optimizer,) = build_optimizers(classifier, phase(optimizer="rmsprop", lr=0.01, smoothing=0.8))
+    (optimizer,) = build_optimizers(classifier, phase(optimizer="rmsprop", lr=0.01, rmsprop_alpha=0.8))
     weight = torch.nn.Parameter(classifier.head.weight.detach().clone())
     peer = torch.optim.RMSprop([weight], lr=0.01, alpha=0.8)
     for gradient in (1.0, -0.5):
@@ -99,7 +99,7 @@ def test_adamw_does_not_decay_biases_and_norms() -> None:
             assert group["weight_decay"] == (0.1 if parameter.ndim > 1 else 0.0)
 
 
-def test_muons_sgd_part_counts_per_image_and_decays_by_a_share() -> None:
+def test_muons_sgd_part_counts_per_image_and_decays_by_a_fraction() -> None:
     classifier = build_classifier("speed_cnn", num_classes=3, image_size=8, options={"widths": [8, 8, 8]})
     settings = phase(optimizer="muon", lr=0.2, head_lr=0.5, bias_lr=0.04, weight_decay=1e-3)
     _, rest = build_optimizers(classifier, settings)
@@ -145,12 +145,12 @@ def test_a_step_schedule_is_torchs() -> None:
         expected += [peer.get_last_lr()[0]] * 7
         optimizer.step()
         peer.step()
-    found = factors(70, schedule="step", drop=0.1, drop_epochs=3, epochs=10)
+    found = factors(70, schedule="step", lr_decay_factor=0.1, lr_decay_epochs=3, epochs=10)
     assert found == pytest.approx(expected)
 
 
 def test_a_plateau_lowers_the_rate_after_so_many_epochs_without_progress() -> None:
-    settings = phase(schedule="plateau", drop=0.5, drop_epochs=2)
+    settings = phase(schedule="plateau", lr_decay_factor=0.5, lr_decay_epochs=2)
     saved: dict[str, object] = {}
     seen = []
     for loss in (1.0, 0.9, 0.95, 0.92, 0.91, 0.93, 0.5):

@@ -95,7 +95,7 @@ def test_frozen_batch_norm_keeps_its_statistics(settings: dict[str, object]) -> 
 
 def test_the_moving_average_is_that_of_its_equation() -> None:
     classifier = network()
-    average = moving_average(classifier, phase(ema=0.75))
+    average = moving_average(classifier, phase(ema_decay=0.75))
     assert average is not None
     wanted = None
     for step in range(4):

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import timm
 import torch
-from killed_run import SETTINGS, transfer
 from PIL import Image
 from safetensors.torch import save_file
+from tests.training.killed_run import SETTINGS, transfer
 
 from linnaeus.config.pages import overlay
 from linnaeus.data.loader import ImageStore
@@ -178,8 +178,8 @@ def test_muon_and_micro_batches_resume_exactly(tmp_path: Path, monkeypatch: pyte
 
 def test_plateaus_balancing_and_rmsprop_resume_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Far too high a rate, so that the validation loss rises and the plateau has something to remember."""
-    settings = overlay(SETTINGS, {"data": {"balance": "oversample", "balance_growth": 1.5}})
-    shared = {"batch_size": 128, "keep": "last", "schedule": "plateau", "drop_epochs": 1}
+    settings = overlay(SETTINGS, {"data": {"balance": "oversample", "oversample_factor": 1.5}})
+    shared = {"batch_size": 128, "monitor": "last", "schedule": "plateau", "lr_decay_epochs": 1}
     settings["phases"] = [
         {"name": "one", "optimizer": "rmsprop", "lr": 0.03, "epochs": 1, **shared},
         {"name": "two", "optimizer": "sgd", "lr": 0.5, "epochs": 4, **shared},
@@ -231,7 +231,7 @@ def test_changed_images_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         (photos / "ab"[k % 2]).mkdir(parents=True, exist_ok=True)
         image = Image.fromarray(generator.integers(0, 256, (8, 8, 3), dtype=np.uint8))
         image.save(photos / "ab"[k % 2] / f"{k}.png")
-    settings = overlay(SETTINGS, {"data": {"source": str(photos), "test_share": 0.2}})
+    settings = overlay(SETTINGS, {"data": {"source": str(photos), "test_fraction": 0.2}})
     with monkeypatch.context() as patch:
         stop_after(1, patch)
         with pytest.raises(Interrupted):

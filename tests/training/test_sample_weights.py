@@ -28,17 +28,17 @@ def test_blended_weights_give_the_blend_of_the_weighted_losses() -> None:
     generator = torch.Generator().manual_seed(0)
     logits, targets = torch.randn(4, 3, generator=generator), torch.tensor([0, 1, 2, 1])
     weights, partners = torch.tensor([0.0, 2.0, 1.0, 0.5]), torch.tensor([1, 2, 0, 3])
-    shares = torch.tensor([0.9, 0.3, 0.5, 0.2])
+    fractions = torch.tensor([0.9, 0.3, 0.5, 0.2])
     joined = with_weights(targets, weights, num_classes=3)
     images = torch.zeros(4, 3, 2, 2)
-    blended, both = without_weights(mixup(images, joined, num_classes=4, partners=partners, shares=shares)[1])
+    blended, both = without_weights(mixup(images, joined, num_classes=4, partners=partners, fractions=fractions)[1])
     one_hot = F.one_hot(targets, 3).float()
     for each in (
         lambda wanted: cross_entropy(logits, wanted, label_smoothing=0.1),
         lambda wanted: binary_cross_entropy(logits, wanted),
     ):
         own, other = weights * each(one_hot), weights[partners] * each(one_hot[partners])
-        torch.testing.assert_close(both * each(blended), shares * own + (1 - shares) * other)
+        torch.testing.assert_close(both * each(blended), fractions * own + (1 - fractions) * other)
 
 
 def test_images_without_any_weight_blend_to_nothing() -> None:
@@ -90,7 +90,7 @@ def test_training_from_a_table_learns_from_what_has_weight(tmp_path: Path, monke
     table = scattered(data)
     table["weight"] = np.where(table["weight"] > 0, 0.0, 1.0)  # the other way round: only wrong labels count
     table.to_csv(data / "labels.csv", index=False)
-    page = {"model": {"name": "mish_cnn"}, "phases": [{"batch_size": 16, "keep": "last"}], "image": {"size": 32}}
+    page = {"model": {"name": "mish_cnn"}, "phases": [{"batch_size": 16, "monitor": "last"}], "image": {"size": 32}}
     run = linnaeus.train(data, out=tmp_path / "run", epochs=6, settings={**page, "runtime": {"threads": 1}})
     assert run.manifest.weights is not None and run.manifest.weights.max() == 1.0
     assert run.evaluation["test"]["accuracy"]["value"] < 0.5

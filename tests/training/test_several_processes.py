@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from several_processes import SETTINGS
+from tests.training.several_processes import SETTINGS
 
 from linnaeus.predictions import Predictions
 from linnaeus.run import fit
@@ -53,7 +53,7 @@ def test_two_processes_agree_with_one_though_one_of_them_was_killed(
 
 
 @pytest.mark.parametrize(("num_rows", "world_size"), [(7, 2), (6, 3), (1, 4), (10, 1)])
-def test_shares_are_equally_long_and_join_in_the_order_of_the_rows(
+def test_fractions_are_equally_long_and_join_in_the_order_of_the_rows(
     num_rows: int, world_size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = 10 * np.arange(num_rows)
@@ -66,9 +66,9 @@ def test_shares_are_equally_long_and_join_in_the_order_of_the_rows(
         )
         for rank in range(world_size)
     ]
-    shares = [runtime.own_share(rows) for runtime in runtimes]
-    assert len({len(share) for share in shares}) == 1
-    logits = [np.stack([share, share + 1], axis=1).astype(np.float32) for share in shares]
+    fractions = [runtime.own_fraction(rows) for runtime in runtimes]
+    assert len({len(fraction) for fraction in fractions}) == 1
+    logits = [np.stack([fraction, fraction + 1], axis=1).astype(np.float32) for fraction in fractions]
 
     def all_gather(parts: list[torch.Tensor], own: torch.Tensor) -> None:
         for part, values in zip(parts, logits, strict=True):
@@ -76,7 +76,7 @@ def test_shares_are_equally_long_and_join_in_the_order_of_the_rows(
 
     monkeypatch.setattr(torch.distributed, "all_gather", all_gather)
     for runtime, values in zip(runtimes, logits, strict=True):
-        joined = runtime.join_shares(values, num_rows=num_rows)
+        joined = runtime.join_fractions(values, num_rows=num_rows)
         assert joined.tolist() == [[float(row), float(row + 1)] for row in rows]
 
 

@@ -10,13 +10,13 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
+from linnaeus.augment.sets import REFERENCE_SETS
 from PIL import Image
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from linnaeus.augment.sets import REFERENCE_SETS
 from linnaeus.config.settings import AugmentConfig, LossConfig, PhaseConfig, parse_config
 from linnaeus.data.cache.images import open_cache
 from linnaeus.data.image_spec import ImageSpec
@@ -42,16 +42,16 @@ CONSTANTS = {torch.tensor, torch.as_tensor}
 
 AUGMENTATIONS: dict[str, list[dict[str, Any]]] = {
     "policy": [{"policy": "trivial_augment"}, {"policy": "rand_augment"}, *REFERENCE_SETS.values()],
-    "policy_operations": [{"policy": "rand_augment", "policy_operations": 3}],
-    "policy_level": [{"policy": "rand_augment", "policy_level": 20, "rotate_degrees": 5}],
+    "policy_num_ops": [{"policy": "rand_augment", "policy_num_ops": 3}],
+    "policy_magnitude": [{"policy": "rand_augment", "policy_magnitude": 20, "rotate_degrees": 5}],
     "flip": [{"flip": kind} for kind in ("horizontal", "vertical", "both")],
     "alternate_flip": [{"flip": kind, "alternate_flip": True} for kind in ("horizontal", "both")],
     "pad_crop_px": [{"pad_crop_px": 2, "flip": "horizontal"}],
     "probability": [{"probability": 0.5, "rotate_degrees": 5, "noise": 0.1}],
     "distribution": [{"distribution": "normal", "rotate_degrees": 5}],
-    "shift": [{"shift": 0.1}],
+    "translate": [{"translate": 0.1}],
     "rotate_degrees": [{"rotate_degrees": 10}],
-    "scale": [{"scale": 0.1, "alternate_flip": True, "flip": "both"}],
+    "zoom": [{"zoom": 0.1, "alternate_flip": True, "flip": "both"}],
     "shear_degrees": [{"shear_degrees": 10}],
     "fill": [{"fill": kind, "rotate_degrees": 10} for kind in ("zeros", "border", "reflection")],
     "brightness": [{"brightness": 0.2}],
@@ -59,7 +59,7 @@ AUGMENTATIONS: dict[str, list[dict[str, Any]]] = {
     "saturation": [{"saturation": 0.2}],
     "hue": [{"hue": 0.2}],
     "noise": [{"noise": 0.1}],
-    "erase": [{"erase": 0.5}],
+    "random_erasing": [{"random_erasing": 0.5}],
     "mixup": [{"mixup": 0.2}, {"mixup": 0.2, "cutmix": 1.0}],
     "cutmix": [{"cutmix": 1.0}],
 }
@@ -125,7 +125,7 @@ def job(tmp_path_factory: pytest.TempPathFactory, runtime: Runtime) -> Callable[
         if several:
             manifest = replace(manifest, targets=np.eye(3, dtype=np.uint8)[manifest.targets.astype(np.int64)])
         store = ImageStore(open_cache(manifest, spec, folder=folder / "cache"), manifest, runtime.device)
-        config = parse_config({"image": {"size": SIDE}, "evaluate": {"views": "one", "batch_size": 16}, **settings})
+        config = parse_config({"image": {"size": SIDE}, "evaluate": {"tta": "none", "batch_size": 16}, **settings})
         return Job(config, manifest, store, spec, runtime, "one")
 
     return make
@@ -199,7 +199,9 @@ def test_a_step_waits_for_nothing_under_any_loss(name: str, mixup: float, job: C
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "muon"])
 def test_a_step_waits_for_nothing_under_any_optimizer(optimizer: str, job: Callable[..., Job]) -> None:
-    phase = PHASE.model_copy(update={"optimizer": optimizer, "ema": 0.9, "clip_norm": 1.0, "micro_batch_size": 5})
+    phase = PHASE.model_copy(
+        update={"optimizer": optimizer, "ema_decay": 0.9, "grad_clip_norm": 1.0, "micro_batch_size": 5}
+    )
     assert waits_of_two_steps(job(), phase, "speed_cnn") == []
 
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from linnaeus.analysis.duplicate_groups import LEAST_PX, labels_of
-from linnaeus.analysis.duplicates import THUMBNAIL_PX, Unions, equal_groups, join_near_duplicates, take_fingerprints
+from linnaeus.analysis.duplicates import THUMBNAIL_PX, equal_groups, join_groups, near_duplicates, take_fingerprints
 from linnaeus.analysis.health import wrongly_named
 from linnaeus.data.cache.images import CachedImages
 from linnaeus.data.copies import Copies
@@ -35,14 +35,9 @@ def find_copies(cache: CachedImages, *, source_px: int) -> Copies:
     rows = np.flatnonzero(cache.readable)
     groups = _equal(cache.pixels, rows)
     if len(rows) <= MOST_NEAR and source_px >= LEAST_PX:
-        unions = Unions(len(cache.pixels))
-        for group in groups:
-            for row in group[1:].tolist():
-                unions.join(int(group[0]), row)
         with ThreadPoolExecutor(usable_cores()) as pool:
             prints = take_fingerprints(np.stack(list(pool.map(_thumbnail, cache.pixels))))
-        join_near_duplicates(prints, unions, rows=rows)
-        groups = unions.groups()
+        groups = join_groups([*groups, *near_duplicates(prints, rows=rows)])
     return Copies(groups, len(cache.pixels))
 
 

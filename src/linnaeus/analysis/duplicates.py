@@ -11,13 +11,14 @@ three bits is never missed, and most others are found. Knows nothing of files, l
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Iterator
-from functools import lru_cache
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
+from scipy.cluster.hierarchy import DisjointSet
+from scipy.fft import dctn
 
+from linnaeus.metrics.neighbours import unit_rows
 from linnaeus.progress import SILENT, Progress, Task
 
 THUMBNAIL_PX, FINGERPRINT_SIDE, COARSE_SIDE = 32, 16, 8
@@ -38,21 +39,11 @@ _Rows = npt.NDArray[np.int64]
 _Vectors = npt.NDArray[np.float32]
 
 
-@lru_cache(maxsize=1)
-def _basis() -> npt.NDArray[np.float32]:
-    """float32 [16, 32]: the lowest rows of the orthonormal DCT-II."""
-    frequency, place = np.arange(FINGERPRINT_SIDE)[:, None], np.arange(THUMBNAIL_PX)[None]
-    basis = np.cos(math.pi * (2 * place + 1) * frequency / (2 * THUMBNAIL_PX)) * math.sqrt(2 / THUMBNAIL_PX)
-    basis[0] /= math.sqrt(2)
-    return basis.astype(np.float32)
-
-
 def take_fingerprints(thumbnails: npt.NDArray[np.uint8]) -> npt.NDArray[np.float16]:
     """uint8 [n, 32, 32] grey -> float16 [n, 16, 16]: lowest frequencies, without the mean."""
-    basis = _basis()
-    waves = basis @ thumbnails.astype(np.float32) @ basis.T
+    waves = dctn(thumbnails.astype(np.float32), axes=(1, 2), norm="ortho")[:, :FINGERPRINT_SIDE, :FINGERPRINT_SIDE]
     waves[:, 0, 0] = 0
-    return waves.astype(np.float16)
+    return np.asarray(waves, np.float16)
 
 
 def equal_groups(digests: npt.NDArray[np.uint8]) -> list[_Rows]:
@@ -67,50 +58,41 @@ def equal_groups(digests: npt.NDArray[np.uint8]) -> list[_Rows]:
     return [rows[part] for part in np.split(order, edges) if len(part) > 1]
 
 
-class Unions:
-    """Union-find over N rows: `join` says that two belong together, `groups` who does."""
-
-    def __init__(self, num_rows: int) -> None:
-        self._parent = list(range(num_rows))
-
-    def find(self, row: int) -> int:
-        """The smallest row of its group."""
-        parent = self._parent
-        while parent[row] != row:
-            parent[row] = parent[parent[row]]
-            row = parent[row]
-        return row
-
-    def join(self, one: int, other: int) -> None:
-        """Make two groups one."""
-        one, other = self.find(one), self.find(other)
-        self._parent[max(one, other)] = min(one, other)
-
-    def groups(self) -> list[_Rows]:
-        """Groups of two rows or more, each ascending, by their first row."""
-        roots = np.array([self.find(row) for row in range(len(self._parent))], np.int64)
-        order = np.argsort(roots, kind="stable")
-        edges = np.flatnonzero(np.diff(roots[order])) + 1
-        return [part for part in np.split(order, edges) if len(part) > 1]
+def join_groups(groups: Iterable[_Rows]) -> list[_Rows]:
+    """Groups that share a row, of however many, made one; each ascending, by their first row."""
+    joined: DisjointSet = DisjointSet()
+    for group in groups:
+        _join(joined, group[:1].repeat(len(group) - 1), group[1:])
+    return _groups(joined)
 
 
-def join_near_duplicates(
-    fingerprints: npt.NDArray[np.float16], unions: Unions, *, rows: _Rows, progress: Progress = SILENT
-) -> None:
-    """Join all rows that show the same picture, mirrored or not.
+def _join(joined: DisjointSet, ones: _Rows, others: _Rows) -> None:
+    """Say that rows belong together, pair by pair. Only rows that do are in the set, so it stays small."""
+    for one, other in zip(ones.tolist(), others.tolist(), strict=True):
+        joined.add(one)
+        joined.add(other)
+        joined.merge(one, other)
+
+
+def _groups(joined: DisjointSet) -> list[_Rows]:
+    return sorted((np.array(sorted(rows), np.int64) for rows in joined.subsets()), key=lambda rows: int(rows[0]))
+
+
+def near_duplicates(fingerprints: npt.NDArray[np.float16], *, rows: _Rows, progress: Progress = SILENT) -> list[_Rows]:
+    """Groups of rows that show the same picture, mirrored or not; each ascending, by their first row.
 
     Args:
         fingerprints: float16 [N, 16, 16], of `take_fingerprints`.
-        unions: over the N rows.
         rows: which of them to compare; those that are flat are left out.
         progress: hears of the images compared.
 
     Memory beyond the fingerprints: about 600 bytes for each row, and 100 MB.
     """
+    joined: DisjointSet = DisjointSet()
     if len(rows):
         rows = rows[np.concatenate([_deviations(fingerprints[part]) >= FLAT for part in _parts(rows)])]
     if len(rows) < 2:
-        return
+        return []
     coarse = np.concatenate([_coarse(fingerprints[part]) for part in _parts(rows)])
     signs = _MIRROR_SIGNS[:COARSE_SIDE, :COARSE_SIDE].reshape(-1)
     with progress.task("Comparing images", total=2 * len(rows), unit="images") as bar:
@@ -121,10 +103,10 @@ def join_near_duplicates(
                 alike = coarse[left] @ others[right].T >= COARSE_ALIKE
                 for i, j in _pairs(alike, left, right):
                     same = _details_alike(fingerprints, rows[i], rows[j], mirrored=mirrored)
-                    for one, other in zip(rows[i[same]].tolist(), rows[j[same]].tolist(), strict=True):
-                        unions.join(one, other)
+                    _join(joined, rows[i[same]], rows[j[same]])
                 done = _advance(bar, done, int(left[0]))
             bar.advance(len(rows) - done)
+    return _groups(joined)
 
 
 def correlations(one: npt.NDArray[np.float16], others: npt.NDArray[np.float16]) -> tuple[_Vectors, _Vectors]:
@@ -133,7 +115,7 @@ def correlations(one: npt.NDArray[np.float16], others: npt.NDArray[np.float16]) 
     rest = others.astype(np.float32)
 
     def against(waves: _Vectors) -> _Vectors:
-        return np.asarray(_unit(waves.reshape(len(waves), -1)) @ _unit(first)[0])
+        return np.asarray(unit_rows(waves.reshape(len(waves), -1)) @ unit_rows(first)[0])
 
     return against(rest), against(rest * _MIRROR_SIGNS)
 
@@ -150,23 +132,18 @@ def _deviations(fingerprints: npt.NDArray[np.float16]) -> _Vectors:
 def _coarse(fingerprints: npt.NDArray[np.float16]) -> _Vectors:
     """Unit vectors float32 [n, 64] of the coarse frequencies."""
     block = fingerprints[:, :COARSE_SIDE, :COARSE_SIDE].astype(np.float32)
-    return _unit(block.reshape(len(block), -1))
+    return unit_rows(block.reshape(len(block), -1))
 
 
 def _details_alike(
     fingerprints: npt.NDArray[np.float16], one: _Rows, other: _Rows, *, mirrored: bool
 ) -> npt.NDArray[np.bool_]:
     """bool [n]: whether the finer frequencies of rows `one` and `other` (mirrored) agree too."""
-    first = _unit(fingerprints[one][:, _FINE].astype(np.float32))
-    second = _unit(fingerprints[other][:, _FINE].astype(np.float32))
+    first = unit_rows(fingerprints[one][:, _FINE].astype(np.float32))
+    second = unit_rows(fingerprints[other][:, _FINE].astype(np.float32))
     if mirrored:
         second = second * _MIRROR_SIGNS[_FINE]
     return np.asarray((first * second).sum(axis=1) >= DETAIL_ALIKE)
-
-
-def _unit(vectors: _Vectors) -> _Vectors:
-    lengths = np.sqrt(np.square(vectors).sum(axis=1, keepdims=True))
-    return np.asarray(vectors / np.maximum(lengths, 1e-6), np.float32)
 
 
 def _tiles(coarse: _Vectors, others: _Vectors) -> Iterator[tuple[_Rows, _Rows]]:

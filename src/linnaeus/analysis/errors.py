@@ -18,6 +18,7 @@ from linnaeus.data.image_spec import ImageSpec
 from linnaeus.data.loader import ImageStore
 from linnaeus.data.manifest import Manifest
 from linnaeus.errors import ModelError
+from linnaeus.metrics.neighbours import nearest_rows, unit_rows
 from linnaeus.models import Classifier
 from linnaeus.predictions import Predictions
 
@@ -68,7 +69,8 @@ class ExplainedError:
 def choose_mistakes(predictions: Predictions, *, thresholds: Sequence[float] | None, at_most: int) -> list[Mistake]:
     """The most confident mistakes, at most MOST_OF_A_KIND of each kind, and one per image.
 
-    Of several labels the confidence is the distance from the threshold, and a kind is a label, missing or superfluous.
+    Of several labels the confidence is the distance from the threshold, and a kind is a false negative or a false
+    positive of a label.
     """
     probabilities = predictions.probabilities
     if predictions.task == "single":
@@ -130,7 +132,7 @@ def explain_errors(
     rows = found.to_numpy(zero_copy_only=False).astype(np.int64)
     labels = np.array([mistake.label for mistake in mistakes], np.int64)
     heat, method = _heat(classifier, store, rows, labels, spec)
-    neighbours = _nearest(_unit(features[positions]), _unit(known), known_rows)
+    neighbours = _neighbours(unit_rows(features[positions]), unit_rows(known), known_rows)
     return [
         ExplainedError(
             row=int(row),
@@ -163,15 +165,13 @@ def _heat(
     return np.concatenate(maps), method
 
 
-def _unit(features: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
-    """float32 [N, D] of unit length."""
-    values = features.astype(np.float32)
-    return np.asarray(values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12), np.float32)
-
-
-def _nearest(
+def _neighbours(
     features: npt.NDArray[np.float32], others: npt.NDArray[np.float32], rows: npt.NDArray[np.int64]
 ) -> list[list[tuple[int, float]]]:
-    similar = features @ others.T
-    best = np.argsort(-similar, axis=1, kind="stable")[:, :NUM_NEIGHBOURS]
-    return [[(int(rows[j]), float(similar[k, j])) for j in order] for k, order in enumerate(best)]
+    """(row, cosine) of the nearest of the others, for each image."""
+    num = min(NUM_NEIGHBOURS, len(others))
+    return [
+        list(zip(rows[places].tolist(), cosines.tolist(), strict=True))
+        for _, nearest, similar in nearest_rows(features, others, num=num)
+        for places, cosines in zip(nearest, similar, strict=True)
+    ]

@@ -35,7 +35,7 @@ METHOD_WORDS: dict[Method, str] = {
 }
 LEAST_MAP_PX = 5
 """Maps with fewer cells on a side are too coarse to point at anything; then an earlier, finer layer is taken."""
-_LEAST_SHARE = 4
+_LEAST_FRACTION = 4
 """... unless the image is so small that a layer with a quarter of its pixels is asked for instead."""
 _STRONGEST_TINT, _DIMMED = 0.75, 0.7
 
@@ -106,8 +106,8 @@ def heat_maps(classifier: Classifier, images: torch.Tensor, *, targets: npt.NDAr
 
 
 def explain_image(bundle: Bundle, image: Pixels, *, label: str | None = None) -> Explanation:
-    """Heat for one class of a picture, uint8 RGB [h, w, 3] of any size. None: for the likeliest class or, where images
-    have several labels, for the likeliest that the model gives.
+    """Heat for one class of a picture, uint8 RGB [h, w, 3] of any size. None: for the most probable class or, where
+    images have several labels, for the most probable that the model gives.
 
     Raises ModelError for a class that the model does not know, and where `heat_maps` does.
     """
@@ -116,8 +116,8 @@ def explain_image(bundle: Bundle, image: Pixels, *, label: str | None = None) ->
 
 
 def explain_labels(bundle: Bundle, image: Pixels, *, labels: list[str] | None = None) -> list[Explanation]:
-    """One explanation for each of `labels`. None: for the likeliest class or, where images have several labels, for
-    each that the model gives (the likeliest, if it gives none).
+    """One explanation for each of `labels`. None: for the most probable class or, where images have several labels, for
+    each that the model gives (the most probable, if it gives none).
     """
     for name in labels or ():
         if name not in bundle.classes:
@@ -127,7 +127,7 @@ def explain_labels(bundle: Bundle, image: Pixels, *, labels: list[str] | None = 
     pixels = torch.from_numpy(fitted.copy()).permute(2, 0, 1).unsqueeze(0).to(device)
     inputs = bundle.image_spec.normalize(pixels).contiguous(memory_format=torch.channels_last)
     with torch.no_grad():
-        logits = view_logits(bundle.classifier.eval(), inputs, views=bundle.views)[0].cpu().double()
+        logits = view_logits(bundle.classifier.eval(), inputs, tta=bundle.tta)[0].cpu().double()
     logits /= torch.tensor(bundle.temperature, dtype=torch.float64)
     several = bundle.thresholds is not None
     probabilities = (logits.sigmoid() if several else logits.softmax(dim=0)).numpy()
@@ -146,10 +146,10 @@ def overlay(image: Pixels, heat: Heat) -> Pixels:
     from matplotlib import colormaps  # takes part of a second
 
     tint = np.asarray(colormaps["inferno"](0.3 + 0.65 * heat))[..., :3]
-    share = (_STRONGEST_TINT * heat)[..., None]
+    fraction = (_STRONGEST_TINT * heat)[..., None]
     grey = image.mean(axis=2, keepdims=True) / 255
     base = _DIMMED * (0.5 * grey + 0.5 * image / 255)
-    return np.asarray(np.round(255 * ((1 - share) * base + share * tint)), np.uint8)
+    return np.asarray(np.round(255 * ((1 - fraction) * base + fraction * tint)), np.uint8)
 
 
 def place_of(heat: Heat) -> str:
@@ -213,7 +213,7 @@ def _body_maps(
 def _last_maps(classifier: Classifier, body: nn.Module, image: torch.Tensor) -> _Maps:
     """The last layer of `body`, in the order of computation, whose output lies in space and is fine enough."""
     side = image.shape[-1]
-    least = max(1, min(LEAST_MAP_PX, side // _LEAST_SHARE))
+    least = max(1, min(LEAST_MAP_PX, side // _LEAST_FRACTION))
     num_prefix = int(getattr(body, "num_prefix_tokens", 0))
     seen: list[_Maps] = []
 

@@ -21,6 +21,7 @@ from PIL import Image
 
 from linnaeus.analysis.duplicates import FINGERPRINT_SIDE, THUMBNAIL_PX, take_fingerprints
 from linnaeus.data.images.decode import PILLOW_RULES, crop, decode_bytes, read_image
+from linnaeus.data.images.header import read_header
 from linnaeus.data.manifest import Manifest
 from linnaeus.errors import UnreadableImageError
 from linnaeus.machine import usable_cores
@@ -68,7 +69,7 @@ class Health:
         num_bytes: int64 [N], of the file.
         formats: what the first bytes say the file is ("JPEG"), "" if they say nothing.
         modes: Pillow's name of how the pixels are stored ("RGB", "L"); "" if the file cannot be opened.
-        sizes: int32 [N, 2], width and height in pixels as the header says (of the box, where there is one).
+        sizes: int32 [N, 2], width and height in pixels of the upright image (of the box, where there is one).
         content: bytes [N, 16], digest of the file and box; all zero where it could not be read.
         pixels: bytes [N, 16], digest of the decoded pixels; all zero where they could not be decoded.
         brightness, contrast: float32 [N], mean and standard deviation of grey, 0-255; NaN where unreadable.
@@ -238,8 +239,9 @@ def _note_file(uri: str, row: int, health: Health) -> bytes:
     health.content[row] = _digest((), content)
     health.formats[row] = sniff_format(content[:_HEAD_BYTES])
     # Pillow raises anything on damaged headers; decoding tells the user why.
-    with contextlib.suppress(Exception), Image.open(io.BytesIO(content)) as image:
-        health.modes[row], health.sizes[row] = image.mode, image.size
+    with contextlib.suppress(Exception):
+        header = read_header(io.BytesIO(content))
+        health.modes[row], health.sizes[row] = header.mode, (header.width, header.height)
     return content
 
 

@@ -2,8 +2,8 @@
 
 Confident learning (Northcutt, Jiang and Chuang, arXiv 1911.00068), by cleanlab: how many labels are wrong is estimated
 from confident predictions, and so many are named, the least likely ones. Of cleanlab's ways to name them this one found
-most planted wrong labels with fewest false alarms (docs/review.md). Several labels per image are a yes-or-no question
-each. A function of Predictions; knows nothing of how the model
+most planted wrong labels with fewest false positives (docs/review.md). Several labels per image are a yes-or-no
+question each. A function of Predictions; knows nothing of how the model
 was trained, and nothing of files.
 """
 
@@ -26,7 +26,7 @@ with warnings.catch_warnings():
 
 COLUMNS = ("id", "split", "kind", "given", "suggested", "confidence")
 """Of the table of label issues, and of label_issues.csv."""
-WRONG, MISSING, SUPERFLUOUS = "wrong", "missing", "superfluous"
+WRONG, MISSING, EXTRA = "wrong", "missing", "extra"
 
 _Rows = npt.NDArray[np.int64]
 
@@ -38,8 +38,8 @@ def find_label_issues(predictions: Predictions) -> pd.DataFrame:
         predictions: of N images by models that have not seen them (out of fold, or held out).
 
     Returns one row per label with the columns `id`; `split` (train, validation, test); `kind` ("wrong" for one label
-    per image, "missing" or "superfluous" for several); `given` (the label it has; empty if missing); `suggested` (the
-    most likely class; empty if superfluous); `confidence`, the probability in 0-1, by the model, that the given label,
+    per image, "missing" or "extra" for several); `given` (the label it has; empty if missing); `suggested` (the
+    most likely class; empty if extra); `confidence`, the probability in 0-1, by the model, that the given label,
     or its absence, is wrong. No rows where there are fewer than two classes or no images.
     """
     if predictions.task == "multi":
@@ -72,15 +72,15 @@ def _of_several(predictions: Predictions) -> pd.DataFrame:
         if present.min(initial=1) == present.max(initial=0):
             continue  # a label that no image has, or all: there is nothing to compare with
         rows = _suspects(present, np.stack([1 - there, there], axis=1))
-        superfluous = present[rows] == 1
+        extra = present[rows] == 1
         parts.append(
             _table(
                 predictions,
                 rows,
-                np.where(superfluous, SUPERFLUOUS, MISSING).astype(object),
-                np.where(superfluous, name, "").astype(object),
-                np.where(superfluous, "", name).astype(object),
-                np.where(superfluous, 1 - there[rows], there[rows]),
+                np.where(extra, EXTRA, MISSING).astype(object),
+                np.where(extra, name, "").astype(object),
+                np.where(extra, "", name).astype(object),
+                np.where(extra, 1 - there[rows], there[rows]),
             )
         )
     if not parts:

@@ -16,7 +16,7 @@ import torch
 
 from linnaeus.analysis.health import examine
 from linnaeus.augment import augment_batch
-from linnaeus.config.settings import RunConfig
+from linnaeus.config.resolved import ResolvedConfig
 from linnaeus.data.cache.images import open_cache
 from linnaeus.data.image_spec import ImageSpec
 from linnaeus.data.images.decode import read_image
@@ -52,12 +52,12 @@ class Trace:
     augmented: npt.NDArray[np.uint8]
 
 
-def trace_image(manifest: Manifest, row: int, *, config: RunConfig, spec: ImageSpec, labels: list[str]) -> Trace:
+def trace_image(manifest: Manifest, row: int, *, config: ResolvedConfig, spec: ImageSpec, labels: list[str]) -> Trace:
     """Take row `row` through every step.
 
     Args:
         manifest: the data the image belongs to.
-        config: settled; augmentation and seed count.
+        config: with nothing left to choose; augmentation and seed count.
         spec: with the mean and deviation that training would use.
         labels: names of its classes, for the heading.
 
@@ -80,7 +80,7 @@ def trace_image(manifest: Manifest, row: int, *, config: RunConfig, spec: ImageS
         _step("decoded", "upright, on white, RGB", image, picture=image),
     ]
     fitted = spec.fit(image)
-    how = {"stretch": "stretched", "crop": "centre cut out", "pad": "padded with grey", "place": "set on grey"}[
+    how = {"squash": "stretched", "crop": "centre cut out", "pad": "padded with grey", "letterbox": "set on grey"}[
         spec.resize
     ]
     steps.append(_step("fitted", f"{how}, {spec.interpolation}", fitted, picture=fitted))
@@ -100,7 +100,7 @@ def trace_image(manifest: Manifest, row: int, *, config: RunConfig, spec: ImageS
     return Trace(one.ids[0].as_py(), labels, steps, pictures)
 
 
-def _augment(images: torch.Tensor, config: RunConfig, *, num_classes: int) -> torch.Tensor:
+def _augment(images: torch.Tensor, config: ResolvedConfig, *, num_classes: int) -> torch.Tensor:
     """float32 [n, 3, H, W], 0-1. Mixing needs other images, so it is not shown."""
     alone = config.augment.model_copy(update={"mixup": 0.0, "cutmix": 0.0})
     generator = torch.Generator().manual_seed(config.seed)

@@ -18,7 +18,7 @@ def box_mask(boxes: torch.Tensor, *, height: int, width: int) -> torch.Tensor:
     return (in_rows[:, :, None] & in_columns[:, None, :])[:, None]
 
 
-def box_share(boxes: torch.Tensor, *, height: int, width: int) -> torch.Tensor:
+def box_fraction(boxes: torch.Tensor, *, height: int, width: int) -> torch.Tensor:
     """float32 [B]: the part of the image that each box covers, exactly as its mask does."""
     top, left, bottom, right = boxes.unbind(1)
     return ((bottom - top) * (right - left)).float() / (height * width)

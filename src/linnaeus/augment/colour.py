@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 
 LUMA = (0.2989, 0.587, 0.114)
-"""Shares of red, green and blue in grey: ITU-R BT.601 as torchvision rounds it, so that factors mean the same."""
+"""Fractions of red, green and blue in grey: ITU-R BT.601 as torchvision rounds it, so that factors mean the same."""
 Matrix = npt.NDArray[np.float32]
 _I, _Q = (0.596, -0.274, -0.322), (0.211, -0.523, 0.312)  # the chrominance axes of NTSC's YIQ
 
@@ -73,7 +73,7 @@ def _hue_matrix(turns: torch.Tensor) -> torch.Tensor:
 def _hue_parts() -> tuple[Matrix, Matrix, Matrix]:
     """float32 [3, 3] each: of a rotation of (I, Q) in RGB what stays, what goes with its cosine, and with its sine."""
     total = sum(LUMA)
-    to_yiq = np.array([[share / total for share in LUMA], _I, _Q])
+    to_yiq = np.array([[fraction / total for fraction in LUMA], _I, _Q])
     # I and Q are rounded in the literature; greys have none of either only once each row sums to zero.
     to_yiq[1:] -= to_yiq[1:].mean(axis=1, keepdims=True)
     to_rgb = np.linalg.inv(to_yiq)

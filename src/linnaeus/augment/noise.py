@@ -12,8 +12,8 @@ from linnaeus.augment.draws import generator_on, places, uniform
 from linnaeus.machine import send_to
 
 AREA = (0.02, 0.33)
-"""Share of the image that is erased: s_l and s_h of the paper's CIFAR and ImageNet experiments (section 4.1: 0.02-0.4
-there; 0.02-0.33 is what torchvision and timm settled on)."""
+"""Fraction of the image that is erased: s_l and s_h of the paper's CIFAR and ImageNet experiments (section 4.1:
+0.02-0.4 there; 0.02-0.33 is what torchvision and timm settled on)."""
 ASPECT = (0.3, 1 / 0.3)
 """Height over width of the erased rectangle: r_1 and r_2."""
 
@@ -28,7 +28,7 @@ def add_noise(images: torch.Tensor, *, deviation: float, generator: torch.Genera
 def draw_erased_boxes(
     num: int, *, height: int, width: int, generator: torch.Generator, device: torch.device
 ) -> torch.Tensor:
-    """int64 [num, 4]: one rectangle per sample, of a share of the area in AREA and of an aspect in ASPECT.
+    """int64 [num, 4]: one rectangle per sample, of a fraction of the area in AREA and of an aspect in ASPECT.
 
     The paper draws until a rectangle fits (algorithm 1). Here the aspect is drawn at once from those that fit the drawn
     area, and in logarithm, so that wide ones are as likely as tall ones (torchvision's reading). Only images more than

@@ -8,7 +8,7 @@ import torch
 
 from linnaeus.augment import colour, crop, flips, geometry, mixing, noise, policy
 from linnaeus.augment.draws import HOST, normal, places, uniform
-from linnaeus.config.settings import AugmentConfig
+from linnaeus.config.resolved import ResolvedAugment
 from linnaeus.errors import ConfigError
 from linnaeus.machine import send_to
 
@@ -24,7 +24,7 @@ LEAST_ZOOM = 0.1
 def augment_batch(
     images: torch.Tensor,
     targets: torch.Tensor,
-    config: AugmentConfig,
+    config: ResolvedAugment,
     *,
     num_classes: int,
     epoch: int,
@@ -49,8 +49,6 @@ def augment_batch(
     float32, under autocast too, and the host never waits for the device. Raises ConfigError if the images are too small
     for `pad_crop_px`.
     """
-    assert config.flip != "auto" and config.pad_crop_px != "auto", "planning settles what is automatic"
-    assert config.policy in ("none", "trivial_augment", "rand_augment"), "planning unfolds sets of reference systems"
     if config.pad_crop_px >= min(images.shape[-2:]):
         raise ConfigError(
             f"augment.pad_crop_px = {config.pad_crop_px} must be less than the height and width of the images, "
@@ -63,7 +61,7 @@ def augment_batch(
         else:
             mirrored, upended = flips.draw_flips(num, flip=config.flip, generator=generator, device=device)
 
-        resampled = max(config.shift, config.rotate_degrees, config.scale, config.shear_degrees) > 0
+        resampled = max(config.translate, config.rotate_degrees, config.zoom, config.shear_degrees) > 0
         if config.pad_crop_px:
             offsets = crop.draw_offsets(num, pad_px=config.pad_crop_px, generator=generator, device=device)
             images = crop.crop_and_flip(
@@ -82,8 +80,8 @@ def augment_batch(
             result = policy.change_colours(_with_policy_maps(images, maps, colours, draws, config.fill), draws)
         if config.noise:
             result = noise.add_noise(result, deviation=config.noise, generator=generator)
-        if config.erase:
-            result = noise.erase_some(result, probability=config.erase, generator=generator)
+        if config.random_erasing:
+            result = noise.erase_some(result, probability=config.random_erasing, generator=generator)
         if config.probability < 1.0:
             drawn = uniform(num, 0.0, 1.0, generator=generator, device=HOST)
             unchanged = send_to(places(drawn >= config.probability), device)
@@ -91,15 +89,15 @@ def augment_batch(
         return _mix(result, targets, config, num_classes, generator)
 
 
-def _draw_operations(images: torch.Tensor, config: AugmentConfig, generator: torch.Generator) -> policy.Draws | None:
+def _draw_operations(images: torch.Tensor, config: ResolvedAugment, generator: torch.Generator) -> policy.Draws | None:
     """The policy's operations for each image; None where none is asked for."""
     if config.policy not in ("trivial_augment", "rand_augment"):
         return None
     return policy.draw_operations(
         len(images),
         policy=config.policy,
-        num_operations=config.policy_operations,
-        level=config.policy_level,
+        num_operations=config.policy_num_ops,
+        level=config.policy_magnitude,
         height=images.shape[-2],
         width=images.shape[-1],
         generator=generator,
@@ -134,7 +132,7 @@ def _with_policy_maps(
 
 def _draw_maps(
     images: torch.Tensor,
-    config: AugmentConfig,
+    config: ResolvedAugment,
     mirrored: torch.Tensor,
     upended: torch.Tensor,
     generator: torch.Generator,
@@ -150,15 +148,15 @@ def _draw_maps(
     return geometry.inverse_affine(
         mirrored=mirrored,
         upended=upended,
-        zoom=(1.0 + symmetric(config.scale)).clamp(min=LEAST_ZOOM),
+        zoom=(1.0 + symmetric(config.zoom)).clamp(min=LEAST_ZOOM),
         shear_degrees=symmetric(config.shear_degrees),
         rotate_degrees=symmetric(config.rotate_degrees),
-        shift_px=torch.stack([symmetric(config.shift * width), symmetric(config.shift * height)], dim=1),
+        shift_px=torch.stack([symmetric(config.translate * width), symmetric(config.translate * height)], dim=1),
     )
 
 
 def _draw_colours(
-    num: int, config: AugmentConfig, generator: torch.Generator, device: torch.device
+    num: int, config: ResolvedAugment, generator: torch.Generator, device: torch.device
 ) -> torch.Tensor | None:
     """float32 [B, 3, 4]: a colour matrix for each image; None if none is asked for."""
     largest = (config.brightness, config.contrast, config.saturation, config.hue)
@@ -201,7 +199,7 @@ def _resample_and_colour(
 def _mix(
     images: torch.Tensor,
     targets: torch.Tensor,
-    config: AugmentConfig,
+    config: ResolvedAugment,
     num_classes: int,
     generator: torch.Generator,
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -214,9 +212,9 @@ def _mix(
         cut = bool(torch.rand(1, generator=generator).numpy()[0] < 0.5)
     partners = mixing.draw_partners(num, generator=generator, device=device)
     alpha = config.cutmix if cut else config.mixup
-    shares = mixing.draw_shares(num, alpha=alpha, generator=generator, device=device)
+    fractions = mixing.draw_fractions(num, alpha=alpha, generator=generator, device=device)
     if not cut:
-        return mixing.mixup(images, targets, num_classes=num_classes, partners=partners, shares=shares)
+        return mixing.mixup(images, targets, num_classes=num_classes, partners=partners, fractions=fractions)
     height, width = images.shape[-2:]
-    boxes = mixing.draw_cut_boxes(shares, height=height, width=width, generator=generator)
+    boxes = mixing.draw_cut_boxes(fractions, height=height, width=width, generator=generator)
     return mixing.cutmix(images, targets, num_classes=num_classes, partners=partners, boxes=boxes)

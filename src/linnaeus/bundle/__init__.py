@@ -13,12 +13,12 @@ from typing import Any, Literal
 from linnaeus.data.image_spec import ImageSpec
 from linnaeus.data.manifest import Task
 from linnaeus.metrics.conformal import LabelSetRule, SetRule
-from linnaeus.metrics.ood import Familiarity
+from linnaeus.metrics.ood import OodDetector
 from linnaeus.metrics.operating_point import OperatingPoint
 from linnaeus.models import Classifier
 from linnaeus.models.ensemble import EnsembleClassifier
 
-Views = Literal["one", "mirror", "mirror_shift"]
+TTA = Literal["none", "flip", "flip_shift"]
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,13 @@ class Bundle:
         classifier: in evaluation mode after loading.
         image_spec: how an image becomes its input.
         classes: K names, in the order of the logits.
-        views: the views of each image whose logits are averaged (`linnaeus.predictions.view_logits`).
+        tta: the views of each image whose logits are averaged (`linnaeus.predictions.view_logits`).
         temperature: logits are divided by it before the softmax, or before the sigmoids of several labels; then it is
             one number, or one per label.
-        operating_point: how probabilities become one answer; None for the likeliest class, and for several labels.
+        operating_point: how probabilities become one answer; None for the most probable class, and for several labels.
         thresholds: K probabilities from which a label is given, for several labels per image; None for one label.
         sets: which classes stand in an image's prediction set; None where nobody calibrated them.
-        familiarity: which images look unlike those of training.
+        ood: which images look unlike those of training; of an ensemble, by the features of its first member.
         provenance: JSON values that say where it comes from; see `linnaeus.bundle.card` for those the card shows.
         members: of an ensemble, the models that answer together, each with its own preprocessing, views and order of
             classes; `classifier` is then theirs together. Made by `ensemble_bundle`.
@@ -45,12 +45,12 @@ class Bundle:
     classifier: Classifier
     image_spec: ImageSpec
     classes: tuple[str, ...]
-    views: Views
+    tta: TTA
     temperature: float | tuple[float, ...] = 1.0
     thresholds: tuple[float, ...] | None = None
     operating_point: OperatingPoint | None = None
     sets: SetRule | LabelSetRule | None = None
-    familiarity: Familiarity | None = None
+    ood: OodDetector | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
     members: tuple[Bundle, ...] = ()
     weight: float = 1.0
@@ -110,5 +110,5 @@ def ensemble_bundle(
     )
     plain = replace(specs[0], mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))  # each member normalizes for itself
     return Bundle(
-        classifier.eval(), plain, classes, "one", thresholds=thresholds, provenance=provenance, members=weighted
+        classifier.eval(), plain, classes, "none", thresholds=thresholds, provenance=provenance, members=weighted
     )

@@ -21,27 +21,27 @@ from typing import Any
 
 _SCORES = {
     "accuracy": "Accuracy",
-    "balanced_accuracy": "Balanced accuracy (mean recall)",
-    "macro_precision": "Mean precision",
+    "balanced_accuracy": "Balanced accuracy (macro recall)",
+    "macro_precision": "Macro precision",
     "macro_f1": "Macro F1",
 }
 _SCORES_OF_SEVERAL = {
     "micro_f1": "Micro F1",
     "macro_f1": "Macro F1",
     "mean_average_precision": "Mean average precision",
-    "label_accuracy": "Label accuracy",
-    "exact_match": "All labels right",
+    "hamming_accuracy": "Hamming accuracy",
+    "subset_accuracy": "Subset accuracy",
 }
 _RESIZE = {
-    "stretch": "the whole image is stretched to that size",
+    "squash": "the whole image is stretched to that size",
     "crop": "the image is shrunk with its aspect ratio and the centre square is cut out",
     "pad": "the whole image is shrunk with its aspect ratio and set on a grey square",
-    "place": "the whole image is set on a grey square, shrunk with its aspect ratio if it is larger",
+    "letterbox": "the whole image is set on a grey square, shrunk with its aspect ratio if it is larger",
 }
-_VIEWS = {
-    "one": "Each image is seen once.",
-    "mirror": "The logits of the image and of its mirror image are averaged.",
-    "mirror_shift": "The logits of the image, its mirror image and both shifted by a pixel each way are averaged.",
+_TTA = {
+    "none": "Each image is seen once.",
+    "flip": "The logits of the image and of its mirror image are averaged.",
+    "flip_shift": "The logits of the image, its mirror image and both shifted by a pixel each way are averaged.",
 }
 
 
@@ -145,7 +145,7 @@ def _image(facts: Mapping[str, Any]) -> str:
         "## What is done to an image\n\n"
         f"The camera's orientation is applied, transparency is laid over white, and {_RESIZE[spec['resize']]}: "
         f"{spec['width']}x{spec['height']} pixels, {spec['interpolation']}, antialiased. Values in 0-1 are then "
-        f"reduced by the mean ({mean}) and divided by the deviation ({std}), per channel. {_VIEWS[facts['views']]}"
+        f"reduced by the mean ({mean}) and divided by the deviation ({std}), per channel. {_TTA[facts['tta']]}"
     )
 
 

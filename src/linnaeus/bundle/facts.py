@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, PositiveFloat, ValidationError
 
-from linnaeus.bundle import Bundle, Views
+from linnaeus.bundle import TTA, Bundle
 from linnaeus.config.settings import Option
 from linnaeus.data.image_spec import ImageSpec
 from linnaeus.errors import BundleError
@@ -21,8 +21,8 @@ from linnaeus.version import __version__
 
 FORMAT = 2
 _PLAIN_FORMAT = 1
-"""Of a single classifier that answers with its likeliest class and has one temperature; only an ensemble, an operating
-point, a temperature per label, or prediction sets of several labels need a reader of format 2."""
+"""Of a single classifier that answers with its most probable class and has one temperature; only an ensemble, an
+operating point, a temperature per label, or prediction sets of several labels need a reader of format 2."""
 COPY_AGAIN = "Copy the model folder again from where it came from."
 
 
@@ -39,14 +39,14 @@ class MemberFacts(BaseModel):
     model: _ModelFacts
     classes: tuple[str, ...]
     image_spec: ImageSpec
-    views: Views
+    tta: TTA
     temperature: PositiveFloat | tuple[PositiveFloat, ...]
     weight: PositiveFloat
 
 
-class _FamiliarityFacts(BaseModel):
+class _OodFacts(BaseModel):
     threshold: float
-    share: float
+    in_distribution_fraction: float
 
 
 class Facts(BaseModel):
@@ -58,12 +58,12 @@ class Facts(BaseModel):
     num_parameters: int
     classes: tuple[str, ...]
     image_spec: ImageSpec
-    views: Views
+    tta: TTA
     temperature: PositiveFloat | tuple[PositiveFloat, ...]
     thresholds: tuple[float, ...] | None
     operating_point: OperatingPoint | None = None
     sets: SetRule | LabelSetRule | None = None
-    familiarity: _FamiliarityFacts | None = None
+    ood: _OodFacts | None = None
     provenance: dict[str, Any]
     members: tuple[MemberFacts, ...] | None = None
 
@@ -82,14 +82,14 @@ def describe_bundle(bundle: Bundle) -> dict[str, Any]:
         num_parameters=count_parameters(classifier)[0],
         classes=bundle.classes,
         image_spec=bundle.image_spec,
-        views=bundle.views,
+        tta=bundle.tta,
         temperature=bundle.temperature,
         thresholds=bundle.thresholds,
         operating_point=bundle.operating_point,
         sets=bundle.sets,
-        familiarity=None
-        if bundle.familiarity is None
-        else _FamiliarityFacts(threshold=bundle.familiarity.threshold, share=bundle.familiarity.share),
+        ood=None
+        if bundle.ood is None
+        else _OodFacts(threshold=bundle.ood.threshold, in_distribution_fraction=bundle.ood.in_distribution_fraction),
         provenance=dict(bundle.provenance),
         members=tuple(_member_facts(member) for member in bundle.members) or None,
     ).model_dump(mode="json", exclude_none=False)
@@ -117,7 +117,7 @@ def _member_facts(member: Bundle) -> MemberFacts:
         model=_model_facts(member.classifier),
         classes=member.classes,
         image_spec=member.image_spec,
-        views=member.views,
+        tta=member.tta,
         temperature=member.temperature,
         weight=member.weight,
     )

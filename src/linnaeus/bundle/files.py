@@ -3,7 +3,7 @@
     model.safetensors     the weights, float32
     bundle.json           architecture, classes, preprocessing, calibration, where it comes from
     README.md             the model card, for people
-    familiar.safetensors  features of some training images, to tell what is unlike them; not in every bundle
+    ood.safetensors  features of some training images, to tell what is unlike them; not in every bundle
     SHA256SUMS            of all of these; `sha256sum -c SHA256SUMS` checks it too
 
 Every byte is covered by a checksum, so a damaged copy is noticed and named instead of giving slightly wrong answers.
@@ -13,6 +13,7 @@ Knows nothing of how a bundle came about, or of what is done with it.
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import os
 import re
@@ -24,18 +25,19 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from linnaeus.atomic import write_json, write_text
+from linnaeus.atomic import locked, unique_beside, write_json, write_text
 from linnaeus.bundle import Bundle, ensemble_bundle
 from linnaeus.bundle.card import model_card
 from linnaeus.bundle.facts import COPY_AGAIN, Facts, MemberFacts, describe_bundle, read_facts
 from linnaeus.errors import BundleError, DeviceError, ModelError, OutputError
-from linnaeus.metrics.ood import Familiarity
+from linnaeus.metrics.ood import OodDetector
 from linnaeus.models import Classifier, build_classifier
+from linnaeus.progress import SILENT
 from linnaeus.run_folder import RunDir
 from linnaeus.version import __version__
 
 WEIGHTS, FACTS, CARD, SUMS = "model.safetensors", "bundle.json", "README.md", "SHA256SUMS"
-FAMILIAR = "familiar.safetensors"
+OOD_FEATURES = "ood.safetensors"
 _COVERED = (WEIGHTS, FACTS, CARD)
 _SUM_LINE = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9][A-Za-z0-9._-]*)")
 _FORBIDDEN_OPTIONS = ("pretrained", "checkpoint", "cache_dir")
@@ -64,24 +66,39 @@ def save_bundle(bundle: Bundle, path: Path) -> None:
     """
     if path.is_file() or (path.is_dir() and any(path.iterdir()) and not (path / FACTS).is_file()):
         raise BundleError(f"{path} is there already and is no model folder, so it is left alone. Name another one.")
-    temporary, old = (path.with_name(f".{path.name}.{word}") for word in ("part", "old"))
     try:
-        shutil.rmtree(temporary, ignore_errors=True)  # of a save that was killed
-        temporary.mkdir(parents=True)
-        _write_files(bundle, temporary)
-        if path.exists():
-            shutil.rmtree(old, ignore_errors=True)
-            path.rename(old)
-        temporary.rename(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with locked(path, SILENT) as alone:  # of several saves each has its turn; the last one stays
+            if alone:
+                _remove_leftovers(path)
+            _replace_folder(bundle, path)
     except (OSError, SafetensorError) as error:
         full = getattr(error, "errno", None) == errno.ENOSPC or "os error 28" in str(error)
         reason = "the disk is full" if full else getattr(error, "strerror", None) or error
         raise OutputError(f"The model cannot be written to {path}: {reason}.") from error
+
+
+def _replace_folder(bundle: Bundle, path: Path) -> None:
+    """Write the files beside `path` and rename their folder to it; what is there stays if anything fails."""
+    temporary, old = unique_beside(path), unique_beside(path, word="old")
+    try:
+        temporary.mkdir()
+        _write_files(bundle, temporary)
+        if path.exists():
+            path.rename(old)
+        temporary.rename(path)
     finally:
         if old.exists() and not path.exists():
             old.rename(path)
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Delete what killed saves of this bundle left behind; whoever calls holds the lock."""
+    for folder in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        if folder.suffix in (".part", ".old"):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _write_files(bundle: Bundle, folder: Path) -> None:
@@ -100,13 +117,13 @@ def _write_files(bundle: Bundle, folder: Path) -> None:
     write_json(folder / FACTS, facts)
     write_text(folder / CARD, model_card(facts))
     covered: tuple[str, ...] = _COVERED
-    if bundle.familiarity is not None:
-        known = {"bank": bundle.familiarity.bank, "centre": bundle.familiarity.centre}
-        save_file({name: torch.from_numpy(values) for name, values in known.items()}, folder / FAMILIAR)
-        with (folder / FAMILIAR).open("rb") as file:
+    if bundle.ood is not None:
+        known = {"reference": bundle.ood.reference, "centre": bundle.ood.centre}
+        save_file({name: torch.from_numpy(values) for name, values in known.items()}, folder / OOD_FEATURES)
+        with (folder / OOD_FEATURES).open("rb") as file:
             os.fsync(file.fileno())
-        shutil.copymode(folder / FACTS, folder / FAMILIAR)
-        covered = (*_COVERED, FAMILIAR)
+        shutil.copymode(folder / FACTS, folder / OOD_FEATURES)
+        covered = (*_COVERED, OOD_FEATURES)
     write_text(folder / SUMS, "".join(f"{_sha256(folder / name)}  {name}\n" for name in covered))
     shutil.copymode(folder / FACTS, folder / WEIGHTS)  # safetensors lets only the owner read
 
@@ -122,18 +139,18 @@ def load_bundle(path: Path, *, device: str | torch.device = "cpu") -> Bundle:
     facts = read_facts(path / FACTS)
     try:
         if facts.members:
-            bundle = _build_ensemble(facts, path / FACTS)
+            bundle = replace(_build_ensemble(facts, path / FACTS), ood=load_ood_detector(facts, path))
         else:
             bundle = Bundle(
                 classifier=_build(facts, path / FACTS, linnaeus=facts.linnaeus),
                 image_spec=facts.image_spec,
                 classes=facts.classes,
-                views=facts.views,
+                tta=facts.tta,
                 temperature=facts.temperature,
                 thresholds=facts.thresholds,
                 operating_point=facts.operating_point,
                 sets=facts.sets,
-                familiarity=_load_familiarity(facts, path),
+                ood=load_ood_detector(facts, path),
                 provenance=facts.provenance,
             )
     except ValueError as error:
@@ -189,7 +206,7 @@ def _build_ensemble(facts: Facts, path: Path) -> Bundle:
             classifier=_build(member, path, linnaeus=facts.linnaeus),
             image_spec=member.image_spec,
             classes=member.classes,
-            views=member.views,
+            tta=member.tta,
             temperature=member.temperature,
         )
         for member in facts.members
@@ -225,17 +242,21 @@ def _build(facts: Facts | MemberFacts, path: Path, *, linnaeus: str) -> Classifi
         ) from error
 
 
-def _load_familiarity(facts: Facts, folder: Path) -> Familiarity | None:
-    if facts.familiarity is None:
+def load_ood_detector(facts: Facts, folder: Path) -> OodDetector | None:
+    """What tells images out of distribution, from the folder of a bundle; None where it has nothing.
+
+    Raises BundleError if it is damaged.
+    """
+    if facts.ood is None:
         return None
     try:
-        known = load_file(folder / FAMILIAR)
-        bank, centre = known["bank"].numpy(), known["centre"].numpy()
+        known = load_file(folder / OOD_FEATURES)
+        reference, centre = known["reference"].numpy(), known["centre"].numpy()
     except (SafetensorError, OSError, KeyError) as error:
-        raise BundleError(f"{folder / FAMILIAR} cannot be read: {error}. {COPY_AGAIN}") from error
-    if bank.ndim != 2 or centre.shape != bank.shape[1:] or not len(bank):
-        raise BundleError(f"{folder / FAMILIAR} does not hold features. {COPY_AGAIN}")
-    return Familiarity(bank, centre, facts.familiarity.threshold, facts.familiarity.share)
+        raise BundleError(f"{folder / OOD_FEATURES} cannot be read: {error}. {COPY_AGAIN}") from error
+    if reference.ndim != 2 or centre.shape != reference.shape[1:] or not len(reference):
+        raise BundleError(f"{folder / OOD_FEATURES} does not hold features. {COPY_AGAIN}")
+    return OodDetector(reference, centre, facts.ood.threshold, facts.ood.in_distribution_fraction)
 
 
 def _load_weights(classifier: Classifier, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`linnaeus compare`: finished runs side by side, and which of their differences are more than noise."""
+"""`linnaeus compare`: finished runs side by side, and which of their differences are significant."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rich.table import Table
 from linnaeus.atomic import write_whole
 from linnaeus.config.settings import EvaluateConfig
 from linnaeus.errors import ConfigError
-from linnaeus.report.wording import AT_HAND, score_words
+from linnaeus.report.wording import CACHED_FEATURES, score_words
 
 if TYPE_CHECKING:
     from linnaeus.runs.compare import RunComparison
@@ -26,40 +26,42 @@ MOST_PAIRS, MOST_SCORES = 15, 3
 
 def compare(
     *runs: Annotated[Path, Parameter(required=True)],
-    on: Literal["test", "validation", "out-of-fold"] = "test",
+    split: Literal["test", "validation", "out-of-fold"] = "test",
     html: Path | None = None,
     csv: Path | None = None,
     confidence: float = EvaluateConfig.model_fields["confidence"].default,
 ) -> int:
-    """Show trained models side by side, and say which differences are more than noise.
+    """Compare trained models on the same images, and test which differences are significant.
 
-    The runs must share their images and classes. Every pair is tested on them, by McNemar's exact test or, where images
-    have several labels, a paired bootstrap; p values are corrected for the number of pairs (Holm).
+    The runs must have the same images and classes. Every pair of runs is tested with McNemar's exact test or, where
+    images have several labels or belong to groups, with a permutation test. p-values are corrected for the number of
+    pairs (Holm's method).
 
-    To choose a model, compare on validation or out-of-fold images: scores of test images by which something was chosen
-    are too good.
+    To choose between models, compare them on validation or out-of-fold images: test scores that were used to make a
+    choice are too optimistic.
 
-    Example: `linnaeus compare runs/a runs/b --on out-of-fold --html comparison.html`
+    Example: `linnaeus compare runs/a runs/b --split out-of-fold --html comparison.html`
 
     Parameters
     ----------
     runs
         Folders of finished runs.
-    on
-        The images: of the test; of validation; or out of fold, all of training and validation, each by a classifier
-        that has not seen it (runs with --folds and heads alone that were solved for).
+    split
+        Images to compare on: the test images; the validation images; or out-of-fold, all training and validation
+        images, each predicted by a model that was not trained on it (needs runs with `--folds`, or heads trained with
+        optimizer=lbfgs).
     html
         Also write a page.
     csv
-        Also write the table of runs to this file, and that of pairs beside it (NAME-pairs.csv).
+        Also write the table of runs to this file, and the table of pairs beside it (NAME-pairs.csv).
     confidence
-        Level of intervals and tests.
+        Confidence level of all intervals and tests.
     """
     if not 0.5 < confidence < 1:
         raise ConfigError(f"--confidence is a level such as 0.95, not {confidence:g}.")
     from linnaeus.runs.compare import compare_runs  # takes seconds: torch
 
-    found = compare_runs(runs, confidence=confidence, images=on)
+    found = compare_runs(runs, confidence=confidence, split=split)
     _show(found)
     if csv is not None:
         pairs = csv.with_name(f"{csv.stem}-pairs{csv.suffix}")
@@ -88,7 +90,7 @@ def _short_names(names: Sequence[str]) -> dict[str, str]:
 
 
 def _show(found: RunComparison) -> None:
-    short = _short_names([each.name for each in found.contenders])
+    short = _short_names([each.name for each in found.candidates])
     console = Console(highlight=False)
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("run", overflow="fold")
@@ -96,29 +98,29 @@ def _show(found: RunComparison) -> None:
         table.add_column(score_words(name), justify="right")
     for name in ("time", "parameters", "size"):
         table.add_column(name, justify="right", no_wrap=True)
-    for each in found.contenders:
+    for each in found.candidates:
         cells = []
         for name in found.score_names[:MOST_SCORES]:
             score = each.scores[name]
-            cells.append(f"{score['value']:.3f}\n[dim]{score['low']:.3f}-{score['high']:.3f}[/dim]")
+            cells.append(f"{score.value:.3f}\n[dim]{score.low:.3f}-{score.high:.3f}[/dim]")
         seconds, parameters, size = (each.facts[name] for name in ("seconds", "num_parameters", "num_bytes"))
-        at_hand = each.facts["seconds_at_hand"]
+        cached = each.facts["seconds_of_cached_features"]
         cells += [
-            "" if seconds is None else f"{seconds:,.0f} s" + (f"\n[dim]+ {at_hand:,.0f} s[/dim]" if at_hand else ""),
+            "" if seconds is None else f"{seconds:,.0f} s" + (f"\n[dim]+ {cached:,.0f} s[/dim]" if cached else ""),
             "" if parameters is None else f"{parameters / 1e6:.1f} M",
             "" if size is None else f"{size / 1e6:.1f} MB",
         ]
         table.add_row(escape(short[each.name]), *cells)
     console.print(table)
-    if any(each.facts["seconds_at_hand"] for each in found.contenders):
-        console.print(f"+: {AT_HAND}.", style="dim")
+    if any(each.facts["seconds_of_cached_features"] for each in found.candidates):
+        console.print(f"+: {CACHED_FEATURES}.", style="dim")
     console.print()
     for full in found.pairings[:MOST_PAIRS]:
         pair = replace(full, better=short[full.better], worse=short[full.worse])
-        console.print(escape(pair.describe()), style="bold" if pair.real else "", soft_wrap=True)
+        console.print(escape(pair.describe()), style="bold" if pair.significant else "", soft_wrap=True)
     if len(found.pairings) > MOST_PAIRS:
         console.print(f"... and {len(found.pairings) - MOST_PAIRS:,} more pairs. See all with --csv or --html.")
-    num = len(found.contenders[0].predictions)
+    num = len(found.candidates[0].predictions)
     pairs = "1 pair" if len(found.pairings) == 1 else f"{len(found.pairings):,} pairs"
     level = f"{100 * found.confidence:g} %"
     console.print(f"{num:,} {found.images_in_words}; {level} intervals; p values corrected for {pairs} (Holm).")

@@ -14,7 +14,7 @@ Shell = Literal["bash", "zsh", "fish", "powershell"]
 
 
 def install(*, shell: Annotated[Shell | None, Parameter(help="Your shell; found out if not given.")] = None) -> None:
-    """Teach your shell to complete these commands.
+    """Install shell completion for these commands.
 
     Writes one script into your shell's folder of completions and a line that loads it into its start-up file.
 

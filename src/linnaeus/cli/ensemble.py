@@ -16,14 +16,15 @@ from linnaeus.cli.bars import Bars
 def ensemble(
     *runs: Annotated[Path, Parameter(required=True)],
     out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
-    soup: Annotated[bool, Parameter(negative="")] = False,
+    average_weights: Annotated[bool, Parameter(negative="")] = False,
     force: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
-    """Let several trained models answer together, if that is better.
+    """Combine several trained models into an ensemble.
 
-    The probabilities of the runs are averaged; which runs, and with which weight, is chosen greedily on the validation
-    images. On the test images, which the runs must share, a paired test says whether the ensemble is really better than
-    the best single run. The folder it writes holds a model that `linnaeus predict` loads.
+    The predicted probabilities of the runs are averaged. Which runs are included, and with which weight, is chosen
+    greedily on the validation images. On the test images, which must be the same for all runs, a paired test shows
+    whether the ensemble is significantly better than the best single run. The folder it writes contains a model that
+    `linnaeus predict` can load.
 
     Example: `linnaeus ensemble runs/a runs/b runs/c --out runs/abc`
 
@@ -32,19 +33,20 @@ def ensemble(
     runs
         Folders of finished runs on the same images.
     out
-        Folder to write; by default the next free runs/ensemble.
-    soup
-        Average the weights instead, for runs that began with the same ones: one network, as fast as a single run.
+        Folder to write. Default: the next free runs/ensemble.
+    average_weights
+        Average the weights of the networks instead of their probabilities. The result is one network, as fast as a
+        single run; the runs must have started from the same weights.
     force
-        Replace a run that is in the folder already.
+        Replace the run that is already in the folder.
     """
     from linnaeus.runs import ensemble  # takes seconds: torch
 
     path = out or _free_path()
-    if soup:
+    if average_weights:
         result = ensemble.combine_weights(runs, out=path, force=force, progress=Bars())
     else:
-        result = ensemble.combine(runs, out=path, force=force)
+        result = ensemble.combine(runs, out=path, force=force, progress=Bars())
     console = Console(highlight=False)
     table = Table("run", "weight", box=None, pad_edge=False, header_style="bold")
     for name, weight in result.weights.items():

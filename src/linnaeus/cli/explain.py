@@ -42,21 +42,21 @@ def explain(
     out: Path = Path("explained"),
     device: Literal["auto", "cpu", "cuda", "mps"] = RuntimeConfig.model_fields["device"].default,
 ) -> int:
-    """Show where a trained model looks in images.
+    """Show which parts of an image a trained model bases its prediction on.
 
-    Writes one PNG per image and class, the picture beside its heat map, and prints what the model saw. An image that
-    cannot be read is a row with an error; the others go on, and the exit status is 1.
+    Writes one PNG per image and class, with the image beside its heat map, and prints a table. An image that cannot be
+    read gets a row with an error message; all other images are still explained, and the exit status is 1.
 
     Example: `linnaeus explain runs/photos new/1.jpg --out explained/`
 
     Parameters
     ----------
     model_or_run
-        The folder of a run, or a model folder copied from one.
+        Folder of a run, or a model folder copied from one.
     images
-        Images, folders (with all folders below), or patterns such as `'photos/*.jpg'`.
+        Images, folders (including all folders below them), or patterns such as `'photos/*.jpg'`.
     class_name
-        Show what speaks for this class; by default for the likeliest or, of several labels, for each that is given.
+        Explain this class. Default: the most probable class or, with several labels, every label that is predicted.
     out
         Folder for the PNG files.
     device

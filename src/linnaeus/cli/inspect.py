@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from linnaeus.cli.bars import Bars
-from linnaeus.cli.train import parse_pixels, parse_shape, split_names
+from linnaeus.cli.data_options import AS_IT_IS, DataOptions
 from linnaeus.config.pages import overlay, read_recipe, settings_from
 from linnaeus.config.settings import RunConfig, parse_config
-from linnaeus.errors import DataNotFoundError, OutputError, nearest_name
+from linnaeus.errors import DataNotFoundError, nearest_name
 
 if TYPE_CHECKING:
+    from linnaeus.analysis.audit_types import Audit
     from linnaeus.data.manifest import Manifest
     from linnaeus.report.audit_trace import TraceView
 
@@ -28,75 +29,33 @@ def inspect(
     out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
     save: Path | None = None,
     trace: str | None = None,
-    test: str | None = None,
-    format: str | None = None,
-    image_column: str | None = None,
-    label_columns: Annotated[tuple[str, ...], Parameter(negative="")] = (),
-    image_root: str | None = None,
-    image_shape: str | None = None,
-    classes: Annotated[tuple[str, ...], Parameter(negative="")] = (),
-    top_classes: int | None = None,
-    context: float | None = None,
-    min_box: str | None = None,
+    data_options: DataOptions = AS_IT_IS,
     set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
 ) -> int:
-    """Find what is wrong with labelled images: broken files, duplicates, leaks, shortcuts.
+    """Check labelled images for problems: broken files, duplicates, leaks between splits, shortcuts.
 
     Example: linnaeus inspect photos/
 
-    Writes audit.html (for people) and audit.json (for programs). Nothing is written into the folder of the images.
+    Writes audit.html (for people) and audit.json (for programs). The folder of the images is not changed.
 
     Parameters
     ----------
     data
-        Whatever `linnaeus train` takes: folders, a table, arrays, boxes, or a built-in data set (`digits`).
+        Whatever `linnaeus train` takes: folders, a table, arrays, bounding boxes, or a built-in data set (`digits`).
     out
-        Folder of the audit; runs/NAME-audit by default, where an earlier audit is replaced.
+        Folder for the audit. Default: runs/NAME-audit, where an earlier audit is replaced.
     save
-        Also save the data set as one file, such as data.parquet, that `linnaeus train` and `inspect` take.
+        Also save the data set as one file, such as data.parquet, which `linnaeus train` and `linnaeus inspect` can
+        read.
     trace
-        Follow one image (its path, or its name in the data) through every step of its life.
-    test
-        A separate test set with the same classes.
-    format
-        Layout of the data, such as table, where it is not recognised.
-    image_column
-        Column of a table with paths or ids of images.
-    label_columns
-        Column of a table with labels, or several of 0 and 1, with commas between them.
-    image_root
-        Folder below which the images named by a table lie.
-    image_shape
-        Shape of one sample of an array, such as 300,300,3.
-    classes
-        Keep only these, with commas between them.
-    top_classes
-        Keep only so many of the most frequent classes.
-    context
-        Widen boxes to each side by this share, such as 0.2.
-    min_box
-        Drop boxes with a side shorter than this, such as 4px.
+        Show every processing step of one image, given by its path or by its name in the data.
     set_
-        Any other setting that `linnaeus train` takes, as section.field=value; `--trace` follows them.
+        Any other setting of `linnaeus train`, as section.field=value; used by `--trace`. Repeat the option for several.
     """
-    given = {
-        "test": test,
-        "format": format,
-        "image_column": image_column,
-        "label_columns": split_names(label_columns),
-        "image_root": image_root,
-        "image_shape": None if image_shape is None else parse_shape(image_shape),
-        "classes": split_names(classes),
-        "top_classes": top_classes,
-        "context": context,
-        "min_box_px": None if min_box is None else parse_pixels(min_box),
-    }
-    page = {"data": {"source": data} | {name: value for name, value in given.items() if value is not None}}
-    settings = overlay(page, settings_from(set_))
+    settings = overlay({"data": data_options.page(data)}, settings_from(set_))
     config = parse_config(settings, where="the settings")
-    out = _out_folder(config, out)
-    if save is not None:
-        _check_outside(config, save, option="--save")
+    out = out or _audit_folder(config.data.source)
+    _check_outside(config, out, save)
 
     from linnaeus.analysis.audit import audit  # takes seconds: scikit-learn, torch
     from linnaeus.analysis.health import examine
@@ -107,11 +66,11 @@ def inspect(
 
     bars = Bars()
     manifest = read_manifest(config.data)
+    _check_outside(config, out, save, manifest)
     followed = None if trace is None else _trace(manifest, trace, settings)
-    found = audit(manifest, examine(manifest, progress=bars), seed=config.seed, progress=bars)
-    found = {"format": found["format"], "source": data, **found}
+    found = audit(manifest, examine(manifest, progress=bars), source=data, seed=config.seed, progress=bars)
     title = Path(data).name or data
-    write_json(out / "audit.json", found)
+    write_json(out / "audit.json", found.model_dump(mode="json"))
     write_audit_page(out / "audit.html", AuditFacts(title, found, thumbnail_of(manifest), followed))
     if save is not None:
         manifest.save(save)
@@ -122,32 +81,27 @@ def inspect(
     return 0
 
 
-def _out_folder(config: RunConfig, out: Path | None) -> Path:
-    """Where the audit goes; raises OutputError for a folder that holds the user's images."""
-    source = Path(config.data.source).expanduser()
-    path = out or Path("runs") / f"{source.resolve().stem if source.is_file() else source.resolve().name}-audit"
-    _check_outside(config, path, option="--out")
-    return path
+def _audit_folder(source: str) -> Path:
+    path = Path(source).expanduser()
+    return Path("runs") / f"{path.resolve().stem if path.is_file() else path.resolve().name}-audit"
 
 
-def _check_outside(config: RunConfig, path: Path, *, option: str) -> None:
-    """Raises OutputError for a path in a folder that holds the user's images, or over the file that names them."""
-    place = path.resolve()
-    for name in (config.data.source, config.data.test):
-        data = Path(name).expanduser().resolve() if name else None
-        if data is not None and (place == data or (data.is_dir() and data in place.parents)):
-            raise OutputError(
-                f"{path} is inside the data {data}, which is never written to. Name another with {option}."
-            )
+def _check_outside(config: RunConfig, out: Path, save: Path | None, manifest: Manifest | None = None) -> None:
+    """Raises OutputError for a file that would lie in a folder of the user's images."""
+    from linnaeus.data.folders import check_outside  # takes part of a second: pyarrow
+
+    check_outside(out, config.data, manifest)
+    if save is not None:
+        check_outside(save, config.data, manifest, option="--save")
 
 
-def _print(audit: Mapping[str, Any], bars: Bars, *, title: str, followed: TraceView | None) -> None:
+def _print(audit: Audit, bars: Bars, *, title: str, followed: TraceView | None) -> None:
     """The audit in a screen: splits, classes, findings, and the traced image."""
-    counts = audit["counts"]
-    splits = ", ".join(f"{number:,} {name}" for name, number in audit["splits"].items())
-    what = "images" if audit["num_scenes"] is None else f"objects in {audit['num_scenes']:,} scenes,"
-    bars.say(f"\n{title}: {audit['num_images']:,} {what} of {len(audit['classes'])} classes ({splits})")
-    totals = {name: sum(row[name] for row in counts.values()) for name in audit["classes"]}
+    counts = audit.counts
+    splits = ", ".join(f"{number:,} {name}" for name, number in audit.splits.items())
+    what = "images" if audit.num_scenes is None else f"objects in {audit.num_scenes:,} scenes,"
+    bars.say(f"\n{title}: {audit.num_images:,} {what} of {len(audit.classes)} classes ({splits})")
+    totals = {name: sum(row[name] for row in counts.values()) for name in audit.classes}
     most = max([1, *totals.values()])
     order = sorted(totals, key=lambda name: -totals[name])
     shown = order if len(order) <= 14 else [*order[:10], *order[-3:]]
@@ -157,19 +111,19 @@ def _print(audit: Mapping[str, Any], bars: Bars, *, title: str, followed: TraceV
             bars.say(f"  {'...':{width}}  {len(order) - 13} more")
         bar = "█" * max(round(24 * totals[name] / most), int(totals[name] > 0))
         bars.say(f"  {name[:width]:{width}} {totals[name]:>8,}  {bar}")
-    sizes = audit["sizes"]
-    if sizes["width"]:
-        median = f"{sizes['width']['median']:.0f} x {sizes['height']['median']:.0f} px (median)"
-        formats = ", ".join(f"{number:,} {name}" for name, number in audit["formats"].items())
-        bars.say(f"Sizes: {median}, {sizes['num_different']:,} different{f'; {formats}' if formats else ''}")
-    if audit["skipped"]:
-        bars.say("Skipped: " + ", ".join(f"{number:,} {why}" for why, number in audit["skipped"].items()))
-    for note in audit["notes"]:
+    sizes = audit.sizes
+    if sizes.width and sizes.height:
+        median = f"{sizes.width.median:.0f} x {sizes.height.median:.0f} px (median)"
+        formats = ", ".join(f"{number:,} {name}" for name, number in audit.formats.items())
+        bars.say(f"Sizes: {median}, {sizes.num_different:,} different{f'; {formats}' if formats else ''}")
+    if audit.skipped:
+        bars.say("Skipped: " + ", ".join(f"{number:,} {why}" for why, number in audit.skipped.items()))
+    for note in audit.notes:
         bars.say(note)
     bars.say("")
     signs = {"serious": "!!", "look": " !", "fine": "ok"}
-    for finding in audit["findings"]:
-        bars.say(f"{signs[finding['level']]} {finding['what']}: {finding['sentence']}")
+    for finding in audit.findings:
+        bars.say(f"{signs[finding.level]} {finding.what}: {finding.sentence}")
     if followed is not None:
         bars.say(f"\n{followed.id} ({followed.labels})")
         for step in followed.steps:
@@ -184,32 +138,41 @@ def _trace(manifest: Manifest, name: str, settings: Mapping[str, Any]) -> TraceV
 
     from linnaeus.analysis.duplicate_groups import labels_of
     from linnaeus.analysis.trace import trace_image
+    from linnaeus.config.resolved import resolve_image
     from linnaeus.data.cache.images import open_cache
     from linnaeus.data.image_spec import spec_from_config
     from linnaeus.data.manifest import TRAIN, UNASSIGNED
     from linnaeus.data.statistics import channel_statistics, is_grey, sample_rows
     from linnaeus.planning.fingerprint import take_fingerprint
-    from linnaeus.planning.plan import choose_recipe, plan_image, plan_training
+    from linnaeus.planning.image import plan_image
+    from linnaeus.planning.labels import plan_folds
+    from linnaeus.planning.plan import Plan
+    from linnaeus.planning.recipe import choose_recipe
+    from linnaeus.planning.training import plan_training
     from linnaeus.report.audit_trace import view_of
 
     row = _row_of(manifest, name)
     trained = manifest.with_splits(np.where(manifest.splits == UNASSIGNED, TRAIN, manifest.splits))
     fingerprint = take_fingerprint(trained)
-    recipe = choose_recipe(RunConfig(), fingerprint)[0]
-    config = parse_config(overlay(read_recipe(recipe), settings), where=f"recipe {recipe} and the settings")
-    config, _ = plan_image(config, fingerprint)
-    spec = spec_from_config(config.image)
+
+    def configure(recipe: str) -> RunConfig:
+        return parse_config(overlay(read_recipe(recipe), settings), where=f"recipe {recipe} and the settings")
+
+    plan = choose_recipe(Plan(asked=RunConfig(), config=RunConfig()), fingerprint, configure)
+    plan = plan_image(plan, fingerprint)
+    image = resolve_image(plan.config.image)
+    spec = spec_from_config(image)
     sample = trained.take(sample_rows(trained.rows(TRAIN), most=_TRACE_SAMPLE))
     with tempfile.TemporaryDirectory(prefix="linnaeus-trace-") as folder:
         cache = open_cache(sample, spec, folder=Path(folder))
         rows = np.flatnonzero(cache.readable)
-        config, _ = plan_training(config, fingerprint, grey=is_grey(cache.pixels, rows))
-        if config.image.normalize == "dataset":
+        plan = plan_training(plan, fingerprint, grey=is_grey(cache.pixels, rows))
+        plan = plan_folds(plan, trained)
+        if image.normalize == "dataset":
             mean, std = channel_statistics(cache.pixels, rows)
-            spec = spec_from_config(config.image, mean=mean, std=std)
-    found = trace_image(manifest, row, config=config, spec=spec, labels=labels_of(manifest, row))
-    steps = [(s.name, s.what, s.shape, s.dtype, s.range, s.picture) for s in found.steps]
-    return view_of(found.id, found.labels, steps, found.augmented)
+            spec = spec_from_config(image, mean=mean, std=std)
+    found = trace_image(manifest, row, config=plan.resolved, spec=spec, labels=labels_of(manifest, row))
+    return view_of(found)
 
 
 def _row_of(manifest: Manifest, name: str) -> int:

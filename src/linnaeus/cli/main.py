@@ -21,27 +21,33 @@ OK, SOME_FAILED, USER_ERROR, BUG, STOPPED = 0, 1, 2, 70, 130
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("linnaeus.cli.train:train", "Train a classifier on labelled images, test it and write a report."),
-    "resume": ("linnaeus.cli.resume:resume", "Go on with a run that was stopped."),
+    "resume": ("linnaeus.cli.resume:resume", "Resume a run that was stopped."),
     "inspect": (
         "linnaeus.cli.inspect:inspect",
-        "Find what is wrong with labelled images: broken files, duplicates, leaks, shortcuts.",
+        "Check labelled images for problems: broken files, duplicates, leaks between splits, shortcuts.",
     ),
     "predict": ("linnaeus.cli.predict:predict", "Classify images with a trained model."),
-    "ensemble": ("linnaeus.cli.ensemble:ensemble", "Let several trained models answer together, if that is better."),
-    "review": ("linnaeus.cli.review:review", "Put labels right in the browser, or label new images."),
+    "ensemble": ("linnaeus.cli.ensemble:ensemble", "Combine several trained models into an ensemble."),
+    "review": ("linnaeus.cli.review:review", "Correct labels in the browser, or label new images."),
     "compare": (
         "linnaeus.cli.compare:compare",
-        "Show trained models side by side, and say which differences are more than noise.",
+        "Compare trained models on the same images, and test which differences are significant.",
     ),
     "evaluate": (
         "linnaeus.cli.evaluate:evaluate",
-        "Score predictions: of a finished run, or of any other model from a file.",
+        "Score the predictions of a finished run, or those of any other model from a file.",
     ),
-    "explain": ("linnaeus.cli.explain:explain", "Show where a trained model looks in images."),
-    "recipes": ("linnaeus.cli.recipes:recipes", "List the recipes in the package, or show one."),
-    "models": ("linnaeus.cli.models:models", "List the pretrained backbones, and which weights are on this machine."),
-    "cache": ("linnaeus.cli.cache:cache", "List or clear the decoded images kept between runs."),
-    "--install-completion": ("linnaeus.cli.completion:install", "Teach your shell to complete these commands."),
+    "explain": (
+        "linnaeus.cli.explain:explain",
+        "Show which parts of an image a trained model bases its prediction on.",
+    ),
+    "recipes": ("linnaeus.cli.recipes:recipes", "List the recipes that come with Linnaeus, or print one."),
+    "models": ("linnaeus.cli.models:models", "List the pretrained backbones and the weights that are on this machine."),
+    "cache": (
+        "linnaeus.cli.cache:cache",
+        "List or clear what is kept between runs: decoded images, features, downloads.",
+    ),
+    "--install-completion": ("linnaeus.cli.completion:install", "Install shell completion for these commands."),
 }
 """Name -> import path, and the line in `linnaeus --help`, which has to be known without importing the command."""
 

@@ -18,9 +18,9 @@ _COUNTED = 100
 def models(
     pattern: str = "*", /, *, weights: Annotated[Path | None, Parameter(name=["--weights", "-w"])] = None
 ) -> int:
-    """List the pretrained backbones, and which weights are on this machine.
+    """List the pretrained backbones and the weights that are on this machine.
 
-    Any of them can be named after --backbone in `linnaeus train`.
+    Pass the name of a backbone to `linnaeus train` with `--backbone`.
 
     Example: linnaeus models "resnet*"
 
@@ -29,7 +29,7 @@ def models(
     pattern
         Part of a name, or a pattern such as "efficientnet_b?".
     weights
-        A folder of weights to look into, beside the hub's cache.
+        Another folder to look for weights in, besides the Hugging Face cache.
     """
     from linnaeus.models.backbones import backbone_spec, count_backbone, timm_names  # takes seconds: timm
 

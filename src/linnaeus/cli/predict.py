@@ -33,37 +33,37 @@ def predict(
     out: Path | None = None,
     top_k: int = 1,
     all_probabilities: Annotated[bool, Parameter(negative="")] = False,
-    sets: Annotated[bool, Parameter(negative="")] = False,
+    prediction_sets: Annotated[bool, Parameter(negative="")] = False,
     device: Literal["auto", "cpu", "cuda", "mps"] = RuntimeConfig.model_fields["device"].default,
     batch_size: int = 64,
 ) -> int:
     """Classify images with a trained model.
 
-    Prints a table, or writes it to a file with `--out`. Where an image may have several labels, all that reach their
-    thresholds are listed. A file that cannot be read is a row with an error; the others go on, and the exit status is
-    1.
+    Prints a table, or writes it to a file with `--out`. Where images have several labels, all labels that reach their
+    thresholds are listed. A file that cannot be read gets a row with an error message; all other images are still
+    classified, and the exit status is 1.
 
     Example: `linnaeus predict runs/digits photos/ --out labels.csv --top-k 3`
 
     Parameters
     ----------
     model_or_run
-        The folder of a run, or a model folder copied from one.
+        Folder of a run, or a model folder copied from one.
     paths
-        Images, folders (with all folders below), or patterns such as `'photos/*.jpg'`.
+        Images, folders (including all folders below them), or patterns such as `'photos/*.jpg'`.
     out
-        Write the table to this `.csv`, `.jsonl` or `.parquet` file.
+        Write the table to this `.csv`, `.jsonl` or `.parquet` file instead of printing it.
     top_k
-        List this many classes per image, the most likely first.
+        Number of classes to list per image, the most probable first.
     all_probabilities
-        Add a column with the probability of every class.
-    sets
-        Add a column of classes that hold the true one (of several labels, their share) as often as evaluate.coverage
-        promised.
+        Add one column per class with its probability.
+    prediction_sets
+        Add a column with the prediction set of each image: classes that include the true one with the probability
+        `evaluate.coverage` of the configuration (for several labels: that fraction of the image's labels).
     device
         Where the network runs.
     batch_size
-        Images per forward pass; fewer need less memory.
+        Number of images per forward pass. Smaller batches need less memory.
     """
     if out is not None:
         _check_out(out)
@@ -73,7 +73,11 @@ def predict(
 
     predictor = Predictor(load_bundle(bundle_folder(model_or_run)), device=device, batch_size=batch_size)
     table = predictor.predict(
-        paths, top_k=top_k, all_probabilities=all_probabilities, sets=sets, progress=Bars(Console(stderr=True))
+        paths,
+        top_k=top_k,
+        all_probabilities=all_probabilities,
+        prediction_sets=prediction_sets,
+        progress=Bars(Console(stderr=True)),
     )
     num_failed = int((table["error"] != "").sum())
     if out is None:
@@ -94,7 +98,11 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
     """
     kind = path.suffix.lower()
     if kind == ".csv":
-        lists = {name: table[name].map("|".join, na_action="ignore") for name in ("labels", "set") if name in table}
+        lists = {
+            name: table[name].map("|".join, na_action="ignore")
+            for name in ("labels", "prediction_set")
+            if name in table
+        }
         table = table.assign(**lists)
         write_whole(path, lambda temporary: table.to_csv(temporary, index=False, lineterminator="\n"))
     elif kind == ".jsonl":
@@ -135,7 +143,7 @@ def _show(table: pd.DataFrame) -> None:
         first = "most likely" if several else "label"
         page.add_column(f"{suffix[1:]}." if suffix else first, overflow="fold")
         page.add_column("%", justify="right", no_wrap=True)
-    more = [name for name in ("set", "unfamiliar") if name in table.columns]
+    more = [name for name in ("prediction_set", "ood") if name in table.columns]
     for name in more:
         page.add_column(name, overflow="fold")
     for name in every:
@@ -149,10 +157,10 @@ def _show(table: pd.DataFrame) -> None:
                 cells.append(Text(", ".join(row["labels"])) if row["labels"] else Text("no label", style="dim"))
             for suffix in suffixes:
                 cells += [Text(row[f"label{suffix}"]), Text(f"{100 * row[f'probability{suffix}']:.1f}")]
-            if "set" in more:
-                cells.append(Text(", ".join(row["set"])))
-            if "unfamiliar" in more:
-                cells.append(Text("unfamiliar", style="yellow") if row["unfamiliar"] else Text(""))
+            if "prediction_set" in more:
+                cells.append(Text(", ".join(row["prediction_set"])))
+            if "ood" in more:
+                cells.append(Text("out of distribution", style="yellow") if row["ood"] else Text(""))
             cells += [Text(f"{100 * row[name]:.1f}") for name in every]
         page.add_row(*cells)
     console.print(page)

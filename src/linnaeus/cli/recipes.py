@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from typing import Literal
 
-from linnaeus.config.pages import read_recipe, recipe_names
+from linnaeus.config.pages import names_with_aliases, read_recipe, recipe_names, recipe_text
 from linnaeus.errors import RecipeError
 
 
 def recipes(action: Literal["list", "show"] = "list", name: str = "", /) -> int:
-    """List the recipes in the package, or show one, ready to edit.
+    """List the recipes that come with Linnaeus, or print one, ready to edit.
 
-    Example: linnaeus recipes show c1 > mine.yaml; linnaeus train photos/ --recipe mine.yaml
+    Example: linnaeus recipes show mish-cnn > mine.yaml; linnaeus train photos/ --recipe mine.yaml
 
     Parameters
     ----------
     action
         `list`, or `show NAME`.
     name
-        The recipe to show.
+        The recipe to print: its name, or the alias in parentheses.
     """
     if action == "show":
         if not name:
-            raise RecipeError(f"Name the recipe to show: {', '.join(recipe_names())}")
+            raise RecipeError(f"Name the recipe to show: {', '.join(names_with_aliases())}")
         read_recipe(name)
-        print(_page(name), end="")
+        print(recipe_text(name), end="")
         return 0
-    width = max(len(recipe) for recipe in recipe_names())
-    for recipe in recipe_names():
-        print(f"{recipe:<{width}}  {_page(recipe).splitlines()[0].removeprefix('# ')}")
+    shown = names_with_aliases()
+    width = max(map(len, shown))
+    for recipe, words in zip(recipe_names(), shown, strict=True):
+        print(f"{words:<{width}}  {recipe_text(recipe).splitlines()[0].removeprefix('# ')}")
     return 0
-
-
-def _page(name: str) -> str:
-    return (resources.files("linnaeus.config") / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")

@@ -10,10 +10,10 @@ from linnaeus.progress import SILENT
 
 
 def resume(run: Path, /) -> int:
-    """Go on with a run that was stopped, by Ctrl-C, a time limit of the cluster or a power cut.
+    """Resume a run that was stopped by Ctrl-C, a time limit of the cluster or a power cut.
 
-    It continues from the last checkpoint with the settings in its config.yaml, and on the processor ends with exactly
-    the weights that it would have had without the stop.
+    Training continues from the last checkpoint with the settings in config.yaml. On a CPU the resulting weights are
+    exactly those of an uninterrupted run.
 
     Example: linnaeus resume runs/photos
 

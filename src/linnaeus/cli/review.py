@@ -29,11 +29,12 @@ def review(
     port: int = 0,
     open_: Annotated[bool, Parameter(name="--open")] = True,
 ) -> int:
-    """Put labels right in the browser, or label new images.
+    """Correct labels in the browser, or label new images.
 
-    Opens a page on this machine, and on no other: suspected wrong labels, copies with different labels, confident
-    errors and doubtful images, each beside the images most like it. Every decision is kept at once in
-    RUN/corrections.csv, never in the data; `linnaeus train DATA --labels RUN/corrections.csv` uses them.
+    Opens a page that only this machine can reach. It shows suspected label errors, duplicates with different labels,
+    confident errors and uncertain images, each beside its most similar images. Every decision is saved at once in
+    RUN/corrections.csv; the data itself is not changed. Apply the corrections with
+    `linnaeus train DATA --corrections RUN/corrections.csv`.
 
     Example: linnaeus review runs/photos
 
@@ -42,9 +43,9 @@ def review(
     run
         Folder of a finished run.
     unlabelled
-        A folder of new images to label instead, the most informative first; the labels go to RUN/new_labels.csv.
+        Folder of new images to label instead, the most informative first. The labels are saved in RUN/new_labels.csv.
     port
-        Of the page's address; by default any that is free.
+        Port of the page. Default: any free port.
     open_
         Open the page in the browser.
     """

@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from linnaeus.report.wording import score_words
+from linnaeus.judging.evaluation import Evaluation, Scores
+from linnaeus.report.wording import images_words, p_words, score_words
 from linnaeus.run_folder import RunDir
 
 if TYPE_CHECKING:
     from linnaeus.run.finished import Run
 
-_SCORES = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "macro_precision": "mean precision",
-    "macro_f1": "macro F1",
-}
-_SCORES_OF_SEVERAL = {
-    "micro_f1": "micro F1",
-    "macro_f1": "macro F1",
-    "mean_average_precision": "mean average precision",
-    "label_accuracy": "label accuracy",
-    "exact_match": "all labels right",
-}
+_SCORES = ("accuracy", "balanced_accuracy", "macro_precision", "macro_f1")
+_SCORES_OF_SEVERAL = ("micro_f1", "macro_f1", "mean_average_precision", "hamming_accuracy", "subset_accuracy")
 _WEAKEST = 3
 
 
@@ -35,25 +24,26 @@ def print_summary(run: Run, *, console: Console | None = None) -> None:
     """Print a short table of the test scores and the next commands to try."""
     console = console or Console(highlight=False)
     evaluation = run.evaluation
-    test, seconds = evaluation["test"], evaluation["seconds"]
-    confidence = 100 * run.config.evaluate.confidence
-    table = Table("test score", "value", f"{confidence:g} % interval", box=None, pad_edge=False, header_style="bold")
-    several = "micro_f1" in test
-    for key, words in (_SCORES_OF_SEVERAL if several else _SCORES).items():
-        score = test[key]
-        table.add_row(words, f"{score['value']:.2%}", f"{score['low']:.2%} - {score['high']:.2%}")
+    test, seconds = evaluation.test, evaluation.seconds
+    interval = f"{100 * evaluation.confidence:g} % interval"
+    table = Table("test score", "value", interval, box=None, pad_edge=False, header_style="bold")
+    for name in _SCORES_OF_SEVERAL if test.several_labels else _SCORES:
+        score = test.score(name)
+        table.add_row(score_words(name), f"{score.value:.2%}", f"{score.low:.2%} - {score.high:.2%}")
     console.print()
     console.print(table)
-    if several:
+    if test.num_groups is not None:
+        console.print(f"{images_words(test.num_images, test.num_groups)}; intervals resample whole groups.")
+    if test.several_labels:
         _print_labels(test, console)
     else:
         _print_classes(test, console)
     _print_label_issues(run, console)
-    _print_offers(evaluation, console)
-    at_hand = seconds.get("features_at_hand")
+    _print_tta(evaluation, console)
+    cached = seconds.cached_features
     console.print(
-        f"Training took {seconds['train']:.0f} s, everything {seconds['total']:.0f} s"
-        + (f", with features at hand that had taken {at_hand:.0f} s." if at_hand else ".")
+        f"Training took {seconds.train or 0:.0f} s, everything {seconds.total or 0:.0f} s"
+        + (f", with cached features that had taken {cached:.0f} s." if cached else ".")
     )
     console.print()
     console.print(f"Report   {escape(str(run.report))}", soft_wrap=True)
@@ -73,33 +63,34 @@ def _print_label_issues(run: Run, console: Console) -> None:
     console.print(f"{words}: linnaeus review {escape(str(run.path))}", soft_wrap=True)
 
 
-def _print_offers(evaluation: Mapping[str, Any], console: Console) -> None:
-    """What would be better still, and its price."""
-    offer = evaluation.get("offers", {}).get("mirror_views")
-    if offer is not None and offer["helps"]:
+def _print_tta(evaluation: Evaluation, console: Console) -> None:
+    """What test-time augmentation would bring, and its price."""
+    found = evaluation.tta
+    if found is not None and found.significant and found.value > 0:
         console.print(
-            f"Mirror views would raise validation {score_words(offer['score'])} from {offer['now']:.1%} to "
-            f"{offer['then']:.1%} and double the time of every prediction: --set evaluate.views=mirror",
+            f"Averaging each image with its mirror image would raise validation {score_words(found.score)} from "
+            f"{found.first:.1%} to {found.second:.1%} ({p_words(found.p_value)}) and double the time of every "
+            "prediction: --set evaluate.tta=flip",
             soft_wrap=True,
         )
 
 
-def _print_classes(test: Mapping[str, Any], console: Console) -> None:
+def _print_classes(test: Scores, console: Console) -> None:
     """The classes with the lowest recall."""
-    imperfect = [item for item in test["per_class"].items() if item[1]["support"] and item[1]["recall"] < 1]
-    imperfect.sort(key=lambda item: item[1]["recall"])
-    weakest = [f"{escape(name)} {scores['recall']:.0%} of {scores['support']}" for name, scores in imperfect[:_WEAKEST]]
+    imperfect = [(name, row) for name, row in (test.per_class or {}).items() if row.support and row.recall < 1]
+    imperfect.sort(key=lambda item: item[1].recall)
+    weakest = [f"{escape(name)} {row.recall:.0%} of {row.support}" for name, row in imperfect[:_WEAKEST]]
     lowest = f"Lowest recall: {', '.join(weakest)}." if weakest else "Every one was right."
-    console.print(f"{test['num_images']:,} test images, looked at once. {lowest}", soft_wrap=True)
+    console.print(f"{test.num_images:,} test images, looked at once. {lowest}", soft_wrap=True)
 
 
-def _print_labels(test: Mapping[str, Any], console: Console) -> None:
+def _print_labels(test: Scores, console: Console) -> None:
     """The labels with the lowest F1, and how many images have how many wrong labels."""
-    imperfect = [item for item in test["per_class"].items() if item[1]["support"] and item[1]["f1"] < 1]
-    imperfect.sort(key=lambda item: item[1]["f1"])
-    weakest = [f"{escape(name)} {scores['f1']:.0%} ({scores['support']})" for name, scores in imperfect[:_WEAKEST]]
+    imperfect = [(name, row) for name, row in (test.per_class or {}).items() if row.support and row.f1 < 1]
+    imperfect.sort(key=lambda item: item[1].f1)
+    weakest = [f"{escape(name)} {row.f1:.0%} ({row.support})" for name, row in imperfect[:_WEAKEST]]
     lowest = f"Lowest F1: {', '.join(weakest)}." if weakest else "Every label of every one was right."
-    console.print(f"{test['num_images']:,} test images, looked at once. {lowest}", soft_wrap=True)
-    wrong: list[int] = [*test["wrong_labels"], 0, 0]
+    console.print(f"{test.num_images:,} test images, looked at once. {lowest}", soft_wrap=True)
+    wrong = [*(test.wrong_labels or []), 0, 0]
     more = f"one in {wrong[1]:,}, more in {sum(wrong[2:]):,}"
     console.print(f"Wrong labels: none in {wrong[0]:,} images, {more}.", soft_wrap=True)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from linnaeus.cli.bars import Bars
+from linnaeus.cli.data_options import AS_IT_IS, DataOptions
 from linnaeus.cli.summary import print_summary
 from linnaeus.config.pages import overlay, settings_from
 from linnaeus.errors import ConfigError
@@ -29,18 +30,9 @@ def train(
     seed: int | None = None,
     time_limit: str | None = None,
     device: str | None = None,
-    test: str | None = None,
-    format: str | None = None,
-    image_column: str | None = None,
-    label_columns: Annotated[tuple[str, ...], Parameter(negative="")] = (),
-    image_root: str | None = None,
-    image_shape: str | None = None,
-    labels: Annotated[tuple[str, ...], Parameter(negative="")] = (),
-    classes: Annotated[tuple[str, ...], Parameter(negative="")] = (),
-    top_classes: int | None = None,
-    context: float | None = None,
-    min_box: str | None = None,
-    require: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    data_options: DataOptions = AS_IT_IS,
+    corrections: Annotated[tuple[str, ...], Parameter(negative="")] = (),
+    target: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="")] = (),
     force: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
@@ -51,78 +43,54 @@ def train(
     Parameters
     ----------
     data
-        A folder of class folders, with or without train/, validation/ and test/; a table or a folder with one; arrays
-        (.npy, .npz); any other layout that `--format` can name; or a built-in data set (`digits`).
+        A folder with one folder per class, with or without train/, validation/ and test/ above them; a table, or a
+        folder that holds one; arrays (.npy, .npz); any other layout that `--format` can name; or a built-in data set
+        (`digits`).
     out
-        Folder of the run; by default the next free runs/NAME.
+        Folder of the run. Default: the next free runs/NAME.
     recipe
-        Name of a recipe (`linnaeus recipes`) or a file of your own; by default the plan chooses.
+        Name of a recipe (see `linnaeus recipes`) or the path of your own YAML file. By default the plan chooses one.
     backbone
-        A pretrained architecture of timm to build on, such as resnet50 (`linnaeus models`); several joined by +.
+        Pretrained timm architecture to build on, such as resnet50 (see `linnaeus models`). Several can be joined with
+        +.
     weights
-        Its weights: a file, a folder of them, or none to start from random ones; by default the hub's cache here.
+        Pretrained weights of the backbone: a file, a folder of files, or `none` to start from random weights. Default:
+        the Hugging Face cache on this machine.
     allow_download
-        Fetch the weights from the hub if they are not on this machine.
+        Download the weights from the Hugging Face hub if they are not on this machine.
     folds
-        Train a head on the backbone's features without each of so many parts of the images, and average the heads.
+        Number of cross-validation folds. One head is trained per fold on the other folds; the averaged head is shipped,
+        and every image gets an out-of-fold prediction.
     epochs
-        Passes over the training images, in every phase.
+        Number of passes over the training images, in every phase.
     image_size
-        Side in pixels that the network sees.
+        Height and width in pixels that the network sees.
     seed
-        Everything random follows from it.
+        Random seed.
     time_limit
-        Training ends within this time: 90s, 10m, 1.5h.
+        Time in which training ends, such as 90s, 10m or 1.5h.
     device
-        auto, cpu, cuda or mps.
-    test
-        A separate test set with the same classes.
-    format
-        Layout of the data, such as table, where it is not recognised.
-    image_column
-        Column of a table with paths or ids of images.
-    label_columns
-        Column of a table with labels, or several of 0 and 1, with commas between them.
-    image_root
-        Folder below which the images named by a table lie.
-    image_shape
-        Shape of one sample of an array, such as 300,300,3.
-    labels
-        Corrections that `linnaeus review` wrote, to put on top of the labels in the data; repeat it for several files.
-    classes
-        Keep only these, with commas between them.
-    top_classes
-        Keep only so many of the most frequent classes.
-    context
-        Widen boxes to each side by this share, such as 0.2.
-    min_box
-        Drop boxes with a side shorter than this, such as 4px.
-    require
-        A score wished for one class, such as recall:Helicopter=0.9; repeat it for several.
+        Where to train: auto, cpu, cuda or mps.
+    corrections
+        File of label corrections written by `linnaeus review`, applied on top of the labels of the data. Repeat the
+        option for several files.
+    target
+        Lowest acceptable recall or precision of one class, such as recall:Helicopter=0.9. Repeat the option for
+        several.
     set_
-        Any other setting, as section.field=value; repeat it for several.
+        Any other setting, as section.field=value. Repeat the option for several.
     force
-        Replace a run that is in the folder already.
+        Replace the run that is already in the folder.
     """
-    settings: dict[str, Any] = {"data": {"source": data}}
+    settings: dict[str, Any] = {"data": data_options.page(data)}
     given = {
-        "data.test": test,
-        "data.format": format,
-        "data.image_column": image_column,
-        "data.label_columns": split_names(label_columns),
-        "data.image_root": image_root,
-        "data.image_shape": None if image_shape is None else parse_shape(image_shape),
-        "data.labels": list(labels) or None,
-        "data.classes": split_names(classes),
-        "data.top_classes": top_classes,
-        "data.context": context,
-        "data.min_box_px": None if min_box is None else parse_pixels(min_box),
+        "data.corrections": list(corrections) or None,
         "model.name": backbone,
         "model.weights": weights,
         "model.allow_download": allow_download or None,
         "data.folds": folds,
         "image.size": image_size,
-        "evaluate.require": list(require) or None,
+        "evaluate.targets": list(target) or None,
         "runtime.device": device,
         "seed": seed,
         "time_limit_seconds": None if time_limit is None else parse_seconds(time_limit),
@@ -141,30 +109,6 @@ def train(
     if is_main_process():
         print_summary(run)
     return 0
-
-
-def split_names(given: tuple[str, ...]) -> list[str] | None:
-    """ "a,b" or several such; None if nothing was given. Names with commas inside: --set."""
-    return [name.strip() for text in given for name in text.split(",") if name.strip()] or None
-
-
-def parse_shape(text: str) -> list[int]:
-    """ "300,300,3" or "300x300x3"; raises ConfigError for anything else."""
-    parts = text.replace("x", ",").split(",")
-    if not 2 <= len(parts) <= 3 or not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
-        raise ConfigError(f"--image-shape takes two or three numbers such as 300,300,3, not '{text}'.")
-    return [int(part) for part in parts]
-
-
-def parse_pixels(text: str) -> float:
-    """ "4px" or "4"; raises ConfigError for anything else."""
-    try:
-        pixels = float(text.strip().removesuffix("px"))
-    except ValueError:
-        pixels = -1.0
-    if not 0 <= pixels < float("inf"):
-        raise ConfigError(f"--min-box takes a number of pixels such as 4px, not '{text}'.")
-    return pixels
 
 
 def parse_seconds(text: str) -> float:

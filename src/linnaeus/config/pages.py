@@ -94,24 +94,58 @@ def read_page(path: Path) -> dict[str, Any]:
     return page
 
 
+RECIPE_ALIASES = {
+    "mish-cnn": "c1",
+    "inception-resnet-v2-frozen": "c2",
+    "resnext50-linear": "m1",
+    "resnext101-linear": "m2",
+    "resnext101-hidden": "m2-hidden",
+    "residual-inception-cnn": "m3",
+    "joined-backbones-linear": "m4",
+    "vgg16-letterbox": "p1",
+    "efficientnetv2-b0-finetune": "p2",
+    "efficientnetv2-l-finetune": "p3",
+    "relu-cnn": "u1",
+    "resnet50-finetune": "u2",
+    "feed-forward": "x1",
+    "gelu-cnn": "x2",
+    "efficientnet-b0-finetune": "x3",
+    "efficientnet-b0-dropout": "x4",
+}
+"""What the reference systems are, for whoever does not know their ids; a recipe is found by either name."""
+
+
 def recipe_names() -> list[str]:
-    """Names of the recipes in the package, sorted."""
+    """Names of the recipes in the package, sorted, without aliases."""
     folder = resources.files("linnaeus.config") / "recipes"
     return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
 
 
+def names_with_aliases() -> list[str]:
+    """The same with the alias of each that has one, such as `c1 (mish-cnn)`."""
+    aliases = {name: alias for alias, name in RECIPE_ALIASES.items()}
+    return [f"{name} ({aliases[name]})" if name in aliases else name for name in recipe_names()]
+
+
+def recipe_text(name: str) -> str:
+    """The page of a recipe in the package, by its name or alias, as it is written."""
+    file = resources.files("linnaeus.config") / "recipes" / f"{RECIPE_ALIASES.get(name, name)}.yaml"
+    return file.read_text(encoding="utf-8")
+
+
 def read_recipe(name: str) -> dict[str, Any]:
-    """The page of a recipe, by its name in the package or as the path of a user's own file.
+    """The page of a recipe, by its name or alias in the package or as the path of a user's own file.
 
     Raises RecipeError with the nearest name if there is none.
     """
-    if name in recipe_names():
-        return read_page(Path(str(resources.files("linnaeus.config") / "recipes" / f"{name}.yaml")))
+    own = RECIPE_ALIASES.get(name, name)
+    if own in recipe_names():
+        return read_page(Path(str(resources.files("linnaeus.config") / "recipes" / f"{own}.yaml")))
     path = Path(name)
     if path.suffix in (".yaml", ".yml") or path.is_file():
         return read_page(path)
-    names = recipe_names()
-    raise RecipeError(f"There is no recipe '{name}'.{nearest_name(name, names)} Recipes: {', '.join(names)}")
+    near = nearest_name(name, [*recipe_names(), *RECIPE_ALIASES])
+    raise RecipeError(f"There is no recipe '{name}'.{near} Recipes: {', '.join(names_with_aliases())}")
 
 
 def to_yaml(config: RunConfig) -> str:

@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
-from linnaeus.data.images.scenes import read_size
+from linnaeus.data.images.header import read_size
 from linnaeus.data.loader import ImageStore
 from linnaeus.data.manifest import Manifest
 from linnaeus.errors import UnreadableImageError
@@ -43,11 +42,13 @@ def measure_appearance(store: ImageStore, rows: npt.NDArray[np.int64]) -> dict[s
 def known_columns(manifest: Manifest, rows: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[Any]]:
     """What is known of N rows without their pixels, N values each; NaN or None where it is not.
 
-    "size (px)", the root of width times height of an image or box, and "width / height"; of boxes "share of the scene
-    (%)", of its area, and "scene", its name; "group", where groups are more than scenes; and the columns of the table.
+    "size (px)", the root of width times height of an image or box, and "width / height"; of boxes "fraction of the
+    scene (%)", of its area, and "scene", its name; "group", where groups are more than scenes; and the columns of the
+    table.
     """
     columns: dict[str, npt.NDArray[Any]] = {}
-    sizes = _sizes(manifest, rows)
+    cheap = manifest.boxes is not None or len(rows) <= _MOST_HEADERS
+    sizes = image_sizes(manifest, rows) if cheap else None
     if sizes is not None:
         known = sizes.min(axis=1) > 0
         width, height = np.where(known[:, None], sizes, 1).T.astype(np.float64)
@@ -58,7 +59,7 @@ def known_columns(manifest: Manifest, rows: npt.NDArray[np.int64]) -> dict[str, 
         assert sizes is not None
         scenes, places = np.unique([manifest.uris[int(row)].as_py() for row in rows], return_inverse=True)
         areas = _scene_areas(scenes.tolist())
-        columns["share of the scene (%)"] = 100 * sizes.astype(np.float64).prod(axis=1) / areas[places]
+        columns["fraction of the scene (%)"] = 100 * sizes.astype(np.float64).prod(axis=1) / areas[places]
         names = [manifest.ids[int(row)].as_py().rpartition("#")[0] for row in rows]
         columns["scene"] = np.array(names, object)
         if groups is not None and len(np.unique(groups)) == len(scenes):
@@ -68,6 +69,18 @@ def known_columns(manifest: Manifest, rows: npt.NDArray[np.int64]) -> dict[str, 
     return columns | manifest.known_of(rows)
 
 
+def image_sizes(manifest: Manifest, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """int64 [N, 2]: width and height in pixels of boxes or of upright images, from headers; 0 where unreadable."""
+    if manifest.boxes is not None:
+        x0, y0, x1, y1 = manifest.boxes[rows].T.astype(np.int64)
+        return np.stack([x1 - x0, y1 - y0], axis=1)
+    sizes = np.zeros((len(rows), 2), np.int64)
+    for place, row in enumerate(rows.tolist()):
+        with suppress(UnreadableImageError):
+            sizes[place] = read_size(manifest.uris[row].as_py())
+    return sizes
+
+
 def _scene_areas(paths: list[str]) -> npt.NDArray[np.float64]:
     """float64 [S], pixels of each scene, NaN where its header cannot be read."""
     areas = np.full(len(paths), np.nan)
@@ -75,24 +88,3 @@ def _scene_areas(paths: list[str]) -> npt.NDArray[np.float64]:
         with suppress(UnreadableImageError):
             areas[place] = math.prod(read_size(path))
     return areas
-
-
-def _sizes(manifest: Manifest, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64] | None:
-    """int64 [N, 2], width and height, 0 where a header cannot be read; None where nothing can be known cheaply."""
-    if manifest.boxes is not None:
-        x0, y0, x1, y1 = manifest.boxes[rows].T.astype(np.int64)
-        return np.stack([x1 - x0, y1 - y0], axis=1)
-    if len(rows) > _MOST_HEADERS:
-        return None
-    uris = [manifest.uris[int(row)].as_py() for row in rows]
-    if any("://" in uri for uri in uris):
-        return None
-    return np.array([_header_size(uri) for uri in uris], np.int64).reshape(-1, 2)
-
-
-def _header_size(path: str) -> tuple[int, int]:
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return 0, 0

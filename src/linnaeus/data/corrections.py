@@ -1,7 +1,8 @@
 """Corrections: what a person decided about labels, as a small CSV beside a run, and what it makes of a manifest.
 
 Between sources and split in the life of an image: source -> manifest -> CORRECTIONS -> split. The data itself is never
-written to; `linnaeus train --labels corrections.csv` puts the decisions on top of it. Knows nothing of pages or models.
+written to; `linnaeus train --corrections corrections.csv` puts the decisions on top of it. Knows nothing of pages or
+models.
 
     id         of the image, as in the manifest; for a new image its path
     given      the labels it had

@@ -1,4 +1,4 @@
-"""ImageSpec: the exact preprocessing. The same object prepares images in training, prediction, export and serving.
+"""ImageSpec: the exact preprocessing. The same object prepares images in training and in prediction.
 
 Two halves: `fit` brings one decoded image to the network's size (uint8, done once, cached); `normalize` turns a whole
 batch into the network's floats (on the device). Knows nothing of files, labels or models.
@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from linnaeus.config.settings import ImageConfig
+from linnaeus.config.resolved import ResolvedImage
 
 Channels = tuple[float, float, float]
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -32,16 +32,16 @@ class ImageSpec:
 
     Attributes:
         height, width: size in pixels that the network sees.
-        resize: "stretch" maps the whole image onto that size; "crop" keeps the aspect ratio and cuts the centre;
-            "pad" keeps the aspect ratio and shows the whole image on grey (128); "place" does that too, and leaves an
-            image that is smaller than the size as small as it is.
+        resize: "squash" maps the whole image onto that size; "crop" keeps the aspect ratio and cuts the centre;
+            "pad" keeps the aspect ratio and shows the whole image on grey (128); "letterbox" does that too, and never
+            enlarges an image.
         interpolation: "nearest", "bilinear" or "bicubic"; Pillow's filters, antialiased when shrinking.
         mean, std: per channel, of values in 0-1.
     """
 
     height: int
     width: int
-    resize: Literal["stretch", "crop", "pad", "place"] = "stretch"
+    resize: Literal["squash", "crop", "pad", "letterbox"] = "squash"
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
     mean: Channels = (0.0, 0.0, 0.0)
     std: Channels = (1.0, 1.0, 1.0)
@@ -53,7 +53,7 @@ class ImageSpec:
             return image
         picture, filter_ = Image.fromarray(image), _FILTERS[self.interpolation]
         target = (self.width, self.height)
-        if self.resize == "stretch":
+        if self.resize == "squash":
             return np.asarray(picture.resize(target, filter_))
         across, down = self.width / w, self.height / h
         if self.resize == "crop":
@@ -88,9 +88,8 @@ def _per_channel(values: Channels, device: torch.device) -> torch.Tensor:
     return torch.cat([torch.full((1, 1, 1, 1), value, device=device) for value in values], dim=1)
 
 
-def spec_from_config(config: ImageConfig, *, mean: Channels | None = None, std: Channels | None = None) -> ImageSpec:
-    """The spec of a settled configuration; `mean` and `std` are those of the data, where it asks for them."""
-    assert isinstance(config.size, int)
+def spec_from_config(config: ResolvedImage, *, mean: Channels | None = None, std: Channels | None = None) -> ImageSpec:
+    """The spec of these settings; `mean` and `std` are those of the data, where it asks for them."""
     half = (0.5, 0.5, 0.5)
     fixed = {"imagenet": (IMAGENET_MEAN, IMAGENET_STD), "half": (half, half)}
     if config.normalize in fixed:

@@ -26,13 +26,13 @@ what is wrong with the data; `linnaeus inspect` tells all."""
 
 
 def read_manifest(config: DataConfig, manifest: Manifest | None = None) -> Manifest:
-    """The rows of `config.source` (or the given ones), with those of `config.test` as the test split if it is named,
-    and with the corrections of `config.labels`.
+    """The rows of `config.source` (or the given ones), with those of `config.test_data` as the test split if it is
+    named, and with the corrections of `config.corrections`.
 
     With a separate test set, test rows of the source itself are left out (UNASSIGNED).
     """
     found = _read_rows(config, manifest)
-    for path in config.labels:
+    for path in config.corrections:
         found = apply_corrections(found, Path(path).expanduser())
     return found
 
@@ -40,11 +40,13 @@ def read_manifest(config: DataConfig, manifest: Manifest | None = None) -> Manif
 def _read_rows(config: DataConfig, manifest: Manifest | None) -> Manifest:
     options = source_options(config)
     found = read_source(config.source, format=config.format, options=options) if manifest is None else manifest
-    if config.test is None:
+    if config.test_data is None:
         return found
     own = np.where(found.splits == TEST, UNASSIGNED, found.splits).astype(np.int8)
     rows = np.flatnonzero(found.splits != TEST)
-    return concatenate(found.with_splits(own).take(rows), read_test_source(config.test, found.classes, options=options))
+    return concatenate(
+        found.with_splits(own).take(rows), read_test_source(config.test_data, found.classes, options=options)
+    )
 
 
 def source_options(config: DataConfig) -> SourceOptions:
@@ -56,8 +58,8 @@ def source_options(config: DataConfig) -> SourceOptions:
         image_shape=None if config.image_shape is None else tuple(config.image_shape),
         classes=tuple(config.classes),
         top_classes=config.top_classes,
-        context=config.context,
-        min_box_px=config.min_box_px,
+        box_padding=config.box_padding,
+        min_box_size_px=config.min_box_size_px,
     )
 
 
@@ -65,9 +67,9 @@ def divide(manifest: Manifest, config: DataConfig, *, seed: int) -> Manifest:
     """Put every row in a split as the configuration says; splits that the data brought stay."""
     return assign_splits(
         manifest,
-        validation_share=config.validation_share,
+        validation_fraction=config.validation_fraction,
         validation_max=config.validation_max,
-        test_share=config.test_share,
+        test_fraction=config.test_fraction,
         seed=seed,
     )
 

@@ -19,8 +19,8 @@ from linnaeus.data.cache.images import CachedImages
 from linnaeus.data.manifest import Manifest
 from linnaeus.machine import send_to
 
-RESIDENT_SHARE = 0.6
-"""Pixels are kept in CUDA memory when they take at most this share of what is free; the rest is for the network."""
+RESIDENT_FRACTION = 0.6
+"""Pixels are kept in CUDA memory when they take at most this fraction of what is free; the rest is for the network."""
 _UPLOAD_BYTES = 256 * 2**20
 
 
@@ -62,7 +62,7 @@ class ImageStore:
         self._pixels = np.asarray(cache.pixels)
         self._targets = torch.from_numpy(np.array(manifest.targets)).to(device)
         self._weights = weights_on(device, manifest)
-        fits = device.type == "cuda" and self._pixels.nbytes <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
+        fits = device.type == "cuda" and self._pixels.nbytes <= RESIDENT_FRACTION * torch.cuda.mem_get_info(device)[0]
         self._resident = _upload(self._pixels, device) if fits else None
         self._side: torch.cuda.Stream | None = None
         if device.type == "cuda" and not fits:

@@ -25,7 +25,7 @@ from linnaeus.data.images.decode import PILLOW_RULES, read_image
 from linnaeus.data.sources.folder import walk_images
 from linnaeus.errors import ConfigError, DataError, UnreadableImageError
 from linnaeus.machine import choose_device, choose_precision
-from linnaeus.metrics.conformal import prediction_sets
+from linnaeus.metrics.conformal import prediction_sets as sets_of
 from linnaeus.metrics.operating_point import decide, ranked_answers
 from linnaeus.models.classifier import Classifier
 from linnaeus.models.folding import folded
@@ -82,7 +82,7 @@ class Predictor:
         *,
         top_k: int = 1,
         all_probabilities: bool = False,
-        sets: bool = False,
+        prediction_sets: bool = False,
         progress: Progress = SILENT,
     ) -> pd.DataFrame:
         """Classify files, everything in folders, and globs (see `expand_paths`).
@@ -93,13 +93,13 @@ class Predictor:
         classes. Where an image may have several labels, `labels` after the path is the list of those that reach their
         thresholds, in the order of the classes, and `num_labels` their number: an empty list and 0 for an image that is
         given none, missing for a file that cannot be read. `all_probabilities` adds a column `probability:NAME` for
-        every class; `sets` a column `set` of the classes in the prediction set, the likeliest first. `unfamiliar` says
-        which images look unlike those of training, where the bundle knows. Raises ConfigError for `top_k` < 1, and for
-        `sets` where the bundle has none.
+        every class; `prediction_sets` a column `prediction_set` of the classes in the prediction set, the most probable
+        first. `ood` (out of distribution) says which images look unlike those of training, where the bundle knows.
+        Raises ConfigError for `top_k` < 1, and for `prediction_sets` where the bundle has none.
         """
         if top_k < 1:
             raise ConfigError(f"The number of classes to list must be 1 at least, not {top_k}.")
-        if sets and self.bundle.sets is None:
+        if prediction_sets and self.bundle.sets is None:
             raise ConfigError("This model has no prediction sets: nobody calibrated them when it was made.")
         files = expand_paths([paths] if isinstance(paths, (str, Path)) else paths)
         num_classes = len(self.bundle.classes)
@@ -108,25 +108,25 @@ class Predictor:
         shown = np.full((len(files), num_shown), np.nan)
         given = None if self.bundle.thresholds is None else np.zeros((len(files), num_classes), np.bool_)
         every = np.full((len(files), num_classes), np.nan) if all_probabilities else None
-        strange = None if self.bundle.familiarity is None else np.zeros(len(files), np.bool_)
-        members = np.zeros((len(files), num_classes), np.bool_) if sets else None
-        order = np.zeros((len(files), num_classes), np.int64) if sets else None
+        flagged = None if self.bundle.ood is None else np.zeros(len(files), np.bool_)
+        members = np.zeros((len(files), num_classes), np.bool_) if prediction_sets else None
+        order = np.zeros((len(files), num_classes), np.int64) if prediction_sets else None
         errors: list[str] = []
         with progress.task("Predicting", total=len(files), unit="images") as task:
             for batch in self._batches(files):
                 if batch.read:
                     rows = len(errors) + np.array(batch.read)
-                    probabilities, unfamiliar = self._answers(batch.pixels)
+                    probabilities, ood = self._answers(batch.pixels)
                     best[rows] = ranked_answers(probabilities, self.bundle.operating_point)[:, :num_shown]
                     shown[rows] = np.take_along_axis(probabilities, best[rows], axis=1)
                     if given is not None:
                         given[rows] = self.given_labels(probabilities)
                     if every is not None:
                         every[rows] = probabilities
-                    if strange is not None:
-                        strange[rows] = unfamiliar
+                    if flagged is not None:
+                        flagged[rows] = ood
                     if members is not None and order is not None and self.bundle.sets is not None:
-                        members[rows] = prediction_sets(probabilities, self.bundle.sets)
+                        members[rows] = sets_of(probabilities, self.bundle.sets)
                         order[rows] = np.argsort(-probabilities, axis=1, kind="stable")
                 errors += batch.errors
                 task.advance(len(batch.paths))
@@ -135,9 +135,9 @@ class Predictor:
         if members is not None and order is not None:
             names = np.array(self.bundle.classes, dtype=object)
             lists = [names[o[m[o]]].tolist() for o, m in zip(order, members, strict=True)]
-            table["set"] = pd.Series(lists, dtype=object).mask(pd.Series(failed), None)
-        if strange is not None:
-            table["unfamiliar"] = pd.Series(strange, dtype="boolean").mask(pd.Series(failed))
+            table["prediction_set"] = pd.Series(lists, dtype=object).mask(pd.Series(failed), None)
+        if flagged is not None:
+            table["ood"] = pd.Series(flagged, dtype="boolean").mask(pd.Series(failed))
         return table
 
     def fit(self, image: Pixels) -> list[Pixels]:
@@ -153,19 +153,22 @@ class Predictor:
         return self._answers(images)[0]
 
     def _answers(self, images: Sequence[Pixels]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_] | None]:
-        """`probabilities`, and bool [B], which images look unlike those of training; None where that is not known."""
+        """`probabilities`, and bool [B], which images are out of distribution, by the features of the first member;
+        None where that is not known.
+        """
         if len(images) == 1:
             images = list(images) * len(self._members)
         total = sum(member.weight for member in self._members)
-        parts = []
+        parts, seen = [], []
         for member, network, pixels in zip(self._members, self._networks, images, strict=True):
             order = [member.classes.index(name) for name in self.bundle.classes]
             found, features = self._of_member(member, network, pixels)
             parts.append(member.weight / total * found[:, order])
-        known = self.bundle.familiarity
-        unfamiliar = None if known is None else known.unfamiliar(features)
+            seen.append(features)
+        known = self.bundle.ood
+        ood = None if known is None else known.flag(seen[0])
         mean = np.asarray(np.sum(parts, axis=0), np.float64)
-        return (self._tempered(mean) if self.bundle.members else mean), unfamiliar
+        return (self._tempered(mean) if self.bundle.members else mean), ood
 
     def _tempered(self, mean: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """An ensemble's mean probabilities at its own temperature, beside those of its members."""
@@ -189,7 +192,7 @@ class Predictor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._in_bfloat16):
             features = network.features(normalized)
             straight = network.logits(features)
-            logits = view_logits(network, normalized, views=member.views, straight=straight).cpu()
+            logits = view_logits(network, normalized, tta=member.tta, straight=straight).cpu()
         logits = logits.double() / torch.tensor(member.temperature, dtype=torch.float64)
         found = torch.softmax(logits, dim=1) if self.bundle.task == "single" else logits.sigmoid()
         return found.numpy(), short_features(features)

@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
 
+from linnaeus.judging.evaluation import CalibrationState, ReliabilityBin
 from linnaeus.judging.score_table import ScoreTable
-from linnaeus.metrics.classification import FloatArray, divide
-from linnaeus.metrics.probabilities import Reliability, brier_scores, log_losses, reliability
+from linnaeus.metrics.classification import divide
+from linnaeus.metrics.probabilities import Reliability, reliability
 from linnaeus.predictions import Predictions, Temperature
 
 FEWEST_IMAGES = 5
@@ -27,7 +29,7 @@ validation images that are all right would make every answer infinitely sure. Ag
 
 
 def fit_temperature(predictions: Predictions) -> Temperature:
-    """The temperature with which the true classes are likeliest (Guo et al., arXiv 1706.04599, section 4.2).
+    """The temperature with which the true classes are most probable (Guo et al., arXiv 1706.04599, section 4.2).
 
     For one label per image one number; for several one per label, since each is a question of its own, except that
     labels with fewer than 5 images with or without them share one. 1 where there are no images.
@@ -66,9 +68,7 @@ def _minimise(loss: Any) -> float:
 
 def _softmax_loss(logits: npt.NDArray[np.float32], targets: npt.NDArray[np.int64], scale: float) -> float:
     scaled = logits.astype(np.float64) * scale
-    top = scaled.max(axis=1)
-    totals = np.log(np.exp(scaled - top[:, None]).sum(axis=1)) + top
-    return float((totals - np.take_along_axis(scaled, targets[:, None], axis=1)[:, 0]).sum())
+    return -float(np.take_along_axis(log_softmax(scaled, axis=1), targets[:, None], axis=1).sum())
 
 
 def _sigmoid_loss(logits: npt.NDArray[np.float32], targets: npt.NDArray[Any], scale: float) -> float:
@@ -76,60 +76,39 @@ def _sigmoid_loss(logits: npt.NDArray[np.float32], targets: npt.NDArray[Any], sc
     return float(np.logaddexp(0.0, np.where(targets > 0, -scaled, scaled)).sum())
 
 
-def describe_calibration(predictions: Predictions) -> dict[str, Any]:
-    """Log loss, Brier score, calibration error and the reliability diagram of these predictions, as plain JSON.
+def describe_calibration(table: ScoreTable) -> CalibrationState:
+    """Log loss, Brier score, expected calibration error and the reliability diagram of at least one image.
 
-    The diagram's answers are the likeliest classes, or where images have several labels all pairs of image and label.
+    The diagram's answers are the most probable classes, or where images have several labels all pairs of image and
+    label.
     """
-    probabilities, targets = predictions.probabilities, predictions.targets
-    if predictions.task == "single":
-        answers = probabilities.max(axis=1)
-        right = probabilities.argmax(axis=1) == targets
-    else:
-        answers, right = probabilities.reshape(-1), targets.reshape(-1) > 0
-    bins = reliability(answers, right)
-    return {
-        "log_loss": float(log_losses(probabilities, _as_targets(targets)).mean()),
-        "brier": float(brier_scores(probabilities, _as_targets(targets)).mean()),
-        "calibration_error": float(bins.error),
-        "reliability": reliability_rows(bins),
-    }
-
-
-def describe_table(table: ScoreTable) -> dict[str, Any]:
-    """`describe_calibration` of a table that need not fit in memory."""
     if table.task == "single":
         answers = table.answers
-        bins = reliability(answers.confidence, answers.likeliest == answers.targets)
+        bins = reliability(answers.confidence, answers.argmax == answers.targets)
         losses, briers = answers.log_losses, answers.briers
     else:
         facts = table.label_facts
         edges = np.linspace(0.0, 1.0, len(facts.counts) + 1)
-        bins = Reliability(edges, facts.counts.astype(np.int64), facts.confidence, facts.right)
+        bins = Reliability(edges, facts.counts.astype(np.int64), facts.confidence, facts.correct)
         losses, briers = facts.log_losses, facts.briers
-    return {
-        "log_loss": float(losses.mean()),
-        "brier": float(briers.mean()),
-        "calibration_error": float(bins.error),
-        "reliability": reliability_rows(bins),
-    }
+    return CalibrationState(
+        log_loss=float(losses.mean()),
+        brier=float(briers.mean()),
+        ece=float(bins.error),
+        reliability=reliability_bins(bins),
+    )
 
 
-def reliability_rows(bins: Reliability) -> list[dict[str, float | int]]:
-    """The bins that hold answers, from low to high probability, as plain JSON."""
-    shares: FloatArray = divide(bins.right, bins.counts)
-    means: FloatArray = divide(bins.confidence, bins.counts)
+def reliability_bins(bins: Reliability) -> list[ReliabilityBin]:
+    """The bins that hold answers, from low to high probability."""
+    accuracies, means = divide(bins.correct, bins.counts), divide(bins.confidence, bins.counts)
     return [
-        {
-            "low": float(bins.edges[b]),
-            "high": float(bins.edges[b + 1]),
-            "count": int(bins.counts[b]),
-            "confidence": float(means[b]),
-            "right": float(shares[b]),
-        }
+        ReliabilityBin(
+            low=float(bins.edges[b]),
+            high=float(bins.edges[b + 1]),
+            count=int(bins.counts[b]),
+            confidence=float(means[b]),
+            accuracy=float(accuracies[b]),
+        )
         for b in np.flatnonzero(bins.counts)
     ]
-
-
-def _as_targets(targets: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    return targets.astype(np.int64) if targets.ndim == 1 else targets

@@ -1,4 +1,4 @@
-"""Calibrating prediction sets on validation images, and checking on test images what they promised.
+"""Calibrating prediction sets on validation images, and checking their coverage on test images.
 
 RAPS (Angelopoulos et al., arXiv 2009.14193) for one label per image, conformal risk control (Angelopoulos et al., arXiv
 2208.02814) for several. The promise holds on average over images like those of validation, and for these only. Knows
@@ -8,22 +8,21 @@ nothing of models or files.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
+from linnaeus.judging.evaluation import PredictionSets, Score
 from linnaeus.judging.score_table import ScoreTable
 from linnaeus.metrics.classification import FloatArray, IntArray
 from linnaeus.metrics.conformal import LabelSetRule, SetRule, conformal_quantile, prediction_sets, true_set_scores
 from linnaeus.metrics.multilabel import Labels
 from linnaeus.metrics.probabilities import true_ranks
 from linnaeus.predictions import Predictions
-from linnaeus.statistics.intervals import mean_interval, wilson_interval
-from linnaeus.statistics.resample import as_score
+from linnaeus.statistics.intervals import mean_interval, proportion_interval
 
 PENALTIES = (0.001, 0.01, 0.1, 0.2, 0.5)
 """Those that the authors' code tries."""
-_TUNING_SHARE, _FEWEST_TO_TUNE = 0.3, 1000
+_TUNING_FRACTION, _FEWEST_TO_TUNE = 0.3, 1000
 _USUAL_PENALTY = 0.1
 """With one class free of it, for fewer images than are needed to tune."""
 _LARGEST_SHOWN = 10
@@ -39,15 +38,17 @@ def learn_sets(unseen: Predictions, *, coverage: float, seed: int) -> SetRule | 
 
 
 def calibrate_label_sets(probabilities: FloatArray, targets: Labels, *, coverage: float) -> LabelSetRule:
-    """The rule whose sets hold the share `coverage` of an image's labels or more, on average over images with labels.
+    """The rule whose sets hold the fraction `coverage` of an image's labels or more, on average over images with
+    labels.
 
-    The highest threshold with n / (n + 1) R + 1 / (n + 1) <= 1 - coverage, where R is the share of its labels that an
-    image lacks in its set, averaged over the n images (arXiv 2208.02814, eq. 4 with the false negative rate of section
-    3.2, whose greatest value B is 1). It takes n of 1 / (1 - coverage) - 1 at least; of fewer, every label is in a set.
+    The highest threshold with n / (n + 1) R + 1 / (n + 1) <= 1 - coverage, where R is the fraction of its labels that
+    an image lacks in its set, averaged over the n images (arXiv 2208.02814, eq. 4 with the false negative rate of
+    section 3.2, whose greatest value B is 1). It takes n of 1 / (1 - coverage) - 1 at least; of fewer, every label is
+    in a set.
 
     Args:
         probabilities: float64 [N, K], of images that training has not seen.
-        targets: uint8 [N, K]; images without labels have no share to lack and are left out.
+        targets: uint8 [N, K]; images without labels have no fraction to lack and are left out.
         coverage: 0-1, such as 0.95.
     """
     sizes = targets.sum(axis=1, dtype=np.int64)
@@ -76,7 +77,7 @@ def calibrate_sets(probabilities: FloatArray, targets: IntArray, *, coverage: fl
         seed: of the division.
     """
     order = np.random.default_rng(seed).permutation(len(targets))
-    num_tuning = round(_TUNING_SHARE * len(targets)) if len(targets) >= _FEWEST_TO_TUNE else 0
+    num_tuning = round(_TUNING_FRACTION * len(targets)) if len(targets) >= _FEWEST_TO_TUNE else 0
     tuning, rest = order[:num_tuning], order[num_tuning:]
     rule = SetRule(coverage, None, _USUAL_PENALTY, num_free=1)
     if num_tuning:
@@ -97,66 +98,77 @@ def _with_threshold(rule: SetRule, probabilities: FloatArray, targets: IntArray)
     return replace(rule, threshold=conformal_quantile(scores, rule.coverage))
 
 
-def describe_sets(table: ScoreTable, rule: SetRule | LabelSetRule, *, confidence: float) -> dict[str, Any]:
-    """What the sets promised and what they keep on these images, as plain JSON.
+def describe_sets(
+    table: ScoreTable, rule: SetRule | LabelSetRule, *, groups: IntArray | None, confidence: float
+) -> PredictionSets:
+    """What the sets promised and what they keep on these images.
 
-    For several labels what `describe_label_sets` does. Else "promised", "coverage" (a score), "mean_size", "sizes"
-    (share of sets with 1, 2, ... classes, the last entry for 10 and more), "per_class" (share of each class's images
-    whose set holds it), "penalty", "num_free", "threshold".
+    Args:
+        groups: int64 [N], images that belong together; None where each is its own.
+        confidence: level of the interval.
+
+    Of several labels the coverage is the mean fraction of an image's labels that its set holds, over images that have
+    any.
     """
     if isinstance(rule, LabelSetRule):
-        return describe_label_sets(table, rule, confidence=confidence)
-    num_classes = len(table.classes)
-    covered = np.empty(len(table), np.bool_)
-    sizes = np.empty(len(table), np.int64)
+        return _describe_label_sets(table, rule, groups=groups, confidence=confidence)
+    covered, sizes = np.empty(len(table), np.bool_), np.empty(len(table), np.int64)
     for part, probabilities in table.blocks():
         sets = prediction_sets(probabilities, rule)
         covered[part] = np.take_along_axis(sets, table.targets[part][:, None].astype(np.int64), axis=1)[:, 0]
         sizes[part] = sets.sum(axis=1)
-    hits = int(covered.sum())
-    shares = np.bincount(sizes.clip(max=_LARGEST_SHOWN), minlength=min(num_classes, _LARGEST_SHOWN) + 1)[1:]
-    each = {
-        name: float(covered[table.targets == k].mean()) if (table.targets == k).any() else None
-        for k, name in enumerate(table.classes)
-    }
-    return {
-        "promised": rule.coverage,
-        "coverage": as_score(hits / len(table), wilson_interval(hits, len(table), confidence=confidence)),
-        "mean_size": float(sizes.mean()),
-        "sizes": (shares / len(table)).tolist(),
-        "per_class": each,
-        "penalty": rule.penalty,
-        "num_free": rule.num_free,
-        "threshold": rule.threshold,
-    }
+    support = np.bincount(table.targets, minlength=len(table.classes))
+    held = np.bincount(table.targets[covered], minlength=len(table.classes))
+    empty, fractions = _size_fractions(sizes, len(table.classes))
+    return PredictionSets(
+        target_coverage=rule.coverage,
+        coverage=Score.of(float(covered.mean()), proportion_interval(covered, groups, confidence=confidence)),
+        mean_size=float(sizes.mean()),
+        sizes=fractions,
+        empty=empty,
+        per_class=_per_class(table.classes, held, support),
+        penalty=rule.penalty,
+        num_free=rule.num_free,
+        threshold=rule.threshold,
+    )
 
 
-def describe_label_sets(table: ScoreTable, rule: LabelSetRule, *, confidence: float) -> dict[str, Any]:
-    """What sets of several labels promised and what they keep on these images, as plain JSON.
-
-    Returns "promised", "coverage" (a score: the mean share of an image's labels that its set holds, over images that
-    have any; None where none has), "mean_size", "empty" (share of sets), "sizes" (share of sets with 1, 2, ... labels,
-    the last entry for 10 and more), "per_class" (share of each label's images whose set holds it) and "threshold".
-    """
+def _describe_label_sets(
+    table: ScoreTable, rule: LabelSetRule, *, groups: IntArray | None, confidence: float
+) -> PredictionSets:
     num_labels = len(table.classes)
-    shares, sizes = np.full(len(table), np.nan), np.empty(len(table), np.int64)
+    fractions_held, sizes = np.full(len(table), np.nan), np.empty(len(table), np.int64)
     held, support = np.zeros(num_labels, np.int64), np.zeros(num_labels, np.int64)
     for part, probabilities in table.blocks():
         sets, targets = prediction_sets(probabilities, rule), table.targets[part] > 0
         found, own = sets & targets, targets.sum(axis=1)
-        shares[part][own > 0] = found.sum(axis=1)[own > 0] / own[own > 0]
+        fractions_held[part][own > 0] = found.sum(axis=1)[own > 0] / own[own > 0]
         sizes[part] = sets.sum(axis=1)
         held, support = held + found.sum(axis=0), support + targets.sum(axis=0)
-    known = shares[np.isfinite(shares)]
-    counts = np.bincount(sizes.clip(max=_LARGEST_SHOWN), minlength=min(num_labels, _LARGEST_SHOWN) + 1)
-    return {
-        "promised": rule.coverage,
-        "coverage": as_score(float(known.mean()), mean_interval(known, confidence=confidence)) if len(known) else None,
-        "mean_size": float(sizes.mean()),
-        "empty": float(counts[0] / len(table)),
-        "sizes": (counts[1:] / len(table)).tolist(),
-        "per_class": {
-            name: float(held[k] / support[k]) if support[k] else None for k, name in enumerate(table.classes)
-        },
-        "threshold": rule.least,
-    }
+    labelled = np.isfinite(fractions_held)
+    known, places = fractions_held[labelled], None if groups is None else groups[labelled]
+    empty, fractions = _size_fractions(sizes, num_labels)
+    return PredictionSets(
+        target_coverage=rule.coverage,
+        coverage=Score.of(float(known.mean()), mean_interval(known, places, confidence=confidence))
+        if len(known)
+        else None,
+        mean_size=float(sizes.mean()),
+        sizes=fractions,
+        empty=empty,
+        per_class=_per_class(table.classes, held, support),
+        penalty=None,
+        num_free=None,
+        threshold=rule.least,
+    )
+
+
+def _size_fractions(sizes: IntArray, num_classes: int) -> tuple[float, list[float]]:
+    """The fraction of empty sets, and of those with 1, 2, ... classes, the last entry for 10 and more."""
+    counts = np.bincount(sizes.clip(max=_LARGEST_SHOWN), minlength=min(num_classes, _LARGEST_SHOWN) + 1)
+    empty, *others = (counts / len(sizes)).tolist()
+    return float(empty), others
+
+
+def _per_class(classes: tuple[str, ...], held: IntArray, support: IntArray) -> dict[str, float | None]:
+    return {name: float(held[k] / support[k]) if support[k] else None for k, name in enumerate(classes)}

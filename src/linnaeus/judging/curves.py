@@ -5,11 +5,10 @@ Reads one column of probabilities at a time. Knows nothing of how they came abou
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
+from linnaeus.judging.evaluation import ClassCurves, PrecisionRecallCurve, RocCurve, Scores
 from linnaeus.judging.score_table import ScoreTable
 from linnaeus.metrics.curves import precision_recall_points, ranked_counts, ranking_areas, roc_points
 
@@ -24,34 +23,35 @@ def class_areas(table: ScoreTable) -> dict[str, list[float | None]]:
     for k in range(len(table.classes)):
         area, average = ranking_areas(_positive(table, k), table.column(k))
         roc.append(area)
-        # 0 and not None for a label that no image has, as every other share of nothing
+        # 0 and not None for a label that no image has, as every other fraction of nothing
         precision.append(average or 0.0)
     return {"roc_auc": roc, "average_precision": precision}
 
 
-def class_curves(table: ScoreTable, *, scores: dict[str, Any]) -> dict[str, Any]:
-    """The curves, as plain JSON: {class: {"roc": ..., "precision_recall": ...}}, thinned to 100 points each.
-
-    Of more than 30 classes those with the lowest average precision.
+def class_curves(table: ScoreTable, *, scores: Scores) -> dict[str, ClassCurves]:
+    """The curves by class, thinned to 100 points each; of more than 30 classes those with the lowest average precision.
 
     Args:
         scores: of the same images, as from `evaluate_table`.
     """
-    known = [k for k, name in enumerate(table.classes) if scores["per_class"][name]["support"]]
-    known.sort(key=lambda k: scores["per_class"][table.classes[k]]["average_precision"])
+    each = scores.per_class or {}
+    known = [k for k, name in enumerate(table.classes) if each[name].support]
+    known.sort(key=lambda k: each[table.classes[k]].average_precision)
     curves = {}
     for k in sorted(known[:MOST_CLASSES]):
         counts = ranked_counts(_positive(table, k), table.column(k))
-        false_alarms, found, at = roc_points(counts, at_most=MOST_POINTS)
+        false_positives, found, at = roc_points(counts, at_most=MOST_POINTS)
         recall, precision, cut = precision_recall_points(counts, at_most=MOST_POINTS)
-        curves[table.classes[k]] = {
-            "roc": {
-                "false_alarm_rate": _short(false_alarms),
-                "recall": _short(found),
-                "threshold": [None if np.isinf(value) else round(float(value), _DIGITS) for value in at],
-            },
-            "precision_recall": {"recall": _short(recall), "precision": _short(precision), "threshold": _short(cut)},
-        }
+        curves[table.classes[k]] = ClassCurves(
+            roc=RocCurve(
+                false_positive_rate=_short(false_positives),
+                true_positive_rate=_short(found),
+                threshold=[None if np.isinf(value) else round(float(value), _DIGITS) for value in at],
+            ),
+            precision_recall=PrecisionRecallCurve(
+                recall=_short(recall), precision=_short(precision), threshold=_short(cut)
+            ),
+        )
     return curves
 
 

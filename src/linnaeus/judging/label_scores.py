@@ -14,15 +14,16 @@ import numpy as np
 import numpy.typing as npt
 
 from linnaeus.judging.curves import class_areas
+from linnaeus.judging.evaluation import ClassScores, Score, Scores
 from linnaeus.judging.score_table import ScoreTable
 from linnaeus.metrics.classification import (
     ClassCounts,
     FloatArray,
     IntArray,
     divide,
-    mean_f1,
-    mean_precision,
-    mean_recall,
+    macro_f1,
+    macro_precision,
+    macro_recall,
 )
 from linnaeus.metrics.multilabel import (
     image_f1,
@@ -34,34 +35,21 @@ from linnaeus.metrics.multilabel import (
     weighted_f1,
     wrong_per_image,
 )
+from linnaeus.statistics.groups import Grouping, effective_number, grouping
 from linnaeus.statistics.intervals import Interval, spread_interval
-from linnaeus.statistics.resample import affordable_samples, as_score, resampled_weights, score_probabilities
+from linnaeus.statistics.resample import affordable_samples, resampled_weights, score_probabilities
 
 _FROM_COUNTS = {
     "micro_f1": micro_f1,
-    "macro_f1": mean_f1,
+    "macro_f1": macro_f1,
     "weighted_f1": weighted_f1,
     "micro_precision": micro_precision,
     "micro_recall": micro_recall,
-    "macro_precision": mean_precision,
-    "macro_recall": mean_recall,
+    "macro_precision": macro_precision,
+    "macro_recall": macro_recall,
 }
 _OF_LABELS = ("macro_f1", "macro_precision", "macro_recall", "mean_average_precision")
-_NAMES = (
-    "micro_f1",
-    "macro_f1",
-    "weighted_f1",
-    "samples_f1",
-    "micro_precision",
-    "micro_recall",
-    "macro_precision",
-    "macro_recall",
-    "label_accuracy",
-    "exact_match",
-    "mean_average_precision",
-)
-
-_MEANS = ("samples_f1", "label_accuracy", "exact_match")
+_MEANS = ("samples_f1", "hamming_accuracy", "subset_accuracy")
 _MOST_CELLS, _FEWEST_RESAMPLES = 500_000_000, 100
 """Of [resamples, images, labels]. Beyond, fewer resamples are drawn: so many images have narrow intervals anyway."""
 _CELLS_AT_ONCE = 2_000_000  # of [resamples, images]
@@ -75,7 +63,7 @@ def evaluate_labels(
     bootstrap_samples: int,
     seed: int,
     groups: IntArray | None = None,
-) -> dict[str, Any]:
+) -> Scores:
     """Score probabilities of one split, at least one image, where images have several labels.
 
     Args:
@@ -87,10 +75,8 @@ def evaluate_labels(
         seed: of the resampling; the same seed gives the same intervals.
         groups: int64 [N], images that are resampled together; None where every image is its own.
 
-    Returns each of the eleven scores, log_loss, brier and calibration_error as {"value", "low", "high"}; per_class by
-    name; wrong_labels, how many images have 0, 1, ... wrong labels; num_images.
     """
-    num_images, num_labels = len(table), len(table.classes)
+    num_images, num_labels, together = len(table), len(table.classes), grouping(groups, len(table))
     most = max(_FEWEST_RESAMPLES, min(bootstrap_samples, _MOST_CELLS // (num_images * num_labels)))
     num_samples = affordable_samples(num_images, wanted=most)
     weights = _draw(num_images, groups=groups, num_samples=num_samples, seed=seed)
@@ -103,36 +89,40 @@ def evaluate_labels(
         **{name: float(column.mean()) for name, column in zip(_MEANS, tally.per_image, strict=True)},
         "mean_average_precision": float(ranked.mean()) if len(ranked) else 0.0,
     }
-    intervals = _intervals(values, resampled_scores(table, tally, weights), support, num_images, confidence=confidence)
+    intervals = _intervals(
+        values, resampled_scores(table, tally, weights), support, num_images, together, confidence=confidence
+    )
     columns: dict[str, Any] = {
         name: column.tolist() for name, column in per_label_scores(tally.counts, num_images=num_images).items()
     }
     columns |= areas
     columns["threshold"] = thresholds.tolist()
     facts = table.label_facts
-    error = float(np.abs(facts.right - facts.confidence).sum() / facts.counts.sum())
-    return {
-        **{name: as_score(values[name], intervals[name]) for name in _NAMES},
-        **score_probabilities(
-            facts.log_losses,
-            facts.briers,
-            facts.surplus,
-            facts.variance,
-            error,
-            strata=None,
-            groups=groups,
-            answers_per_image=num_labels,
-            confidence=confidence,
-            num_samples=bootstrap_samples,
-            seed=seed,
-        ),
-        "per_class": {
-            name: {column: column_values[k] for column, column_values in columns.items()}
+    error = float(np.abs(facts.correct - facts.confidence).sum() / facts.counts.sum())
+    probabilities = score_probabilities(
+        facts.log_losses,
+        facts.briers,
+        facts.surplus,
+        facts.variance,
+        error,
+        strata=None,
+        groups=groups,
+        answers_per_image=num_labels,
+        confidence=confidence,
+        num_samples=bootstrap_samples,
+        seed=seed,
+    )
+    return Scores(
+        **{name: Score.of(values[name], intervals[name]) for name in values},
+        **{name: Score.of(*each) for name, each in probabilities.items()},
+        per_class={
+            name: ClassScores(**{column: of_labels[k] for column, of_labels in columns.items()})
             for k, name in enumerate(table.classes)
         },
-        "wrong_labels": np.bincount(tally.wrong).tolist(),
-        "num_images": num_images,
-    }
+        wrong_labels=np.bincount(tally.wrong).tolist(),
+        num_images=num_images,
+        num_groups=None if together is None else len(together.sizes),
+    )
 
 
 @dataclass(frozen=True)
@@ -141,8 +131,8 @@ class Tally:
 
     Attributes:
         counts: int64 [K].
-        per_image: float64 [3, N]: F1, share of right labels, and whether all are right.
-        wrong: int64 [N], labels of each image that are missing or superfluous.
+        per_image: float64 [3, N]: F1, fraction of right labels, and whether all are right.
+        wrong: int64 [N], labels of each image that are false negatives or false positives.
         resampled_counts: int64 [R, K].
         resampled_means: float64 [R, 3], of what `per_image` says.
     """
@@ -198,6 +188,7 @@ def _intervals(
     resampled: dict[str, FloatArray],
     support: IntArray,
     num_images: int,
+    together: Grouping | None,
     *,
     confidence: float,
 ) -> dict[str, Interval]:
@@ -205,16 +196,22 @@ def _intervals(
 
     As in `intervals.bootstrap_intervals`, but whole images are drawn, with all their labels. Where all resamples agree
     (not one label is wrong), a score is worth as many images as there are; one averaged over labels as many as
-    a mean of shares over labels of n_k images would be, K^2 / sum(1 / n_k).
+    a mean of fractions over labels of n_k images would be, K^2 / sum(1 / n_k). With groups neither is more than
+    these are.
     """
     sizes = support[support > 0]
-    worth_of_labels = float(len(sizes) ** 2 / (1 / sizes).sum()) if len(sizes) else float(num_images)
+    num_groups = None if together is None else effective_number(together.sizes)
+    worth = float(num_images) if num_groups is None else num_groups
+    worth_of_labels = float(len(sizes) ** 2 / (1 / sizes).sum()) if len(sizes) else worth
+    if num_groups is not None:
+        worth_of_labels = min(worth_of_labels, num_groups)
     return {
         name: spread_interval(
             value,
             resampled[name],
-            worth_without_spread=worth_of_labels if name in _OF_LABELS else float(num_images),
+            worth_without_spread=worth_of_labels if name in _OF_LABELS else worth,
             confidence=confidence,
+            num_groups=num_groups,
         )
         for name, value in values.items()
     }

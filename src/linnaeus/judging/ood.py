@@ -1,26 +1,25 @@
-"""Learning from training and validation images what familiar means, and checking it on test images.
+"""Out-of-distribution detection: learnt from training and validation images, checked on test images.
 
 Between features and the bundle. Knows nothing of networks or files.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
-from linnaeus.metrics.classification import IntArray
+from linnaeus.judging.evaluation import OodEvaluation, Score
+from linnaeus.metrics.classification import FloatArray, IntArray
 from linnaeus.metrics.conformal import conformal_quantile
 from linnaeus.metrics.multilabel import Labels
-from linnaeus.metrics.ood import NEIGHBOUR, Familiarity, feature_distances, unit_features
-from linnaeus.statistics.intervals import wilson_interval
-from linnaeus.statistics.resample import as_score
+from linnaeus.metrics.neighbours import unit_rows
+from linnaeus.metrics.ood import NEIGHBOUR, OodDetector, feature_distances
+from linnaeus.statistics.intervals import proportion_interval
 
-BANK_IMAGES = 2000
+REFERENCE_IMAGES = 2000
 
 
-def draw_bank(targets: IntArray | Labels, *, at_most: int = BANK_IMAGES, seed: int) -> IntArray:
+def draw_reference(targets: IntArray | Labels, *, at_most: int = REFERENCE_IMAGES, seed: int) -> IntArray:
     """int64 [M]: positions of the training images to remember, class by class in turn, so that rare classes are there.
 
     Where images have several labels, at random.
@@ -35,42 +34,62 @@ def draw_bank(targets: IntArray | Labels, *, at_most: int = BANK_IMAGES, seed: i
     return np.sort(order[:at_most]).astype(np.int64)
 
 
-def learn_familiarity(
-    bank: npt.NDArray[np.floating], validation: npt.NDArray[np.floating], *, share: float
-) -> Familiarity:
-    """Remember features of training images, and set the threshold so that `share` of validation images are familiar.
+def fit_ood_detector(
+    reference: npt.NDArray[np.floating], validation: npt.NDArray[np.floating], *, in_distribution_fraction: float
+) -> OodDetector:
+    """Remember features of training images, and set the threshold so that `in_distribution_fraction` of validation
+    images are not flagged.
 
     Args:
-        bank: [M, D], features of training images.
-        validation: [N, D]; where they are too few for the share, the furthest of them sets the threshold.
-        share: 0-1, such as 0.99.
+        reference: [M, D], features of training images.
+        validation: [N, D]; where they are too few for the fraction, the furthest of them sets the threshold.
+        in_distribution_fraction: 0-1, such as 0.99.
     """
-    centre = bank.astype(np.float32).mean(axis=0)
-    known = unit_features(bank, centre).astype(np.float16)
-    distances = feature_distances(validation, bank=known, centre=centre)
-    threshold = conformal_quantile(distances, share)
+    centre = reference.astype(np.float32).mean(axis=0)
+    known = unit_rows(reference, mean=centre).astype(np.float16)
+    distances = feature_distances(validation, reference=known, centre=centre)
+    threshold = conformal_quantile(distances, in_distribution_fraction)
     if threshold is None:
         threshold = float(distances.max()) if len(distances) else 2.0
-    return Familiarity(known, centre, threshold, share)
+    return OodDetector(known, centre, threshold, in_distribution_fraction)
 
 
-def describe_familiarity(
-    known: Familiarity, features: npt.NDArray[np.floating], *, right: npt.NDArray[np.bool_], confidence: float
-) -> dict[str, Any]:
-    """How many test images look unfamiliar, and how right the answers are for them and for the others; plain JSON.
+def describe_ood(
+    detector: OodDetector,
+    distances: FloatArray,
+    *,
+    correct: npt.NDArray[np.bool_],
+    groups: IntArray | None,
+    confidence: float,
+) -> OodEvaluation:
+    """How many test images are flagged, and how right the answers are for them and for the others.
 
     Args:
-        features: [N, D] of the test images, at least one.
-        right: bool [N].
+        distances: float64 [N] of the test images, at least one, as `feature_distances` has them.
+        correct: bool [N], whether each is answered rightly.
+        groups: int64 [N], images that belong together; None where each is its own.
+        confidence: level of the intervals.
     """
-    flagged = known.unfamiliar(features)
-    accuracies = {}
-    for name, of in (("accuracy_of_familiar", ~flagged), ("accuracy_of_unfamiliar", flagged)):
-        hits, number = int(right[of].sum()), int(of.sum())
-        accuracies[name] = (
-            as_score(hits / number, wilson_interval(hits, number, confidence=confidence)) if number else None
-        )
-    number = int(flagged.sum())
-    share = as_score(number / len(flagged), wilson_interval(number, len(flagged), confidence=confidence))
-    facts = {"share": known.share, "threshold": known.threshold, "num_neighbours": NEIGHBOUR}
-    return {**facts, "num_remembered": len(known.bank), "unfamiliar": share, **accuracies}
+    flagged = distances > detector.threshold
+    return OodEvaluation(
+        in_distribution_fraction=detector.in_distribution_fraction,
+        threshold=detector.threshold,
+        num_neighbours=NEIGHBOUR,
+        num_reference=len(detector.reference),
+        flagged=_fraction(flagged, groups, confidence=confidence),
+        accuracy_in_distribution=_accuracy(correct, ~flagged, groups, confidence=confidence),
+        accuracy_flagged=_accuracy(correct, flagged, groups, confidence=confidence),
+    )
+
+
+def _accuracy(
+    correct: npt.NDArray[np.bool_], of: npt.NDArray[np.bool_], groups: IntArray | None, *, confidence: float
+) -> Score | None:
+    """On those images; None without any."""
+    if not of.any():
+        return None
+    return _fraction(correct[of], None if groups is None else groups[of], confidence=confidence)
+
+
+def _fraction(num_right: npt.NDArray[np.bool_], groups: IntArray | None, *, confidence: float) -> Score:
+    return Score.of(float(num_right.mean()), proportion_interval(num_right, groups, confidence=confidence))

@@ -12,6 +12,7 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import logsumexp
 
 from linnaeus.data.manifest import Task
 from linnaeus.metrics.classification import FloatArray, IntArray
@@ -88,9 +89,7 @@ def table_of(predictions: Predictions) -> ScoreTable:
     scale = float(np.asarray(temperature))
     totals = np.empty(len(predictions))
     for part, _ in ScoreTable(table.classes, targets, lambda a, b: np.zeros(0), table.column).blocks():
-        scaled = logits[part].astype(np.float64) / scale
-        top = scaled.max(axis=1)
-        totals[part] = np.log(np.exp(scaled - top[:, None]).sum(axis=1)) + top
+        totals[part] = logsumexp(logits[part].astype(np.float64) / scale, axis=1)
 
     def column(k: int) -> FloatArray:
         return np.asarray(np.exp(logits[:, k].astype(np.float64) / scale - totals), np.float64)
@@ -104,24 +103,24 @@ class Answers:
 
     Attributes:
         targets, predicted: int64 [N].
-        likeliest: int64 [N], what would be predicted without an operating point.
-        sureness: float64 [N], probability of what is predicted.
-        confidence: float64 [N], probability of the likeliest class.
+        argmax: int64 [N], the most probable class, which would be predicted without an operating point.
+        of_predicted: float64 [N], probability of what is predicted.
+        confidence: float64 [N], probability of the most probable class.
         log_losses, briers: float64 [N].
         ranks: int64 [N], place of the true class.
     """
 
     targets: IntArray
     predicted: IntArray
-    likeliest: IntArray
-    sureness: FloatArray
+    argmax: IntArray
+    of_predicted: FloatArray
     confidence: FloatArray
     log_losses: FloatArray
     briers: FloatArray
     ranks: IntArray
 
     @property
-    def right(self) -> npt.NDArray[np.bool_]:
+    def correct(self) -> npt.NDArray[np.bool_]:
         """bool [N]."""
         return np.asarray(self.predicted == self.targets, np.bool_)
 
@@ -129,19 +128,19 @@ class Answers:
 def judge_answers(table: ScoreTable) -> Answers:
     """One pass over a table with one label per image."""
     num = len(table)
-    predicted, likeliest, ranks = (np.empty(num, np.int64) for _ in range(3))
-    sureness, confidence, losses, briers = (np.empty(num) for _ in range(4))
+    predicted, argmax, ranks = (np.empty(num, np.int64) for _ in range(3))
+    of_predicted, confidence, losses, briers = (np.empty(num) for _ in range(4))
     for part, probabilities in table.blocks():
         targets = table.targets[part].astype(np.int64)
-        likeliest[part] = probabilities.argmax(axis=1)
-        predicted[part] = likeliest[part] if table.point is None else decide(probabilities, table.point)
-        sureness[part], confidence[part] = (
-            np.take_along_axis(probabilities, answer[part][:, None], axis=1)[:, 0] for answer in (predicted, likeliest)
+        argmax[part] = probabilities.argmax(axis=1)
+        predicted[part] = argmax[part] if table.point is None else decide(probabilities, table.point)
+        of_predicted[part], confidence[part] = (
+            np.take_along_axis(probabilities, answer[part][:, None], axis=1)[:, 0] for answer in (predicted, argmax)
         )
         losses[part] = log_losses(probabilities, targets)
         briers[part] = brier_scores(probabilities, targets)
         ranks[part] = true_ranks(probabilities, targets)
-    return Answers(table.targets.astype(np.int64), predicted, likeliest, sureness, confidence, losses, briers, ranks)
+    return Answers(table.targets.astype(np.int64), predicted, argmax, of_predicted, confidence, losses, briers, ranks)
 
 
 @dataclass(frozen=True)
@@ -151,7 +150,7 @@ class LabelFacts:
     Attributes:
         log_losses, briers: float64 [N].
         surplus: float64 [N, B], per reliability bin how many labels are there less the sum of their probabilities.
-        counts, confidence, right: float64 [B], the reliability diagram over all pairs of image and label.
+        counts, confidence, correct: float64 [B], the reliability diagram over all pairs of image and label.
         variance: float64 [B], sum of p (1 - p) over the same pairs.
     """
 
@@ -160,7 +159,7 @@ class LabelFacts:
     surplus: FloatArray
     counts: FloatArray
     confidence: FloatArray
-    right: FloatArray
+    correct: FloatArray
     variance: FloatArray
 
 

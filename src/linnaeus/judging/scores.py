@@ -1,6 +1,5 @@
 """From predictions to the scores of evaluation.json, each with its interval.
 
-The dictionary is plain JSON (no NumPy, no NaN) and stable; `docs/evaluation-json.md` describes every field.
 Knows nothing of how the predictions came about.
 """
 
@@ -14,6 +13,7 @@ from scipy import sparse
 
 from linnaeus.errors import DataError
 from linnaeus.judging.curves import class_areas
+from linnaeus.judging.evaluation import ClassScores, Score, Scores
 from linnaeus.judging.label_scores import evaluate_labels
 from linnaeus.judging.score_table import Answers, ScoreTable, table_of
 from linnaeus.metrics.classification import (
@@ -22,22 +22,24 @@ from linnaeus.metrics.classification import (
     IntArray,
     class_counts,
     confusion_matrix,
-    mean_f1,
-    mean_precision,
-    mean_recall,
+    macro_f1,
+    macro_precision,
+    macro_recall,
     per_class_scores,
 )
 from linnaeus.metrics.probabilities import NUM_BINS, bin_places, reliability
 from linnaeus.predictions import Predictions
-from linnaeus.statistics.intervals import Interval, bootstrap_intervals, spread_interval, wilson_interval
-from linnaeus.statistics.resample import (
-    affordable_samples,
-    as_score,
-    resampled_weights,
-    score_probabilities,
+from linnaeus.statistics.groups import Grouping, effective_number, group_sums, grouping
+from linnaeus.statistics.intervals import (
+    Interval,
+    bootstrap_intervals,
+    proportion_interval,
+    spread_interval,
+    worth_of_groups,
 )
+from linnaeus.statistics.resample import affordable_samples, resampled_weights, score_probabilities
 
-_MACRO = {"balanced_accuracy": mean_recall, "macro_precision": mean_precision, "macro_f1": mean_f1}
+_MACRO = {"balanced_accuracy": macro_recall, "macro_precision": macro_precision, "macro_f1": macro_f1}
 _TOP = (3, 5)
 
 
@@ -49,7 +51,7 @@ def evaluate_predictions(
     seed: int,
     thresholds: Sequence[float] | None = None,
     groups: IntArray | None = None,
-) -> dict[str, Any]:
+) -> Scores:
     """Score predictions of one split, with their temperature and at their operating point.
 
     Args:
@@ -60,10 +62,6 @@ def evaluate_predictions(
         thresholds: K probabilities from which a label is given, where images have several; None for one label.
         groups: int64 [N], images that belong together (and are then resampled together); None if each is its own.
 
-    Returns what `evaluate_labels` does where images have several labels, else accuracy, balanced_accuracy,
-    macro_precision, macro_f1, top_3_accuracy and top_5_accuracy (where there are more classes), log_loss, brier and
-    calibration_error as {"value", "low", "high"}; per_class by name; confusion as a list of rows (true class) of counts
-    (predicted class); num_images.
     Raises DataError if there are no predictions.
     """
     return evaluate_table(
@@ -84,12 +82,10 @@ def evaluate_table(
     seed: int,
     thresholds: Sequence[float] | None = None,
     groups: IntArray | None = None,
-) -> dict[str, Any]:
+) -> Scores:
     """`evaluate_predictions` of a table that need not fit in memory."""
     if len(table) == 0:
         raise DataError("There are no images to evaluate: this split is empty.")
-    if groups is not None and len(np.unique(groups)) == len(groups):
-        groups = None  # each is its own
     if table.task == "multi":
         assert thresholds is not None, "several labels are given by thresholds"
         return evaluate_labels(
@@ -101,54 +97,53 @@ def evaluate_table(
             groups=groups,
         )
     answers = table.answers
+    together = grouping(groups, len(table))
     confusion = confusion_matrix(answers.targets, answers.predicted, len(table.classes))
-    num_images = len(table)
-    shares = {"accuracy": answers.right} | {
+    fractions = {"accuracy": answers.correct} | {
         f"top_{k}_accuracy": answers.ranks <= k for k in _TOP if k < len(table.classes)
     }
-    counts = class_counts(confusion)
-    macro = {name: float(score(counts)) for name, score in _MACRO.items()}
-    if groups is None:
-        right = {name: int(column.sum()) for name, column in shares.items()}
-        intervals = {name: wilson_interval(hits, num_images, confidence=confidence) for name, hits in right.items()}
-        intervals |= bootstrap_intervals(
-            confusion, _MACRO, confidence=confidence, num_samples=bootstrap_samples, seed=seed
-        )
+    scores = {
+        name: Score.of(float(column.mean()), proportion_interval(column, groups, confidence=confidence))
+        for name, column in fractions.items()
+    }
+    settings: dict[str, Any] = {"confidence": confidence, "num_samples": bootstrap_samples, "seed": seed}
+    if together is None:
+        intervals = bootstrap_intervals(confusion, _MACRO, **settings)
     else:
-        intervals = _grouped_intervals(
-            answers, shares, macro, groups, confidence=confidence, num_samples=bootstrap_samples, seed=seed
-        )
+        intervals = _grouped_intervals(answers, confusion, together, **settings)
+    counts = class_counts(confusion)
+    scores |= {name: Score.of(float(score(counts)), intervals[name]) for name, score in _MACRO.items()}
     columns: dict[str, list[Any]] = {name: values.tolist() for name, values in per_class_scores(confusion).items()}
     columns |= class_areas(table)
-    return {
-        **{name: as_score(float(column.mean()), intervals[name]) for name, column in shares.items()},
-        **{name: as_score(value, intervals[name]) for name, value in macro.items()},
-        **_probability_scores(answers, groups, confidence=confidence, num_samples=bootstrap_samples, seed=seed),
-        "per_class": {
-            name: {column: values[k] for column, values in columns.items()} for k, name in enumerate(table.classes)
+    return Scores(
+        **scores,
+        **_probability_scores(answers, groups, **settings),
+        per_class={
+            name: ClassScores(**{column: values[k] for column, values in columns.items()})
+            for k, name in enumerate(table.classes)
         },
-        "confusion": confusion.tolist(),
-        "num_images": num_images,
-    }
+        confusion=confusion.tolist(),
+        num_images=len(table),
+        num_groups=None if together is None else len(together.sizes),
+    )
 
 
 def _probability_scores(
     answers: Answers, groups: IntArray | None, *, confidence: float, num_samples: int, seed: int
-) -> dict[str, dict[str, float]]:
+) -> dict[str, Score]:
     """Log loss, Brier score and calibration error, with intervals from resampled images."""
     edges = np.linspace(0.0, 1.0, NUM_BINS + 1)
-    right = answers.likeliest == answers.targets
-    surplus = np.zeros((len(right), NUM_BINS))
+    correct = answers.argmax == answers.targets
+    surplus = np.zeros((len(correct), NUM_BINS))
     places = bin_places(answers.confidence, edges)
-    surplus[np.arange(len(right)), places] = right - answers.confidence
+    surplus[np.arange(len(correct)), places] = correct - answers.confidence
     variance = np.asarray(np.bincount(places, answers.confidence * (1 - answers.confidence), NUM_BINS), np.float64)
-    error = float(reliability(answers.confidence, right).error)
-    return score_probabilities(
+    found = score_probabilities(
         answers.log_losses,
         answers.briers,
         surplus,
         variance,
-        error,
+        float(reliability(answers.confidence, correct).error),
         strata=answers.targets,
         groups=groups,
         answers_per_image=1,
@@ -156,44 +151,47 @@ def _probability_scores(
         num_samples=num_samples,
         seed=seed,
     )
+    return {name: Score.of(*each) for name, each in found.items()}
 
 
 def _grouped_intervals(
-    answers: Answers,
-    shares: dict[str, Any],
-    macro: dict[str, float],
-    groups: IntArray,
-    *,
-    confidence: float,
-    num_samples: int,
-    seed: int,
+    answers: Answers, confusion: IntArray, together: Grouping, *, confidence: float, num_samples: int, seed: int
 ) -> dict[str, Interval]:
-    """Intervals from resampled groups, in Wilson's shape as in `bootstrap_intervals`.
+    """Intervals of macro scores from resampled groups, in Wilson's shape as in `bootstrap_intervals`.
 
-    Where all resamples agree (nothing is wrong), a score is worth as many images as there are groups.
+    Where all resamples agree (nothing is wrong), a score is worth one image for each group; never more than accuracy.
     """
-    num_images, num_classes = len(answers.targets), int(max(answers.targets.max(), answers.predicted.max())) + 1
+    num_images, num_classes = len(answers.targets), len(confusion)
     rows = np.arange(num_images)
     tables = [
         sparse.csc_array((column, (rows, classes)), shape=(num_images, num_classes))
         for column, classes in (
-            (answers.right.astype(np.float64), answers.targets),
+            (answers.correct.astype(np.float64), answers.targets),
             (np.ones(num_images), answers.targets),
             (np.ones(num_images), answers.predicted),
         )
     ]
-    each = np.stack([column.astype(np.float64) for column in shares.values()], axis=1)
-    resampled: dict[str, list[FloatArray]] = {name: [] for name in (*shares, *macro)}
+    resampled: dict[str, list[FloatArray]] = {name: [] for name in _MACRO}
     num_samples = affordable_samples(num_images, wanted=num_samples)
-    for weights in resampled_weights(num_images, strata=None, groups=groups, num_samples=num_samples, seed=seed):
+    for weights in resampled_weights(
+        num_images, strata=None, groups=together.places, num_samples=num_samples, seed=seed
+    ):
         counts = ClassCounts(*(weights @ table for table in tables))
         for name, score in _MACRO.items():
             resampled[name].append(score(counts))
-        for name, column in zip(shares, (weights @ each / weights.sum(axis=1)[:, None]).T, strict=True):
-            resampled[name].append(column)
-    values = macro | {name: float(column.mean()) for name, column in shares.items()}
-    worth = float(len(np.unique(groups)))
+    num_groups, counts = effective_number(together.sizes), class_counts(confusion)
+    of_accuracy = np.inf
+    if num_groups > 1:
+        correct = group_sums(answers.correct[:, None].astype(np.float64), together.places, len(together.sizes))[:, 0]
+        of_accuracy = worth_of_groups(correct, together.sizes)
     return {
-        name: spread_interval(value, np.concatenate(resampled[name]), worth_without_spread=worth, confidence=confidence)
-        for name, value in values.items()
+        name: spread_interval(
+            float(score(counts)),
+            np.concatenate(resampled[name]),
+            worth_without_spread=num_groups,
+            num_groups=num_groups,
+            most_worth=of_accuracy,
+            confidence=confidence,
+        )
+        for name, score in _MACRO.items()
     }

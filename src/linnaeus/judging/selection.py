@@ -13,11 +13,11 @@ import numpy.typing as npt
 
 from linnaeus.metrics.classification import FloatArray, accuracy_score
 from linnaeus.metrics.multilabel import mean_average_precision
+from linnaeus.metrics.probabilities import log_losses
 
 Targets = npt.NDArray[np.int64] | npt.NDArray[np.uint8]
 
 ROUNDS = 25
-_LEAST = 1e-12
 
 
 def select_greedily(probabilities: Sequence[FloatArray], targets: Targets) -> list[int]:
@@ -46,19 +46,8 @@ def select_greedily(probabilities: Sequence[FloatArray], targets: Targets) -> li
 
 def quality(probabilities: FloatArray, targets: Targets) -> tuple[float, float]:
     """(accuracy or mean average precision, less the log loss): larger is better, the first counts first."""
-    kept = np.clip(probabilities, _LEAST, 1 - _LEAST)
+    likelihood = -float(log_losses(probabilities, targets).mean())
     if targets.ndim == 1:
-        accuracy = accuracy_score(targets.astype(np.int64), probabilities.argmax(axis=1), probabilities.shape[1])
-        return accuracy, float(np.log(kept[np.arange(len(targets)), targets]).mean())
-    right = np.where(targets > 0, kept, 1 - kept)
-    return mean_average_precision(targets.astype(np.uint8), probabilities), float(np.log(right).mean())
-
-
-def mean_logits(
-    probabilities: Sequence[FloatArray], weights: Sequence[float], *, multi: bool
-) -> npt.NDArray[np.float32]:
-    """float32 [N, K]: logits of the weighted mean of probabilities float64 [N, K], for softmax or, `multi`, sigmoid."""
-    total = sum(weights)
-    mean = np.sum([w / total * each for w, each in zip(weights, probabilities, strict=True)], axis=0)
-    mean = np.clip(mean, _LEAST, 1 - _LEAST)
-    return np.asarray(np.log(mean / (1 - mean)) if multi else np.log(mean), np.float32)
+        answers = probabilities.argmax(axis=1)
+        return accuracy_score(targets.astype(np.int64), answers, probabilities.shape[1]), likelihood
+    return mean_average_precision(targets.astype(np.uint8), probabilities), likelihood

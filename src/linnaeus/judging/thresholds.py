@@ -1,7 +1,7 @@
 """Thresholds: from which probability on a label is given, chosen where training did not look and the test does not yet.
 
-One per label, where images have several. Between predictions (of validation, or out of fold) and evaluation, prediction
-and serving, which all use the same ones. Never chosen on test images.
+One per label, where images have several. Between predictions (of validation, or out of fold) and evaluation and
+prediction, which use the same ones. Never chosen on test images.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import numpy.typing as npt
 from linnaeus.metrics.classification import divide
 from linnaeus.metrics.multilabel import Labels, label_counts, micro_f1, ranking
 
-ThresholdRule = Literal["balanced", "label", "common"]
+ThresholdRule = Literal["balanced", "per_label", "global"]
 
 FEWEST_IMAGES = 5
 """A label that fewer images have gets the common threshold: the best one for so few is mostly their accident."""
 WITHOUT_LABELS = 0.5
-_KEPT_SHARE = 0.8
+_KEPT_FRACTION = 0.8
 """Of a label's best F1; figures are in docs/log.md."""
 
 
@@ -31,7 +31,7 @@ class Thresholds:
     Attributes:
         values: float64 [K], 0-1.
         common: the threshold of the labels that have too few images for one of their own.
-        own: bool [K], which labels have one of their own; all False by the rule "common".
+        own: bool [K], which labels have one of their own; all False by the rule "global".
     """
 
     values: npt.NDArray[np.float64]
@@ -43,9 +43,9 @@ def choose_thresholds(targets: Labels, probabilities: npt.NDArray[np.float64], *
     """A threshold for each label; labels with fewer than 5 images take the common one.
 
     The common threshold is that with the largest micro F1 if it were used for all labels; 0.5 if no image has a label.
-    By the rule "label" each label has that with its own largest F1, which for a label that is hard to tell is so low
-    that most images are given it in vain. "balanced" takes, of those that keep four fifths of it, the best for micro F1
-    (`_best_for_all`). "common" takes the common one.
+    By the rule "per_label" each label has that with its own largest F1, which for a label that is hard to tell is so
+    low that most images are given it in vain. "balanced" takes, of those that keep four fifths of it, the best for
+    micro F1 (`_best_for_all`). "global" takes that one.
 
     Args:
         targets: uint8 [N, K] of 0 and 1.
@@ -53,11 +53,11 @@ def choose_thresholds(targets: Labels, probabilities: npt.NDArray[np.float64], *
         rule: see above; figures are in docs/log.md.
     """
     common = best_f1_threshold(targets.reshape(-1), probabilities.reshape(-1))
-    own = (targets.sum(axis=0, dtype=np.int64) >= FEWEST_IMAGES) & (rule != "common")
+    own = (targets.sum(axis=0, dtype=np.int64) >= FEWEST_IMAGES) & (rule != "global")
     values = np.full(targets.shape[1], common)
     overall = float(micro_f1(label_counts(targets, (probabilities >= common).astype(np.uint8))))
     for k in np.flatnonzero(own):
-        if rule == "label":
+        if rule == "per_label":
             values[k] = best_f1_threshold(targets[:, k], probabilities[:, k])
         else:
             values[k] = _best_for_all(targets[:, k], probabilities[:, k], overall)
@@ -65,19 +65,20 @@ def choose_thresholds(targets: Labels, probabilities: npt.NDArray[np.float64], *
 
 
 def _best_for_all(targets: Labels, probabilities: npt.NDArray[np.float64], micro: float) -> float:
-    """Of the thresholds that keep _KEPT_SHARE of the label's best F1, that with the largest TP - claims * micro / 2.
+    """Of the thresholds that keep _KEPT_FRACTION of the label's best F1, the one with the largest
+    TP - predicted * micro / 2.
 
     Where micro F1 is largest, so is the sum of that over all labels, with `micro` its value (Dinkelbach, "On nonlinear
     fractional programming", Management Science 13 (1967): a fraction's maximum from its parts).
     """
-    thresholds, hits, claims = _cuts(targets, probabilities)
-    f1 = divide(2 * hits, int(targets.sum(dtype=np.int64)) + claims)
-    kept = np.flatnonzero(f1 >= _KEPT_SHARE * f1.max())
-    return float(thresholds[kept[(hits - claims * micro / 2)[kept].argmax()]])
+    thresholds, true_positives, predicted = _cuts(targets, probabilities)
+    f1 = divide(2 * true_positives, int(targets.sum(dtype=np.int64)) + predicted)
+    kept = np.flatnonzero(f1 >= _KEPT_FRACTION * f1.max())
+    return float(thresholds[kept[(true_positives - predicted * micro / 2)[kept].argmax()]])
 
 
 def best_f1_threshold(targets: Labels, probabilities: npt.NDArray[np.float64]) -> float:
-    """The threshold with the largest F1 = 2 TP / (P + claims), half way to the next lower probability.
+    """The threshold with the largest F1 = 2 TP / (P + predicted), half way to the next lower probability.
 
     Of several equally good ones that nearest to 0.5 is taken. 0.5 if there is nothing to find.
 
@@ -88,8 +89,8 @@ def best_f1_threshold(targets: Labels, probabilities: npt.NDArray[np.float64]) -
     num_positive = int(targets.sum(dtype=np.int64))
     if num_positive == 0:
         return WITHOUT_LABELS
-    thresholds, hits, claims = _cuts(targets, probabilities)
-    f1 = divide(2 * hits, num_positive + claims)
+    thresholds, true_positives, predicted = _cuts(targets, probabilities)
+    f1 = divide(2 * true_positives, num_positive + predicted)
     best = np.flatnonzero(f1 == f1.max())
     return float(thresholds[best[np.abs(thresholds[best] - 0.5).argmin()]])
 

@@ -42,7 +42,7 @@ def build_loss(config: LossConfig, *, class_counts: torch.Tensor | None = None) 
     adjustment = None
     if config.logit_adjustment:
         assert class_counts is not None
-        adjustment = config.logit_adjustment * log_shares(class_counts)
+        adjustment = config.logit_adjustment * log_fractions(class_counts)
 
     def loss(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
         each = loss_of_each(logits, targets)
@@ -90,7 +90,7 @@ def cross_entropy(
     Args:
         logits: float [B, K].
         targets: classes int64 [B], or probabilities float [B, K].
-        label_smoothing: s, the share spread evenly over all classes, 0-1.
+        label_smoothing: s, the fraction spread evenly over all classes, 0-1.
         class_weights: w float [K]; None for ones. Nothing is divided by their sum over the batch, as torch does for its
             mean, so that mixed targets, and batches in parts, add up.
     """
@@ -136,7 +136,7 @@ def build_class_weights(config: LossConfig, class_counts: torch.Tensor | None) -
     return weights / weights.sum() * there.sum()
 
 
-def log_shares(class_counts: torch.Tensor) -> torch.Tensor:
-    """float [K]: the logarithm of each class's share; a class without an image counts as half an image."""
+def log_fractions(class_counts: torch.Tensor) -> torch.Tensor:
+    """float [K]: the logarithm of each class's fraction; a class without an image counts as half an image."""
     counts = class_counts.clamp(min=0.5)
     return (counts / counts.sum()).log()

@@ -21,14 +21,14 @@ class ClassCounts:
     """What macro scores are made of.
 
     Attributes:
-        hits: int64 [..., K], images of the class that were given to it.
+        true_positives: int64 [..., K], images of the class that were given to it.
         support: int64 [..., K], images of the class.
-        claims: int64 [..., K], images that were given to the class, rightly or wrongly.
+        predicted: int64 [..., K], images that were given to the class, rightly or wrongly.
     """
 
-    hits: IntArray
+    true_positives: IntArray
     support: IntArray
-    claims: IntArray
+    predicted: IntArray
 
 
 def confusion_matrix(targets: IntArray, predicted: IntArray, num_classes: int) -> IntArray:
@@ -51,61 +51,56 @@ def confusion_matrix(targets: IntArray, predicted: IntArray, num_classes: int) -
 
 def class_counts(confusion: IntArray) -> ClassCounts:
     """The counts behind a confusion matrix int64 [..., K, K]."""
-    hits = np.diagonal(confusion, axis1=-2, axis2=-1)
-    return ClassCounts(hits=hits, support=confusion.sum(axis=-1), claims=confusion.sum(axis=-2))
+    true_positives = np.diagonal(confusion, axis1=-2, axis2=-1)
+    return ClassCounts(true_positives=true_positives, support=confusion.sum(axis=-1), predicted=confusion.sum(axis=-2))
 
 
-def mean_recall(counts: ClassCounts) -> FloatArray:
+def macro_recall(counts: ClassCounts) -> FloatArray:
     """float64 [...], 0-1: recall averaged over the classes that have images."""
-    return _mean_where(divide(counts.hits, counts.support), counts.support > 0)
+    return _mean_where(divide(counts.true_positives, counts.support), counts.support > 0)
 
 
-def mean_precision(counts: ClassCounts) -> FloatArray:
+def macro_precision(counts: ClassCounts) -> FloatArray:
     """float64 [...], 0-1: precision averaged over the classes that occur among targets or predictions."""
-    return _mean_where(divide(counts.hits, counts.claims), (counts.support > 0) | (counts.claims > 0))
+    return _mean_where(divide(counts.true_positives, counts.predicted), (counts.support > 0) | (counts.predicted > 0))
 
 
-def mean_f1(counts: ClassCounts) -> FloatArray:
+def macro_f1(counts: ClassCounts) -> FloatArray:
     """float64 [...], 0-1: F1 averaged over the classes that occur among targets or predictions."""
-    total = counts.support + counts.claims
-    return _mean_where(divide(2 * counts.hits, total), total > 0)
+    total = counts.support + counts.predicted
+    return _mean_where(divide(2 * counts.true_positives, total), total > 0)
 
 
 def accuracy_score(targets: IntArray, predicted: IntArray, num_classes: int) -> float:
-    """Share of images whose class is right, 0-1; 0 if there are none. Arguments as in `confusion_matrix`."""
+    """Fraction of images whose class is right, 0-1; 0 if there are none. Arguments as in `confusion_matrix`."""
     counts = class_counts(confusion_matrix(targets, predicted, num_classes))
-    return float(divide(counts.hits.sum(), counts.support.sum()))
+    return float(divide(counts.true_positives.sum(), counts.support.sum()))
 
 
 def balanced_accuracy_score(targets: IntArray, predicted: IntArray, num_classes: int) -> float:
     """Mean recall of the classes that occur in `targets`, 0-1. Arguments as in `confusion_matrix`."""
-    return float(mean_recall(class_counts(confusion_matrix(targets, predicted, num_classes))))
-
-
-def macro_precision_score(targets: IntArray, predicted: IntArray, num_classes: int) -> float:
-    """Mean precision of the classes that occur anywhere, 0-1. Arguments as in `confusion_matrix`."""
-    return float(mean_precision(class_counts(confusion_matrix(targets, predicted, num_classes))))
+    return float(macro_recall(class_counts(confusion_matrix(targets, predicted, num_classes))))
 
 
 def macro_f1_score(targets: IntArray, predicted: IntArray, num_classes: int) -> float:
     """Mean F1 of the classes that occur anywhere, 0-1. Arguments as in `confusion_matrix`."""
-    return float(mean_f1(class_counts(confusion_matrix(targets, predicted, num_classes))))
+    return float(macro_f1(class_counts(confusion_matrix(targets, predicted, num_classes))))
 
 
 def per_class_scores(confusion: IntArray) -> dict[str, npt.NDArray[np.float64] | IntArray]:
     """Scores of each class against all others, from a confusion matrix int64 [K, K].
 
     Returns float64 [K] in 0-1 under "precision", "recall", "specificity" and "f1" (which is also the Dice
-    coefficient), and int64 [K] under "support". A share of nothing is 0.
+    coefficient), and int64 [K] under "support". A fraction of nothing is 0.
     """
     counts = class_counts(confusion)
     others = confusion.sum() - counts.support
-    false_alarms = counts.claims - counts.hits
+    false_positives = counts.predicted - counts.true_positives
     return {
-        "precision": divide(counts.hits, counts.claims),
-        "recall": divide(counts.hits, counts.support),
-        "specificity": divide(others - false_alarms, others),
-        "f1": divide(2 * counts.hits, counts.support + counts.claims),
+        "precision": divide(counts.true_positives, counts.predicted),
+        "recall": divide(counts.true_positives, counts.support),
+        "specificity": divide(others - false_positives, others),
+        "f1": divide(2 * counts.true_positives, counts.support + counts.predicted),
         "support": counts.support,
     }
 

@@ -38,7 +38,7 @@ class LabelSetRule:
     """Where images have several labels, those in an image's set: all that are probable enough.
 
     Attributes:
-        coverage: the share of an image's labels that shall be in its set, on average over images that have any, 0-1.
+        coverage: the fraction of an image's labels that shall be in its set, on average over images that have any, 0-1.
         least: the probability from which on a label is in the set, 1 - lambda of the paper; 0 puts every label in every
             set, where too few images were there to calibrate.
     """
@@ -73,8 +73,8 @@ def prediction_sets(
 ) -> npt.NDArray[np.bool_]:
     """bool [N, K]: the classes in each image's set.
 
-    Of one label per image the likeliest is always in it, unless sets may be empty: never leaving a set empty can only
-    make the true class more often one of them. Of several labels a set may be empty.
+    Of one label per image the most probable is always in it, unless sets may be empty: never leaving a set empty can
+    only make the true class more often one of them. Of several labels a set may be empty.
     """
     if isinstance(rule, LabelSetRule):
         return np.asarray(probabilities >= rule.least, np.bool_)
@@ -86,12 +86,12 @@ def prediction_sets(
     return np.asarray(sets, np.bool_)
 
 
-def conformal_quantile(scores: FloatArray, share: float) -> float | None:
-    """The ceil((n + 1) share)-th smallest score, which a further one exceeds with probability 1 - share at most.
+def conformal_quantile(scores: FloatArray, fraction: float) -> float | None:
+    """The ceil((n + 1) fraction)-th smallest score, which a further one exceeds with probability 1 - fraction at most.
 
     None where there are too few scores for that (arXiv 2009.14193, algorithm 2).
     """
-    place = math.ceil((len(scores) + 1) * share - 1e-9)
+    place = math.ceil((len(scores) + 1) * fraction - 1e-9)
     return None if place > len(scores) else float(np.partition(scores, place - 1)[place - 1])
 
 

@@ -19,23 +19,23 @@ class RankedCounts:
 
     Attributes:
         thresholds: float64 [T], falling.
-        hits: int64 [T], images of the class with at least this score.
-        false_alarms: int64 [T], other images with at least this score.
+        true_positives: int64 [T], images of the class with at least this score.
+        false_positives: int64 [T], other images with at least this score.
     """
 
     thresholds: FloatArray
-    hits: IntArray
-    false_alarms: IntArray
+    true_positives: IntArray
+    false_positives: IntArray
 
     @property
     def num_positive(self) -> int:
         """Images of the class."""
-        return int(self.hits[-1]) if len(self.hits) else 0
+        return int(self.true_positives[-1]) if len(self.true_positives) else 0
 
     @property
     def num_negative(self) -> int:
         """All other images."""
-        return int(self.false_alarms[-1]) if len(self.hits) else 0
+        return int(self.false_positives[-1]) if len(self.true_positives) else 0
 
 
 def ranked_counts(positive: npt.NDArray[np.bool_], scores: npt.NDArray[np.floating]) -> RankedCounts:
@@ -43,8 +43,8 @@ def ranked_counts(positive: npt.NDArray[np.bool_], scores: npt.NDArray[np.floati
     ordered = np.sort(scores)[::-1]
     ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True)) if len(scores) else np.zeros(0, np.int64)
     own = np.sort(scores[positive])
-    hits = len(own) - np.searchsorted(own, ordered[ends], side="left")
-    return RankedCounts(ordered[ends].astype(np.float64), hits, ends + 1 - hits)
+    true_positives = len(own) - np.searchsorted(own, ordered[ends], side="left")
+    return RankedCounts(ordered[ends].astype(np.float64), true_positives, ends + 1 - true_positives)
 
 
 def ranking_areas(
@@ -74,20 +74,20 @@ def ranking_areas(
 
 
 def roc_points(counts: RankedCounts, *, at_most: int) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """(false alarm rate, recall, threshold), each float64 [P], P <= at_most, from (0, 0) to (1, 1).
+    """(false positive rate, recall, threshold), each float64 [P], P <= at_most, from (0, 0) to (1, 1).
 
     The threshold of the first point is infinite: nothing is found. Points are kept at equal steps along the curve.
     """
-    share = divide(np.append(0, counts.false_alarms), counts.num_negative)
-    recall = divide(np.append(0, counts.hits), counts.num_positive)
-    kept = _along(share, recall, at_most=at_most)
-    return share[kept], recall[kept], np.append(np.inf, counts.thresholds)[kept]
+    fraction = divide(np.append(0, counts.false_positives), counts.num_negative)
+    recall = divide(np.append(0, counts.true_positives), counts.num_positive)
+    kept = _along(fraction, recall, at_most=at_most)
+    return fraction[kept], recall[kept], np.append(np.inf, counts.thresholds)[kept]
 
 
 def precision_recall_points(counts: RankedCounts, *, at_most: int) -> tuple[FloatArray, FloatArray, FloatArray]:
     """(recall, precision, threshold), each float64 [P], P <= at_most, recall rising, threshold falling."""
-    precision = divide(counts.hits, counts.hits + counts.false_alarms)
-    recall = divide(counts.hits, counts.num_positive)
+    precision = divide(counts.true_positives, counts.true_positives + counts.false_positives)
+    recall = divide(counts.true_positives, counts.num_positive)
     kept = _along(recall, precision, at_most=at_most)
     return recall[kept], precision[kept], counts.thresholds[kept]
 

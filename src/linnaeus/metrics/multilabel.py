@@ -4,7 +4,7 @@ Everything but average precision follows from counts per label (`ClassCounts`, a
 carry leading axes, so a thousand resampled test sets are scored by the same code as one. Knows nothing of models, files
 or how thresholds were chosen.
 
-What a share of nothing counts as, and scikit-learn's words for it:
+What a fraction of nothing counts as, and scikit-learn's words for it:
 
 - micro scores: 0 (`zero_division=0`).
 - macro scores: labels that cannot have a score are left out of the mean: for precision and F1 those that no image has
@@ -31,40 +31,40 @@ def label_counts(targets: Labels, given: Labels) -> ClassCounts:
     """
     if targets.shape != given.shape or targets.ndim != 2:
         raise ValueError(f"targets {targets.shape} and given {given.shape} must be two equally large tables")
-    hits = np.logical_and(targets, given).sum(axis=0, dtype=np.int64)
-    return ClassCounts(hits, targets.sum(axis=0, dtype=np.int64), given.sum(axis=0, dtype=np.int64))
+    true_positives = np.logical_and(targets, given).sum(axis=0, dtype=np.int64)
+    return ClassCounts(true_positives, targets.sum(axis=0, dtype=np.int64), given.sum(axis=0, dtype=np.int64))
 
 
 def micro_precision(counts: ClassCounts) -> FloatArray:
-    """float64 [...], 0-1: of all labels given, the share that is right."""
-    return divide(counts.hits.sum(axis=-1), counts.claims.sum(axis=-1))
+    """float64 [...], 0-1: of all labels given, the fraction that is right."""
+    return divide(counts.true_positives.sum(axis=-1), counts.predicted.sum(axis=-1))
 
 
 def micro_recall(counts: ClassCounts) -> FloatArray:
-    """float64 [...], 0-1: of all labels that images have, the share that was given."""
-    return divide(counts.hits.sum(axis=-1), counts.support.sum(axis=-1))
+    """float64 [...], 0-1: of all labels that images have, the fraction that was given."""
+    return divide(counts.true_positives.sum(axis=-1), counts.support.sum(axis=-1))
 
 
 def micro_f1(counts: ClassCounts) -> FloatArray:
     """float64 [...], 0-1: F1 of all (image, label) pairs together."""
-    return divide(2 * counts.hits.sum(axis=-1), (counts.support + counts.claims).sum(axis=-1))
+    return divide(2 * counts.true_positives.sum(axis=-1), (counts.support + counts.predicted).sum(axis=-1))
 
 
 def weighted_f1(counts: ClassCounts) -> FloatArray:
     """float64 [...], 0-1: F1 of the labels, each with the weight of its images."""
-    each = divide(2 * counts.hits, counts.support + counts.claims)
+    each = divide(2 * counts.true_positives, counts.support + counts.predicted)
     return divide((each * counts.support).sum(axis=-1), counts.support.sum(axis=-1))
 
 
 def image_f1(targets: Labels, given: Labels) -> FloatArray:
     """float64 [N], 0-1: F1 of each image's own labels; its mean is scikit-learn's F1 with average="samples"."""
-    hits = np.logical_and(targets, given).sum(axis=1, dtype=np.int64)
+    true_positives = np.logical_and(targets, given).sum(axis=1, dtype=np.int64)
     total = targets.sum(axis=1, dtype=np.int64) + given.sum(axis=1, dtype=np.int64)
-    return np.where(total > 0, divide(2 * hits, total), 1.0)
+    return np.where(total > 0, divide(2 * true_positives, total), 1.0)
 
 
 def wrong_per_image(targets: Labels, given: Labels) -> IntArray:
-    """int64 [N]: labels of each image that are missing or superfluous."""
+    """int64 [N]: false negatives and false positives of each image."""
     wrong: IntArray = (targets != given).sum(axis=1, dtype=np.int64)
     return wrong
 
@@ -107,16 +107,16 @@ def per_label_scores(counts: ClassCounts, *, num_images: int) -> dict[str, Float
     """Scores of each label by itself, from counts int64 [K].
 
     Returns float64 [K] in 0-1 under "precision", "recall", "specificity" and "f1", and int64 [K] under "support",
-    "missing" (images that have it and were not given it) and "superfluous" (the other way round).
+    "false_negatives" (images that have it and were not given it) and "false_positives" (the other way round).
     """
     others = num_images - counts.support
-    superfluous = counts.claims - counts.hits
+    false_positives = counts.predicted - counts.true_positives
     return {
-        "precision": divide(counts.hits, counts.claims),
-        "recall": divide(counts.hits, counts.support),
-        "specificity": divide(others - superfluous, others),
-        "f1": divide(2 * counts.hits, counts.support + counts.claims),
+        "precision": divide(counts.true_positives, counts.predicted),
+        "recall": divide(counts.true_positives, counts.support),
+        "specificity": divide(others - false_positives, others),
+        "f1": divide(2 * counts.true_positives, counts.support + counts.predicted),
         "support": counts.support,
-        "missing": counts.support - counts.hits,
-        "superfluous": superfluous,
+        "false_negatives": counts.support - counts.true_positives,
+        "false_positives": false_positives,
     }

@@ -1,6 +1,6 @@
-"""The operating point: how probabilities become one answer, where that shall not simply be the likeliest class.
+"""The operating point: how probabilities become one answer, where that shall not simply be the most probable class.
 
-A plain rule over arrays, the same in evaluation, prediction and serving. Where images have several labels, thresholds
+A plain rule over arrays, the same in evaluation and in prediction. Where images have several labels, thresholds
 do this work instead. Knows nothing of how the point was chosen.
 """
 
@@ -48,7 +48,7 @@ class OperatingPoint:
 
 
 def decide(probabilities: FloatArray, point: OperatingPoint | None) -> IntArray:
-    """int64 [N]: the answer for each row of probabilities float64 [N, K]; without a point the likeliest class.
+    """int64 [N]: the answer for each row of probabilities float64 [N, K]; without a point the most probable class.
 
     Expected costs: Elkan, "The foundations of cost-sensitive learning", IJCAI 2001, eq. 1.
     """

@@ -7,6 +7,7 @@ files or intervals.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,8 @@ from linnaeus.metrics.multilabel import Labels
 NUM_BINS = 15
 """As in Guo et al., arXiv 1706.04599."""
 _LEAST = float(np.finfo(np.float64).eps)
+LARGEST_LOG_LOSS = -math.log(_LEAST)
+"""36.04, of one sure mistake."""
 
 
 def log_losses(probabilities: FloatArray, targets: IntArray | Labels) -> FloatArray:
@@ -64,36 +67,36 @@ class Reliability:
         edges: float64 [B + 1], 0 to 1; bin b holds edges[b] < p <= edges[b + 1], the first also 0.
         counts: int64 [..., B].
         confidence: float64 [..., B], sum of the probabilities in the bin.
-        right: float64 [..., B], number of the answers in the bin that are right.
+        correct: float64 [..., B], number of the answers in the bin that are right.
     """
 
     edges: FloatArray
     counts: IntArray
     confidence: FloatArray
-    right: FloatArray
+    correct: FloatArray
 
     @property
     def error(self) -> FloatArray:
         """float64 [...]: expected calibration error, 0-1 (arXiv 1706.04599, eq. 3)."""
-        return divide(np.abs(self.right - self.confidence).sum(axis=-1), self.counts.sum(axis=-1))
+        return divide(np.abs(self.correct - self.confidence).sum(axis=-1), self.counts.sum(axis=-1))
 
 
 def reliability(
-    probabilities: FloatArray, right: npt.NDArray[np.bool_] | Labels, *, num_bins: int = NUM_BINS
+    probabilities: FloatArray, correct: npt.NDArray[np.bool_] | Labels, *, num_bins: int = NUM_BINS
 ) -> Reliability:
     """Bins of probabilities float64 [M] of answers, and of which of them are right.
 
-    For one label per image the answers are the likeliest classes; for several they are all (image, label) pairs, and
-    "right" means that the image has the label.
+    For one label per image the answers are the most probable classes; for several they are all (image, label) pairs,
+    and "correct" means that the image has the label.
     """
     edges = np.linspace(0.0, 1.0, num_bins + 1)
     places = bin_places(probabilities, edges)
     counts = np.bincount(places, minlength=num_bins).astype(np.int64)
-    confidence, hits = (
+    confidence, number_correct = (
         np.asarray(np.bincount(places, weights, num_bins), np.float64)
-        for weights in (probabilities, right.astype(np.float64))
+        for weights in (probabilities, correct.astype(np.float64))
     )
-    return Reliability(edges, counts, confidence, hits)
+    return Reliability(edges, counts, confidence, number_correct)
 
 
 def bin_places(probabilities: FloatArray, edges: FloatArray) -> IntArray:

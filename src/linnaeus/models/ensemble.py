@@ -103,14 +103,14 @@ class MeanProbability(nn.Module):
     def __init__(self, weights: Sequence[float], *, task: Task) -> None:
         super().__init__()
         self.task = task
-        shares = torch.tensor(weights, dtype=torch.float64)
-        self.register_buffer("log_shares", (shares / shares.sum()).log().float(), persistent=False)
+        fractions = torch.tensor(weights, dtype=torch.float64)
+        self.register_buffer("log_fractions", (fractions / fractions.sum()).log().float(), persistent=False)
 
     def forward(self, logits: torch.Tensor) -> torch.Tensor:
         """[B, M * K] -> [B, K]; in logarithms throughout, so that no probability is rounded to 0 or 1."""
-        log_shares = dict(self.named_buffers())["log_shares"]
-        each = logits.view(len(logits), len(log_shares), -1)
-        weigh = log_shares.view(1, -1, 1)
+        log_fractions = dict(self.named_buffers())["log_fractions"]
+        each = logits.view(len(logits), len(log_fractions), -1)
+        weigh = log_fractions.view(1, -1, 1)
         if self.task == "single":
             return torch.logsumexp(each.log_softmax(dim=2) + weigh, dim=1)
         yes = torch.logsumexp(nn.functional.logsigmoid(each) + weigh, dim=1)

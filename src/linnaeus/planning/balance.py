@@ -11,43 +11,43 @@ import numpy.typing as npt
 from linnaeus.config.settings import RunConfig
 from linnaeus.data.manifest import TRAIN, Manifest
 from linnaeus.errors import ConfigError
-from linnaeus.planning.decision import Decision
+from linnaeus.planning.plan import Plan
 
 UNEVEN = 3
 """From so many times the images of the rarest class on, the commonest is worth a word."""
 _MOST_NAMED = 12
 
 
-def plan_balance(config: RunConfig, manifest: Manifest, *, shown: npt.NDArray[np.float64]) -> list[Decision]:
-    """Decisions on balancing, with images per class before and after it.
+def plan_balance(plan: Plan, manifest: Manifest, *, shown: npt.NDArray[np.float64]) -> Plan:
+    """Write down what is done about rare classes, with images per class before and after it.
 
     Args:
-        config: settled.
+        plan: in which that is settled.
         manifest: its training rows are looked at.
         shown: float64 [K], images of each class that an epoch shows.
 
     Raises ConfigError for what is not there for several labels per image, or not with folds.
     """
+    config, num_decisions = plan.config, len(plan.decisions)
     _check(config, manifest)
     counts = manifest.class_counts(manifest.rows(TRAIN))
-    decisions = []
     if config.data.balance != "none":
         changes = [f"{name} {before:,} → {after:,.0f}" for name, before, after in _sorted(manifest, counts, shown)]
         why = f"images that an epoch shows: {_listed(changes)}"
-        decisions.append(Decision("balancing", config.data.balance.replace("_", " "), why))
+        plan = plan.note("balancing", config.data.balance.replace("_", " "), why)
     if config.loss.class_weights != "none":
         why = "rare classes weigh more in the loss, as loss.class_weights asks"
-        decisions.append(Decision("class weights", config.loss.class_weights, why))
+        plan = plan.note("class weights", config.loss.class_weights, why)
     for section, when in ((config.loss, "in the loss"), (config.evaluate, "after training")):
         if section.logit_adjustment:
             why = "answers as if classes were equally frequent: rare ones are found more often, common ones less"
-            decisions.append(Decision("logit adjustment", f"{section.logit_adjustment:g}, {when}", why))
+            plan = plan.note("logit adjustment", f"{section.logit_adjustment:g}, {when}", why)
     ratio = float(counts.max() / max(1, counts.min()))
-    if not decisions and ratio >= UNEVEN:
+    if len(plan.decisions) == num_decisions and ratio >= UNEVEN:
         look = "balanced accuracy" if manifest.task == "single" else "the macro scores"
         why = f"the commonest has {ratio:,.0f} times the images of the rarest: look at {look}"
-        decisions.append(Decision("imbalance", "every image counts the same", why))
-    return decisions
+        plan = plan.note("imbalance", "every image counts the same", why)
+    return plan
 
 
 def _sorted(

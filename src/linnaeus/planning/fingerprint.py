@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 
-from linnaeus.data.images.decode import read_image
+from linnaeus.data.appearance import image_sizes
 from linnaeus.data.manifest import TRAIN, Manifest, Task
 from linnaeus.data.statistics import sample_rows
-from linnaeus.errors import UnreadableImageError
 
 _MAX_SIZES = 200
 
@@ -22,7 +20,7 @@ class Fingerprint:
     Attributes:
         num_train: training images.
         num_classes: K.
-        width, height: medians in pixels over a sample of the training images, or over their boxes.
+        width, height: medians in pixels over a sample of the training images, upright, or over their boxes.
         task: one label per image, or several.
     """
 
@@ -36,13 +34,9 @@ class Fingerprint:
 def take_fingerprint(manifest: Manifest) -> Fingerprint:
     """Look at labels, and at the sizes of boxes or of up to 200 training images (their headers only)."""
     rows = manifest.rows(TRAIN)
-    sizes = [] if manifest.boxes is None else [(x1 - x0, y1 - y0) for x0, y0, x1, y1 in manifest.boxes[rows].tolist()]
-    for row in sample_rows(rows, most=_MAX_SIZES) if manifest.boxes is None else []:
-        try:
-            sizes.append(_image_size(manifest.uris[int(row)].as_py()))
-        except (UnreadableImageError, OSError, ValueError, SyntaxError):
-            continue  # counted and listed by the cache
-    width, height = np.median(np.array(sizes or [(0, 0)]), axis=0)
+    sizes = image_sizes(manifest, rows if manifest.boxes is not None else sample_rows(rows, most=_MAX_SIZES))
+    known = sizes[sizes.min(axis=1) > 0]  # the cache counts and lists the others
+    width, height = np.median(known, axis=0) if len(known) else (0, 0)
     return Fingerprint(
         num_train=len(rows),
         num_classes=manifest.num_classes,
@@ -50,12 +44,3 @@ def take_fingerprint(manifest: Manifest) -> Fingerprint:
         height=round(float(height)),
         task=manifest.task,
     )
-
-
-def _image_size(uri: str) -> tuple[int, int]:
-    """(width, height), from the header where there is a file."""
-    if "://" in uri:
-        height, width, _ = read_image(uri).shape
-        return width, height
-    with Image.open(uri) as image:
-        return image.size

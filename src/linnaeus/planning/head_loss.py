@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from linnaeus.config.settings import RunConfig
 from linnaeus.errors import ConfigError
-from linnaeus.planning.decision import Decision
+from linnaeus.planning.plan import Plan
 
 
 def check_head_loss(config: RunConfig) -> None:
@@ -23,22 +23,22 @@ def check_head_loss(config: RunConfig) -> None:
         )
 
 
-def plan_head_loss(config: RunConfig) -> list[Decision]:
-    """Says which phases do not minimise the loss that was asked for, and which do; nothing where all of them do.
+def plan_head_loss(plan: Plan) -> Plan:
+    """Write down which phases do not minimise the loss that was asked for, and which do; nothing where all of them do.
 
-    Args:
-        config: settled, with the phases that the time allows.
+    `plan` has only the phases that the time allows.
     """
+    config = plan.config
     asked = _not_minimised(config)
     solved = [phase.name for phase in config.phases if phase.optimizer == "lbfgs"]
     others = [phase.name for phase in config.phases if phase.optimizer != "lbfgs"]
     if not asked or not solved:
-        return []
+        return plan
     names = " and ".join(asked)
     verb = "applies" if len(asked) == 1 else "apply"
     where = f"to {' and '.join(others)}" if others else "to no phase, as the time allows none but this"
     why = f"L-BFGS solves for it, under penalties of its own; {names} {verb} {where}"
-    return [Decision(f"loss ({', '.join(solved)})", _minimised(config), why)]
+    return plan.note(f"loss ({', '.join(solved)})", _minimised(config), why)
 
 
 def _minimised(config: RunConfig) -> str:

@@ -14,21 +14,21 @@ import numpy as np
 from linnaeus.config.pages import recipe_names
 from linnaeus.data.manifest import TRAIN
 from linnaeus.report.facts import ReportFacts
-from linnaeus.report.label_issues import LARGE_SHARE, share_in_doubt
-from linnaeus.report.wording import count, listing, percent, plural, score_words
+from linnaeus.report.label_issues import LARGE_FRACTION, fraction_in_doubt
+from linnaeus.report.wording import count, listing, p_words, percent, plural, score_words
 
 FEW_TRAINING_IMAGES = 20
 """A class with fewer is named whatever its score."""
-SMALL_SHARE = 0.5
-"""... and one with less than this share of the median class, if it is also found less often than the others."""
+SMALL_FRACTION = 0.5
+"""... and one with less than this fraction of the median class, if it is also found less often than the others."""
 RECALL_GAP = 0.05
 UNEVEN, RARE_GAP = 3.0, 0.05
 """Classes this many times apart, and balanced accuracy this much below accuracy."""
 BY_HEART = 0.15
 """Training accuracy this much above validation accuracy."""
 WIDE_INTERVAL = 0.05
-PAIR_SHARE, PAIR_IMAGES = 0.2, 10
-"""A pair of classes behind this share of the mistakes, and this many."""
+PAIR_FRACTION, PAIR_IMAGES = 0.2, 10
+"""A pair of classes behind this fraction of the mistakes, and this many."""
 REVIEWED_AT_ONCE = 100
 """So many labels a person looks through in a sitting."""
 SMALL_DATA, LARGE_IMAGES_PX = 20_000, 64
@@ -57,16 +57,15 @@ def make_advice(facts: ReportFacts) -> list[Recommendation]:
 
 def divide_anew(facts: ReportFacts) -> Recommendation | None:
     """Test images with copies in training make the score look better than it is."""
-    test, rest = facts.evaluation["test"], facts.evaluation.get("test_without_duplicates")
+    test, rest = facts.evaluation.test, facts.evaluation.test_without_duplicates
     if rest is None:
         return None
-    copies = test["num_images"] - rest["num_images"]
-    name = "accuracy" if "accuracy" in test else "micro_f1"
+    copies = test.num_images - rest.num_images
     return Recommendation(
         f"Take {plural(copies, 'copy', 'copies')} out of the test set",
-        f"{percent(copies / test['num_images'])} of the test images are copies or near copies of images the model "
-        f"learned from or was chosen by; without them {score_words(name)} is {percent(rest[name]['value'])}, "
-        f"not {percent(test[name]['value'])}.",
+        f"{percent(copies / test.num_images)} of the test images are copies or near copies of images the model "
+        f"learned from or was chosen by; without them {score_words(test.main)} is "
+        f"{percent(rest.score(test.main).value)}, not {percent(test.score(test.main).value)}.",
         f"linnaeus inspect {facts.config.data.source}",
     )
 
@@ -76,11 +75,11 @@ def relabel(facts: ReportFacts) -> Recommendation | None:
     issues = facts.label_issues
     if issues is None or not len(issues):
         return None
-    if share_in_doubt(facts) > LARGE_SHARE and len(issues) > REVIEWED_AT_ONCE:
+    if fraction_in_doubt(facts) > LARGE_FRACTION and len(issues) > REVIEWED_AT_ONCE:
         return Recommendation(
             f"Look through the {REVIEWED_AT_ONCE} most suspicious labels",
-            f"{count(len(issues))} look wrong, in {percent(share_in_doubt(facts))} of the images. The model is often "
-            "unsure, and doubts right labels too: only the top of the list is worth your time.",
+            f"{count(len(issues))} look wrong, in {percent(fraction_in_doubt(facts))} of the images. The model is "
+            "often unsure, and doubts right labels too: only the top of the list is worth your time.",
             "linnaeus review RUN",
         )
     kinds = issues.groupby(["given", "suggested"]).size().sort_values(ascending=False, kind="stable")
@@ -112,7 +111,7 @@ def mend_files(facts: ReportFacts) -> Recommendation | None:
 def train_longer(facts: ReportFacts) -> Recommendation | None:
     """The last epoch was the best, and validation was still improving over the last third of them."""
     history = facts.history
-    if "validation_loss" not in history or len(history) < 3 or facts.config.phases[-1].keep == "last":
+    if "validation_loss" not in history or len(history) < 3 or facts.config.phases[-1].monitor == "last":
         return None
     losses = history["validation_loss"].to_numpy(dtype=float)
     phase = history["phase"].to_numpy()
@@ -133,15 +132,15 @@ def train_longer(facts: ReportFacts) -> Recommendation | None:
 
 def collect_more(facts: ReportFacts) -> Recommendation | None:
     """Classes with few training images, and those with clearly fewer than others that are also found less often."""
-    train, test = facts.manifest.class_counts(facts.manifest.rows(TRAIN)), facts.evaluation["test"]["per_class"]
-    recalls = {name: row["recall"] for name, row in test.items() if row["support"]}
+    train, test = facts.manifest.class_counts(facts.manifest.rows(TRAIN)), facts.evaluation.test.per_class or {}
+    recalls = {name: row.recall for name, row in test.items() if row.support}
     mean = float(np.mean(list(recalls.values()))) if recalls else 0.0
     median = float(np.median(train))
     wanted = []
     for name, number in zip(facts.manifest.classes, train.tolist(), strict=True):
         recall = recalls.get(name)
         poor = recall is not None and recall < mean - RECALL_GAP
-        if (number < FEW_TRAINING_IMAGES and recall != 1) or (number < SMALL_SHARE * median and poor):
+        if (number < FEW_TRAINING_IMAGES and recall != 1) or (number < SMALL_FRACTION * median and poor):
             wanted.append((number, name, recall))
     if not wanted:
         return None
@@ -161,28 +160,27 @@ def collect_more(facts: ReportFacts) -> Recommendation | None:
 
 
 def help_slice(facts: ReportFacts) -> Recommendation | None:
-    """Images of one kind fare worse, by more than chance."""
-    found = facts.evaluation.get("slices")
-    worse = [row for row in found["slices"] if row["worse"]] if found else []
-    if not worse:
+    """Images of one kind fare significantly worse."""
+    worst = next((each for each in facts.evaluation.slices.slices if each.worse), None)
+    if worst is None:
         return None
-    row = worse[0]
-    score = "right" if "accuracy" in facts.evaluation["test"] else "F1 per image"
+    score = "F1 per image" if facts.evaluation.test.several_labels else "right"
     return Recommendation(
-        f"Collect more images with {row['column']} {row['value']}",
-        f"The {plural(row['num_images'], 'test image')} of that kind fare worse than chance would have it: "
-        f"{percent(row['score']['value'])} {score}, against {percent(row['rest'])} for the rest.",
+        f"Collect more images with {worst.column} {worst.value}",
+        f"The {plural(worst.num_images, 'test image')} of that kind fare significantly worse "
+        f"({p_words(worst.p_value)}, corrected for the number of slices): {percent(worst.score.value)} {score}, "
+        f"against {percent(worst.rest)} for the rest.",
     )
 
 
 def weigh_rare_classes(facts: ReportFacts) -> Recommendation | None:
     """Rare classes fare worse, and there is a recipe for that."""
-    test, train = facts.evaluation["test"], facts.manifest.class_counts(facts.manifest.rows(TRAIN))
+    test, train = facts.evaluation.test, facts.manifest.class_counts(facts.manifest.rows(TRAIN))
     present = train[train > 0]
     recipe = "best-imbalanced"
-    if "balanced_accuracy" not in test or not len(present) or recipe not in recipe_names():
+    if test.accuracy is None or test.balanced_accuracy is None or not len(present) or recipe not in recipe_names():
         return None
-    gap, uneven = test["accuracy"]["value"] - test["balanced_accuracy"]["value"], present.max() / present.min()
+    gap, uneven = test.accuracy.value - test.balanced_accuracy.value, present.max() / present.min()
     if gap < RARE_GAP or uneven < UNEVEN:
         return None
     return Recommendation(
@@ -212,17 +210,16 @@ def vary_more(facts: ReportFacts) -> Recommendation | None:
 
 def tell_pair_apart(facts: ReportFacts) -> Recommendation | None:
     """One pair of classes, both ways, makes up much of the mistakes."""
-    test = facts.evaluation["test"]
-    if "confusion" not in test or len(test["per_class"]) < 3:
+    test, names = facts.evaluation.test, list(facts.evaluation.test.per_class or {})
+    if test.confusion is None or len(names) < 3:
         return None
-    confusion = np.array(test["confusion"])
+    confusion = np.array(test.confusion)
     wrong = np.triu(confusion + confusion.T, k=1)
     total = int(wrong.sum())
     i, j = np.unravel_index(int(wrong.argmax()), wrong.shape)
     number = int(wrong[i, j])
-    if number < PAIR_IMAGES or number < PAIR_SHARE * total:
+    if number < PAIR_IMAGES or number < PAIR_FRACTION * total:
         return None
-    names = list(test["per_class"])
     return Recommendation(
         f"Tell {names[i]} from {names[j]}",
         f"They are behind {count(number)} of {plural(total, 'mistake')} ({percent(number / total)}). If you cannot "
@@ -232,16 +229,17 @@ def tell_pair_apart(facts: ReportFacts) -> Recommendation | None:
 
 def test_on_more(facts: ReportFacts) -> Recommendation | None:
     """The interval of the score is wide."""
-    test = facts.evaluation["test"]
-    name = "accuracy" if "accuracy" in test else "micro_f1"
-    width = test[name]["high"] - test[name]["low"]
+    test = facts.evaluation.test
+    score = test.score(test.main)
+    width = score.high - score.low
     if width < WIDE_INTERVAL:
         return None
     times = (width / WIDE_INTERVAL) ** 2
+    number, what = (test.num_images, "image") if test.num_groups is None else (test.num_groups, "group")
     return Recommendation(
-        f"Label about {count(math.ceil(test['num_images'] * (times - 1) / 10) * 10)} more test images",
-        f"With {count(test['num_images'])} the interval is {100 * width:.1f} points wide; it narrows with the root of "
-        f"their number, so that would bring it to about {100 * WIDE_INTERVAL:.0f}.",
+        f"Label about {count(math.ceil(number * (times - 1) / 10) * 10)} more test {what}s",
+        f"With {plural(number, what)} the interval is {100 * width:.1f} points wide; it narrows with the root of their "
+        f"number, so that would bring it to about {100 * WIDE_INTERVAL:.0f}.",
     )
 
 
@@ -259,16 +257,17 @@ def take_a_backbone(facts: ReportFacts) -> Recommendation | None:
     )
 
 
-def mirror_views(facts: ReportFacts) -> Recommendation | None:
-    """Validation says that a second view of each image is worth its time."""
-    offer = facts.evaluation.get("offers", {}).get("mirror_views")
-    if offer is None or not offer["helps"]:
+def augment_at_test_time(facts: ReportFacts) -> Recommendation | None:
+    """Validation says that test-time augmentation is worth its time."""
+    found = facts.evaluation.tta
+    if found is None or not found.significant or found.value <= 0:
         return None
     return Recommendation(
         "Average each image with its mirror image",
-        f"On the validation images that raises {score_words(offer['score'])} from {percent(offer['now'])} to "
-        f"{percent(offer['then'])}, more than chance would. Every prediction then takes twice as long.",
-        f"linnaeus train {facts.config.data.source} --backbone {facts.config.model.name} --set evaluate.views=mirror",
+        f"On the validation images that raises {score_words(found.score)} from {percent(found.first)} to "
+        f"{percent(found.second)}, which is significantly better ({p_words(found.p_value)}). Every prediction then "
+        "takes twice as long.",
+        f"linnaeus train {facts.config.data.source} --backbone {facts.config.model.name} --set evaluate.tta=flip",
     )
 
 
@@ -282,7 +281,7 @@ RULES: tuple[Callable[[ReportFacts], Recommendation | None], ...] = (
     tell_pair_apart,
     train_longer,
     vary_more,
-    mirror_views,
+    augment_at_test_time,
     mend_files,
     test_on_more,
 )

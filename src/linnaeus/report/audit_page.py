@@ -1,16 +1,16 @@
 """The audit as one HTML file, in the frame and with the stylesheet of the report.
 
-Everything shown is in the audit's dictionary; pictures come from the files when the page is written. Lists are cut
+Everything shown is in the audit; pictures come from the files when the page is written. Lists are cut
 where a page would grow without end, and say so; audit.json has them whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from linnaeus.analysis.audit_types import Audit
 from linnaeus.atomic import write_text
 from linnaeus.report.audit_sections import (
     make_cooccurrence,
@@ -40,7 +40,7 @@ class AuditFacts:
     """
 
     title: str
-    audit: Mapping[str, Any]
+    audit: Audit
     thumbnails: Callable[[int], bytes]
     trace: TraceView | None = None
 
@@ -54,16 +54,16 @@ def render_audit_page(facts: AuditFacts) -> str:
     """The page as HTML text."""
     environment = make_environment()
     audit = facts.audit
-    findings: Sequence[Mapping[str, str]] = audit["findings"]
+    findings = audit.findings
     values = {
         "title": facts.title,
-        "num_images": count(audit["num_images"]),
-        "what": "images" if audit["num_scenes"] is None else f"objects in {plural(audit['num_scenes'], 'scene')},",
-        "num_classes": plural(len(audit["classes"]), "class", "classes"),
-        "several": audit["task"] == "multi",
+        "num_images": count(audit.num_images),
+        "what": "images" if audit.num_scenes is None else f"objects in {plural(audit.num_scenes, 'scene')},",
+        "num_classes": plural(len(audit.classes), "class", "classes"),
+        "several": audit.task == "multi",
         "findings": findings,
-        "num_serious": sum(finding["level"] == "serious" for finding in findings),
-        "clean": all(finding["level"] == "fine" for finding in findings),
+        "num_serious": sum(finding.level == "serious" for finding in findings),
+        "clean": all(finding.level == "fine" for finding in findings),
         "tiles": make_tiles(audit),
         "data": make_data(audit),
         "cooccurrence": make_cooccurrence(audit),
@@ -72,7 +72,7 @@ def render_audit_page(facts: AuditFacts) -> str:
         "groups": make_groups(audit, facts.thumbnails),
         "looks": make_looks(audit, facts.thumbnails),
         "shortcuts": make_shortcuts(audit),
-        "of_boxes": audit["num_scenes"] is not None,
+        "of_boxes": audit.num_scenes is not None,
         "trace": facts.trace,
     }
     return render_page(environment, "audit.html", {**frame_parts(environment), **values})

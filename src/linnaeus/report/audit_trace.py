@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from linnaeus.analysis.trace import Trace
 from linnaeus.report.gallery import data_uri
 
 
@@ -35,18 +35,13 @@ class TraceView:
     augmented: list[tuple[str, bool]]
 
 
-def view_of(
-    id: str,
-    labels: Sequence[str],
-    steps: Sequence[tuple[str, str, str, str, str, npt.NDArray[np.uint8] | None]],
-    augmented: npt.NDArray[np.uint8],
-) -> TraceView:
-    """Embed the pictures: each step is (name, what, shape, dtype, range, uint8 [h, w, 3] or None)."""
+def view_of(trace: Trace) -> TraceView:
+    """Embed the pictures of a trace."""
     views = [
-        StepView(name, what, shape, dtype, range, None if picture is None else _embed(picture))
-        for name, what, shape, dtype, range, picture in steps
+        StepView(s.name, s.what, s.shape, s.dtype, s.range, None if s.picture is None else _embed(s.picture))
+        for s in trace.steps
     ]
-    return TraceView(id, ", ".join(labels), views, [_embed(image) for image in augmented])
+    return TraceView(trace.id, ", ".join(trace.labels), views, [_embed(image) for image in trace.augmented])
 
 
 def _embed(picture: npt.NDArray[np.uint8]) -> tuple[str, bool]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
+from linnaeus.judging.evaluation import BalancedClasses, WithAndWithout
 from linnaeus.report.facts import ReportFacts
-from linnaeus.report.wording import capital, count, figure, listing, percent, plural, score_words
+from linnaeus.report.wording import capital, count, figure, listing, p_words, percent, plural, score_words
 from linnaeus.training.unbalanced import balances
 
 _MOST_NAMED = 6
@@ -35,7 +35,7 @@ def make_balancing(facts: ReportFacts) -> BalancingSection | None:
     """The table and what it says in words; None where nothing is done about rare classes."""
     if not balances(facts.config):
         return None
-    effect = facts.evaluation.get("balancing")
+    effect = facts.evaluation.balancing
     if effect is None:
         return BalancingSection(
             [
@@ -46,38 +46,36 @@ def make_balancing(facts: ReportFacts) -> BalancingSection | None:
             [],
         )
     rows, sentences = [], []
-    for name in ("rare", "common"):
-        group = effect[name]
-        what = f"{name} classes: {listing(group['classes'], at_most=_MOST_NAMED)}"
-        for score in ("recall", "precision", "average_precision"):
-            if score in group:
-                rows.append(_row(what, score, group[score]))
-        if "p_value" in group:
-            sentences.append(_sentence(name, group))
-    rows += [_row("all classes", score, values) for score, values in effect["scores"].items()]
+    for name, part in (("rare", effect.rare), ("common", effect.common)):
+        what = f"{name} classes: {listing(part.classes, at_most=_MOST_NAMED)}"
+        scores = {"recall": part.recall, "precision": part.precision, "average_precision": part.average_precision}
+        rows += [_row(what, score, values) for score, values in scores.items() if values is not None]
+        if part.recall is not None:
+            sentences.append(_sentence(name, part, part.recall, confidence=facts.evaluation.confidence))
+    rows += [_row("all classes", score, values) for score, values in effect.scores.items()]
     sentences.append(
         f"Two heads on the features of the pretrained network, one with and one without balancing, answered the "
-        f"{plural(effect['num_images'], 'validation image')}; each has the penalty that is best for it there."
+        f"{plural(effect.num_images, 'validation image')}; each has the penalty that is best for it there."
     )
     return BalancingSection(sentences, rows)
 
 
-def _row(what: str, score: str, values: dict[str, float | None]) -> EffectRow:
-    without, with_ = values["without"], values["with"]
+def _row(what: str, score: str, values: WithAndWithout) -> EffectRow:
+    without, with_ = values.without, values.with_balancing
     shown = [("–" if v is None else figure(v)) for v in (without, with_)]
     change = "–" if without is None or with_ is None else f"{100 * (with_ - without):+.1f}"
     return EffectRow(capital(what), score_words(score), shown[0], shown[1], change.replace("-", "−"))
 
 
-def _sentence(name: str, group: dict[str, Any]) -> str:
-    """What became of the images of these classes, and whether chance would do as much."""
-    if not group["num_images"]:
+def _sentence(name: str, part: BalancedClasses, recall: WithAndWithout, *, confidence: float) -> str:
+    """What became of the images of these classes, and whether that is significant."""
+    if not part.num_images or recall.without is None or recall.with_balancing is None or part.p_value is None:
         return f"No validation image is of the {name} classes."
-    gained, lost = group["only_with"], group["only_without"]
-    verdict = "which chance would do too" if group["p_value"] >= 0.05 else "more than chance would do"
+    better = "better" if recall.with_balancing > recall.without else "worse"
+    verdict = f"significantly {better}" if part.p_value < 1 - confidence else "not significantly different"
     return (
-        f"Of {plural(group['num_images'], 'validation image')} of the {name} classes balancing got {count(gained)} "
-        f"right that were wrong without it, and {count(lost)} wrong that were right: "
-        f"{percent(group['recall']['without'])} "
-        f"before, {percent(group['recall']['with'])} with it, {verdict} (exact McNemar p = {group['p_value']:.2g})."
+        f"Of {plural(part.num_images, 'validation image')} of the {name} classes balancing got "
+        f"{count(part.only_with or 0)} right that were wrong without it, and {count(part.only_without or 0)} wrong "
+        f"that were right: {percent(recall.without)} before, {percent(recall.with_balancing)} with it, {verdict} "
+        f"({p_words(part.p_value)})."
     )

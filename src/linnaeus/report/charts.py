@@ -43,8 +43,8 @@ class Marks:
 def interval_bar(value: float, low: float, high: float, *, floor: float) -> Markup:
     """A score 0-1 as a dot on its interval, on a track from `floor` to 1. Decoration: the numbers stand beside it."""
 
-    def x(share: float) -> float:
-        return 2 + 96 * (min(max(share, floor), 1) - floor) / (1 - floor)
+    def x(fraction: float) -> float:
+        return 2 + 96 * (min(max(fraction, floor), 1) - floor) / (1 - floor)
 
     text = (
         '<svg class="interval" aria-hidden="true"><rect class="track" x="0" y="6" width="100%" height="2" rx="1"/>'
@@ -165,8 +165,8 @@ def _kept(
     if kept is None or kept not in positions:
         return Markup("")
     at = x(kept)
-    share = (at - LEFT) / (WIDTH - LEFT - RIGHT)
-    anchor = "start" if share < 0.2 else "end" if share > 0.8 else "middle"
+    fraction = (at - LEFT) / (WIDTH - LEFT - RIGHT)
+    anchor = "start" if fraction < 0.2 else "end" if fraction > 0.8 else "middle"
     upright = Markup('<line class="kept" x1="{0:.1f}" x2="{0:.1f}" y1="{1}" y2="{2}"/>').format(
         at, TOP - 6, HEIGHT - BOTTOM
     )

@@ -11,10 +11,11 @@ import pandas as pd
 from linnaeus.atomic import write_text
 from linnaeus.judging.pairwise import Pairing
 from linnaeus.report.embedded import render_page
+from linnaeus.report.headline import level_words
 from linnaeus.report.page import frame_parts, make_environment
-from linnaeus.report.wording import AT_HAND, capital, duration, figure, score_words
+from linnaeus.report.wording import CACHED_FEATURES, capital, duration, figure, score_words
 
-LOSSES = ("log_loss", "calibration_error")
+_UNBOUNDED = ("log_loss", "brier", "ece")
 
 
 @dataclass(frozen=True)
@@ -46,15 +47,14 @@ def write_compare_page(
     """
     environment = make_environment()
     rows = [_row({str(k): v for k, v in row.items()}, score_names) for row in runs.to_dict("records")]
-    real = [pairing for pairing in pairings if pairing.real]
     values = {
         "rows": rows,
         "score_names": [capital(score_words(name)) for name in score_names],
         "pairings": pairings,
-        "num_real": len(real),
-        "level": f"{100 * level:g} %",
+        "num_significant": sum(pairing.significant for pairing in pairings),
+        "level": level_words(level),
         "images": f"{pairings[0].comparison.num_images:,} {images}",
-        "at_hand": AT_HAND if any(runs["seconds_at_hand"]) else None,
+        "cached_features": CACHED_FEATURES if any(runs["seconds_of_cached_features"]) else None,
     }
     write_text(path, render_page(environment, "compare.html", {**frame_parts(environment), **values}))
 
@@ -63,13 +63,13 @@ def _row(row: dict[str, object], score_names: Sequence[str]) -> Row:
     scores = []
     for name in score_names:
         value, low, high = (float(str(row[key])) for key in (name, f"{name}_low", f"{name}_high"))
-        write = (lambda v: f"{v:.3f}") if name in LOSSES else figure
+        write = (lambda v: f"{v:.3f}") if name in _UNBOUNDED else figure
         scores.append((value, write(value), f"{write(low)}–{write(high)}"))
     seconds, parameters, size = (float(str(row[key])) for key in ("seconds", "num_parameters", "num_bytes"))
-    at_hand = float(str(row["seconds_at_hand"]))
+    cached = float(str(row["seconds_of_cached_features"]))
     in_words = duration(seconds) if seconds == seconds else ""
     facts = [
-        (seconds, f"{in_words} + {duration(at_hand)}" if at_hand else in_words),
+        (seconds, f"{in_words} + {duration(cached)}" if cached else in_words),
         (parameters, f"{parameters / 1e6:.1f} M"),
         (size, f"{size / 1e6:.1f} MB"),
     ]

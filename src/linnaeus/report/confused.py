@@ -14,21 +14,22 @@ NUM_PAIRS, NUM_PICTURES = 5, 8
 
 @dataclass(frozen=True)
 class PicturedPair:
-    """Test images of `true` that were taken for `predicted`: their number, share of the class, some of them."""
+    """Test images of `true` that were predicted as `predicted`: their number, fraction of the class, some of them."""
 
     true: str
     predicted: str
     number: str
-    share: str
+    fraction: str
     shown: list[Picture]
 
 
 def make_confused(facts: ReportFacts) -> list[PicturedPair] | None:
     """The worst pairs; None where none is confused."""
-    pairs = make_pairs(facts.evaluation["test"]).pairs[:NUM_PAIRS]
+    pairs = make_pairs(facts.evaluation.test).pairs[:NUM_PAIRS]
     if not pairs:
         return None
     cells = make_cell_pictures(facts, [(pair.i, pair.j) for pair in pairs], at_most=NUM_PAIRS * NUM_PICTURES)
     return [
-        PicturedPair(p.true, p.predicted, p.number, p.share, cells[f"{p.i}-{p.j}"].shown[:NUM_PICTURES]) for p in pairs
+        PicturedPair(p.true, p.predicted, p.number, p.fraction, cells[f"{p.i}-{p.j}"].shown[:NUM_PICTURES])
+        for p in pairs
     ]

@@ -39,9 +39,9 @@ class CurvesSection:
 
 def make_curves_section(facts: ReportFacts) -> CurvesSection | None:
     """Draw the history; None for several runs together, each of which has its own."""
-    if "ensemble" in facts.evaluation:
+    if facts.evaluation.ensemble is not None:
         return None
-    history, keep, seconds = facts.history, facts.config.phases[-1].keep, facts.evaluation["seconds"]
+    history, keep, seconds = facts.history, facts.config.phases[-1].monitor, facts.evaluation.seconds.train
     if history.empty:
         return CurvesSection([], "no epoch", None, None, None, _KEPT_BY[keep], None)
     row = _kept_row(facts)
@@ -59,7 +59,7 @@ def make_curves_section(facts: ReportFacts) -> CurvesSection | None:
     return CurvesSection(
         charts=[chart for chart in charts if chart is not None],
         epochs=plural(len(history), "epoch"),
-        seconds=duration(seconds["train"]) if "train" in seconds else None,
+        seconds=None if seconds is None else duration(seconds),
         rate=count(round(rates)) if math.isfinite(rates) else None,
         kept=None if row is None else f"{positions[row]:.0f}",
         kept_by=_KEPT_BY[keep],
@@ -113,7 +113,7 @@ def _tenth_below(values: Sequence[float]) -> float:
 
 def _kept_row(facts: ReportFacts) -> int | None:
     """Position in the history of the epoch whose weights were kept: the first best of the last phase."""
-    history, keep = facts.history, facts.config.phases[-1].keep
+    history, keep = facts.history, facts.config.phases[-1].monitor
     last_phase = len(history) - _last_phase_length(history)
     if facts.kept_epoch is not None:
         found = [k for k, epoch in enumerate(history["epoch"]) if epoch == facts.kept_epoch]

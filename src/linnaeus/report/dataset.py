@@ -14,26 +14,26 @@ from linnaeus.report.wording import count, plural
 MOST_PROBLEMS = 20
 _NAMES = {TRAIN: "Training", VALIDATION: "Validation", TEST: "Test"}
 _RESIZED = {
-    "stretch": "stretched to",
+    "squash": "stretched to",
     "crop": "the centre cut out and brought to",
     "pad": "shown whole on a grey square of",
-    "place": "shown whole, and never enlarged, on a grey square of",
+    "letterbox": "shown whole, and never enlarged, on a grey square of",
 }
 
 
 @dataclass(frozen=True)
 class Split:
-    """One part of the data. `share`: of all its images, 0-1."""
+    """One part of the data. `fraction`: of all its images, 0-1."""
 
     name: str
     style: str
     num_images: str
-    share: float
+    fraction: float
 
 
 @dataclass(frozen=True)
 class ClassRow:
-    """Images of one class per split. `widths` are shares 0-1 of the largest class."""
+    """Images of one class per split. `widths` are fractions 0-1 of the largest class."""
 
     name: str
     numbers: tuple[str, str, str]
@@ -98,8 +98,6 @@ def make_data_section(facts: ReportFacts) -> DataSection:
     )
 
 
-def _size(facts: ReportFacts) -> str | None:
+def _size(facts: ReportFacts) -> str:
     image = facts.config.image
-    if image.size == "auto":
-        return None
     return f"{_RESIZED[image.resize]} {image.size} × {image.size} pixels"

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from linnaeus.analysis.errors import ExplainedError
-from linnaeus.config.settings import RunConfig
+from linnaeus.config.resolved import ResolvedConfig
 from linnaeus.data.manifest import Manifest
+from linnaeus.judging.evaluation import Evaluation
 from linnaeus.predictions import Predictions
 
 
@@ -22,7 +22,7 @@ class ReportFacts:
 
     Attributes:
         title: a few words, such as the name of the data.
-        config: the settled configuration.
+        config: with nothing left to choose.
         manifest: every image with target and split.
         predictions: of validation and test images; their ids are the manifest's.
         evaluation: what evaluation.json holds.
@@ -41,10 +41,10 @@ class ReportFacts:
     """
 
     title: str
-    config: RunConfig
+    config: ResolvedConfig
     manifest: Manifest
     predictions: Predictions
-    evaluation: Mapping[str, Any]
+    evaluation: Evaluation
     history: pd.DataFrame
     decisions: Sequence[tuple[str, str, str]]
     environment: Mapping[str, str]

@@ -70,8 +70,8 @@ def make_samples(facts: ReportFacts) -> list[Picture]:
 def make_galleries(facts: ReportFacts) -> Galleries:
     """Choose the pictures of test images (always the same for the same run) and embed their thumbnails."""
     test = facts.predictions.of_split(TEST)
-    hits = test.predicted == test.targets
-    right, wrong = np.flatnonzero(hits), np.flatnonzero(~hits)
+    is_right = test.predicted == test.targets
+    right, wrong = np.flatnonzero(is_right), np.flatnonzero(~is_right)
     drawn = right[one_class_after_another(test.targets[right], at_most=MOST_RIGHT, seed=facts.config.seed)]
     return Galleries(
         right=_answers(facts, test.take(drawn)),

@@ -57,7 +57,7 @@ def grid_chart(
 
 
 def bar_chart(rows: Sequence[tuple[str, float]], *, key: str, title: str, axis_name: str) -> Markup:
-    """A bar for each (name, share 0-1), one below the other."""
+    """A bar for each (name, fraction 0-1), one below the other."""
     short = [shorten(name, at_most=LONGEST_NAME) for name, _ in rows]
     margin = 14 + _LETTER_PX * max((len(name) for name in short), default=0)
     height = 10 + _BAR_PX * len(rows) + 40

@@ -18,7 +18,7 @@ from linnaeus.report.gallery import data_uri, first_of_each_kind
 from linnaeus.report.wording import count, listing, percent, plural
 
 MOST_SHOWN, MOST_OF_A_KIND = 16, 3
-LARGE_SHARE = 0.15
+LARGE_FRACTION = 0.15
 """Of the images: where more look wrong, most of that is the model's own doing, and only the top of the list of use."""
 _NUM_PAIRS = 3
 
@@ -41,17 +41,17 @@ class LabelIssues:
 
     Attributes:
         number: of labels that look wrong, in words.
-        share: of the images looked at that they are in.
+        fraction: of the images looked at that they are in.
         pairs: what is most often given for what, in words; None without any.
-        large: whether that share is more than data usually has wrong.
-        several: whether labels are missing or superfluous, rather than one in the place of another.
+        large: whether that fraction is more than data usually has wrong.
+        several: whether labels are false negatives or false positives, rather than one in the place of another.
         shown: how many suspects of how many, in words.
         more: whether there are more of them.
         suspects: the most suspicious ones.
     """
 
     number: str
-    share: str
+    fraction: str
     pairs: str | None
     large: bool
     several: bool
@@ -69,12 +69,12 @@ def make_label_issues(facts: ReportFacts) -> LabelIssues | None:
     shown = issues.iloc[first_of_each_kind(kinds, at_most=MOST_SHOWN, of_a_kind=MOST_OF_A_KIND)]
     rows = pc.index_in(pa.array(shown["id"].tolist(), pa.large_string()), value_set=manifest.ids).to_pylist()
     suspects = [_suspect(item, row, facts.thumbnails) for item, row in zip(shown.to_dict("records"), rows, strict=True)]
-    share = share_in_doubt(facts)
+    fraction = fraction_in_doubt(facts)
     return LabelIssues(
         number=plural(len(issues), "label"),
-        share=percent(share),
+        fraction=percent(fraction),
         pairs=_most_frequent(issues),
-        large=share > LARGE_SHARE,
+        large=fraction > LARGE_FRACTION,
         several=manifest.task == "multi",
         shown=f"{len(shown)} of {count(len(issues))}" if len(issues) > len(shown) else "All of them",
         more=len(issues) > len(shown),
@@ -82,8 +82,8 @@ def make_label_issues(facts: ReportFacts) -> LabelIssues | None:
     )
 
 
-def share_in_doubt(facts: ReportFacts) -> float:
-    """Of the training and validation images, the share with a label that looks wrong; 0 where none was looked for."""
+def fraction_in_doubt(facts: ReportFacts) -> float:
+    """Of the training and validation images, the fraction with a label that looks wrong; 0 where none was sought."""
     if facts.label_issues is None:
         return 0.0
     return facts.label_issues["id"].nunique() / max(1, len(facts.manifest.rows_of(TRAIN, VALIDATION)))

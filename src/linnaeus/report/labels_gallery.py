@@ -15,17 +15,18 @@ from linnaeus.predictions import Predictions
 from linnaeus.report.facts import ReportFacts
 from linnaeus.report.gallery import data_uri, first_of_each_kind, leading_label, one_class_after_another
 from linnaeus.report.headline import SMALL_CLASS
-from linnaeus.report.labels_tables import given_on
+from linnaeus.report.labels_tables import thresholds_of
 from linnaeus.report.wording import count, percent
 
-MOST_WORST, MOST_SURE, MOST_RIGHT = 18, 12, 12
+MOST_WORST, MOST_CONFIDENT, MOST_RIGHT = 18, 12, 12
 MOST_OF_A_LABEL = 3
-"""Of the surest mistakes: else one common label would fill the gallery."""
+"""Of the most confident mistakes: else one common label would fill the gallery."""
 
 
 @dataclass(frozen=True)
 class LabelPicture:
-    """A thumbnail with the names of its labels, the likeliest first, by whether the image has them and was given them.
+    """A thumbnail with the names of its labels, the most probable first, by whether the image has them and whether they
+    were predicted.
 
     `uri` is None where the image cannot be shown; `coarse` asks for visible pixels. `about`: the label that the picture
     is shown for, with its probability.
@@ -34,8 +35,8 @@ class LabelPicture:
     uri: str | None
     coarse: bool
     right: list[str]
-    missing: list[str]
-    superfluous: list[str]
+    false_negatives: list[str]
+    false_positives: list[str]
     about: tuple[str, str] | None
     id: str
 
@@ -45,8 +46,8 @@ class LabelGalleries:
     """Four groups of pictures, and how many images are right in every label."""
 
     worst: list[LabelPicture]
-    surely_given: list[LabelPicture]
-    surely_not_given: list[LabelPicture]
+    confident_false_positives: list[LabelPicture]
+    confident_false_negatives: list[LabelPicture]
     right: list[LabelPicture]
     num_wrong: str
     num_right: str
@@ -56,11 +57,11 @@ def make_label_galleries(facts: ReportFacts) -> LabelGalleries:
     """Choose the pictures of test images (always the same for the same run) and embed their thumbnails."""
     test = facts.predictions.of_split(TEST)
     probabilities = test.probabilities
-    given, targets = given_on(facts.evaluation["test"], probabilities), test.targets.astype(np.bool_)
-    thresholds = np.array([row["threshold"] for row in facts.evaluation["test"]["per_class"].values()])
-    often = targets.sum(axis=0) >= SMALL_CLASS  # a label that hardly any image has is unlikely for all of them
+    thresholds, targets = thresholds_of(facts.evaluation.test), test.targets.astype(np.bool_)
+    given = probabilities >= thresholds
+    often = targets.sum(axis=0) >= SMALL_CLASS  # a label that hardly any image has is improbable for all of them
     wrong = (given != targets).sum(axis=1)
-    # Of images with as many wrong labels, that which the model found least likely.
+    # Of images with as many wrong labels, that which the model found least probable.
     log_loss = np.logaddexp(0.0, np.where(targets, -test.logits, test.logits).astype(np.float64)).sum(axis=1)
     worst = np.lexsort((-log_loss, -wrong))
     right = np.flatnonzero(wrong == 0)
@@ -70,20 +71,22 @@ def make_label_galleries(facts: ReportFacts) -> LabelGalleries:
     show = _shower(facts, test, probabilities, given)
     return LabelGalleries(
         worst=show(worst[wrong[worst] > 0][:MOST_WORST], None),
-        surely_given=show(*_by_surest(np.where(given & ~targets, probabilities, -1.0))),
-        surely_not_given=show(*_by_surest(np.where(targets & ~given & often, 1 - probabilities / thresholds, -1.0))),
+        confident_false_positives=show(*_by_confidence(np.where(given & ~targets, probabilities, -1.0))),
+        confident_false_negatives=show(
+            *_by_confidence(np.where(targets & ~given & often, 1 - probabilities / thresholds, -1.0))
+        ),
         right=show(drawn, None),
         num_wrong=count(int((wrong > 0).sum())),
         num_right=count(len(right)),
     )
 
 
-def _by_surest(sureness: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Rows by their surest mistake, and the label of each, from float64 [N, K] that is negative where there is none."""
-    label, most = sureness.argmax(axis=1), sureness.max(axis=1)
+def _by_confidence(confidence: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Rows by their most confident mistake, and the label of each, from float64 [N, K], negative where none is."""
+    label, most = confidence.argmax(axis=1), confidence.max(axis=1)
     order = np.argsort(-most, kind="stable")
     order = order[most[order] >= 0]
-    order = order[first_of_each_kind(label[order].tolist(), at_most=MOST_SURE, of_a_kind=MOST_OF_A_LABEL)]
+    order = order[first_of_each_kind(label[order].tolist(), at_most=MOST_CONFIDENT, of_a_kind=MOST_OF_A_LABEL)]
     return order.astype(np.int64), label[order].astype(np.int64)
 
 
@@ -95,8 +98,8 @@ def _shower(
     targets = test.targets.astype(np.bool_)
 
     def names(which: npt.NDArray[np.bool_], position: int) -> list[str]:
-        likeliest = np.argsort(-probabilities[position], kind="stable")
-        return [test.classes[k] for k in likeliest[which[likeliest]]]
+        order = np.argsort(-probabilities[position], kind="stable")
+        return [test.classes[k] for k in order[which[order]]]
 
     def picture(position: int, label: int | None) -> LabelPicture:
         try:
@@ -109,8 +112,8 @@ def _shower(
             uri,
             coarse,
             right=names(true & said, position),
-            missing=names(true & ~said & others, position),
-            superfluous=names(said & ~true & others, position),
+            false_negatives=names(true & ~said & others, position),
+            false_positives=names(said & ~true & others, position),
             about=None if label is None else (test.classes[label], percent(float(probabilities[position, label]))),
             id=test.ids[position].as_py(),
         )

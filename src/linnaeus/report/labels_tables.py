@@ -1,14 +1,15 @@
-"""Where labels are right and wrong: the scores of each label, which are missing or superfluous, how many per image."""
+"""Where labels are right and wrong: scores and errors of each label, and wrong labels per image."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from linnaeus.data.manifest import TEST
+from linnaeus.judging.evaluation import ClassScores, Evaluation, Scores
 from linnaeus.report.facts import ReportFacts
 from linnaeus.report.headline import SMALL_CLASS
 from linnaeus.report.wording import count, figure, percent
@@ -16,11 +17,10 @@ from linnaeus.report.wording import count, figure, percent
 MOST_WRONG_LABELS = 8
 MOST_LABELS = 25
 NUM_PAIRS = 10
-_SCORES = ("precision", "recall", "f1", "average_precision")
 
 
 @dataclass(frozen=True)
-class LabelScores:
+class LabelRow:
     """One row of the table: (0-1, words) of each score, (number, words) of each count. `few`: of the test images."""
 
     name: str
@@ -34,17 +34,17 @@ class LabelScores:
 class LabelTable:
     """The section: a row per label, and below how many test images a score is a rough one."""
 
-    rows: list[LabelScores]
+    rows: list[LabelRow]
     small_class: int
 
 
 @dataclass(frozen=True)
 class Bar:
-    """A row of a chart: what, how many, which share of all, and widths 0-1 of the largest."""
+    """A row of a chart: what, how many, which fraction of all, and widths 0-1 of the largest."""
 
     name: str
     numbers: list[str]
-    share: str
+    fraction: str
     widths: list[float]
 
 
@@ -54,10 +54,10 @@ class LabelMistakes:
 
     Attributes:
         per_image: images with 0, 1, ... wrong labels.
-        per_label: the labels with most mistakes first: missing and superfluous.
+        per_label: the labels with most mistakes first: false negatives and false positives.
         more_labels: how many others there are, None for none.
-        instead: pairs (missing, given in its place), the most frequent first.
-        right: share of images without a mistake.
+        instead: pairs (false negative, false positive in the same image), the most frequent first.
+        right: fraction of images without a mistake.
     """
 
     per_image: list[Bar]
@@ -67,43 +67,46 @@ class LabelMistakes:
     right: str
 
 
-def make_label_table(facts: ReportFacts) -> LabelTable:
+def make_label_table(evaluation: Evaluation) -> LabelTable:
     """Threshold, scores and mistakes of each label, in the order of the labels."""
     rows = [
-        LabelScores(
+        LabelRow(
             name=name,
-            threshold=(row["threshold"], f"{row['threshold']:.2f}"),
-            scores=[(row[score], figure(row[score])) for score in _SCORES],
-            counts=[(row[key], count(row[key])) for key in ("support", "missing", "superfluous")],
-            few=row["support"] < SMALL_CLASS,
+            threshold=(threshold, f"{threshold:.2f}"),
+            scores=[(value, figure(value)) for value in (row.precision, row.recall, row.f1, row.average_precision)],
+            counts=[(number, count(number)) for number in (row.support, *wrong_of(row))],
+            few=row.support < SMALL_CLASS,
         )
-        for name, row in facts.evaluation["test"]["per_class"].items()
+        for (name, row), threshold in zip(
+            (evaluation.test.per_class or {}).items(), thresholds_of(evaluation.test).tolist(), strict=True
+        )
     ]
     return LabelTable(rows, SMALL_CLASS)
 
 
 def make_label_mistakes(facts: ReportFacts) -> LabelMistakes:
     """Count the mistakes of the test images by image, by label, and by pairs of labels."""
-    test = facts.evaluation["test"]
-    wrong = sorted(test["per_class"].items(), key=lambda item: -(item[1]["missing"] + item[1]["superfluous"]))
-    wrong = [(name, row) for name, row in wrong if row["missing"] + row["superfluous"]]
-    most = max((row["missing"] + row["superfluous"] for _, row in wrong), default=1)
+    test = facts.evaluation.test
+    wrong = [(name, wrong_of(row)) for name, row in (test.per_class or {}).items()]
+    wrong = sorted((item for item in wrong if sum(item[1])), key=lambda item: -sum(item[1]))
+    most = max((sum(numbers) for _, numbers in wrong), default=1)
     per_label = [
-        Bar(
-            name,
-            [count(row[key]) for key in ("missing", "superfluous")],
-            count(row["missing"] + row["superfluous"]),
-            [row[key] / most for key in ("missing", "superfluous")],
-        )
-        for name, row in wrong[:MOST_LABELS]
+        Bar(name, [count(number) for number in numbers], count(sum(numbers)), [number / most for number in numbers])
+        for name, numbers in wrong[:MOST_LABELS]
     ]
+    per_image = test.wrong_labels or [test.num_images]
     return LabelMistakes(
-        per_image=_per_image(test["wrong_labels"]),
+        per_image=_per_image(per_image),
         per_label=per_label,
         more_labels=count(len(wrong) - MOST_LABELS) if len(wrong) > MOST_LABELS else None,
         instead=_instead(facts),
-        right=percent(test["wrong_labels"][0] / test["num_images"]),
+        right=percent(per_image[0] / test.num_images),
     )
+
+
+def wrong_of(row: ClassScores) -> tuple[int, int]:
+    """False negatives and false positives of one of several labels."""
+    return row.false_negatives or 0, row.false_positives or 0
 
 
 def _per_image(numbers: Sequence[int]) -> list[Bar]:
@@ -120,22 +123,22 @@ def _per_image(numbers: Sequence[int]) -> list[Bar]:
 
 
 def _instead(facts: ReportFacts) -> list[tuple[str, str, str, float]]:
-    """(missing, superfluous, images, width 0-1) of the pairs that most often are wrong in the same image."""
+    """(false negative, false positive, images, width 0-1) of the pairs that most often are wrong in the same image."""
     test = facts.predictions.of_split(TEST)
-    targets, given = test.targets.astype(np.bool_), given_on(facts.evaluation["test"], test.probabilities)
-    missing, superfluous = (targets & ~given).astype(np.float32), (given & ~targets).astype(np.float32)
-    together = (missing.T @ superfluous).astype(np.int64)
-    order = np.argsort(-together, axis=None, kind="stable")[:NUM_PAIRS]
+    targets, predicted = test.targets.astype(np.bool_), test.probabilities >= thresholds_of(facts.evaluation.test)
+    false_negatives = (targets & ~predicted).astype(np.float32)
+    false_positives = (predicted & ~targets).astype(np.float32)
+    both = (false_negatives.T @ false_positives).astype(np.int64)
+    order = np.argsort(-both, axis=None, kind="stable")[:NUM_PAIRS]
     pairs = [(int(k) // len(test.classes), int(k) % len(test.classes)) for k in order]
-    most = max(1, int(together.max(initial=0)))
+    most = max(1, int(both.max(initial=0)))
     return [
-        (test.classes[i], test.classes[j], count(int(together[i, j])), float(together[i, j] / most))
+        (test.classes[i], test.classes[j], count(int(both[i, j])), float(both[i, j] / most))
         for i, j in pairs
-        if together[i, j]
+        if both[i, j]
     ]
 
 
-def given_on(test: Mapping[str, Any], probabilities: np.ndarray) -> np.ndarray:
-    """bool [N, K]: the labels that reach the thresholds of the evaluation, from float64 [N, K]."""
-    thresholds = np.array([row["threshold"] for row in test["per_class"].values()])
-    return np.asarray(probabilities >= thresholds)
+def thresholds_of(test: Scores) -> npt.NDArray[np.float64]:
+    """float64 [K]: probability from which each of several labels is predicted."""
+    return np.array([row.threshold for row in (test.per_class or {}).values()], np.float64)

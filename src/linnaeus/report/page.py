@@ -1,6 +1,6 @@
 """The report: one HTML file that a person reads, complete in itself, needing no network and no other file.
 
-`story` says what stands on it and in which order; `templates/` says how that looks.
+`sections` says what stands on it and in which order; `templates/` says how that looks.
 Every name that came with the data is escaped, and the page's own policy forbids it to load or run anything else.
 """
 
@@ -17,8 +17,8 @@ from markupsafe import Markup
 from linnaeus.atomic import write_text
 from linnaeus.report.embedded import PLACE, render_page
 from linnaeus.report.facts import ReportFacts
-from linnaeus.report.headline import level, one_line
-from linnaeus.report.story import OPENING, STORY, Part, tell
+from linnaeus.report.headline import level_words, one_line
+from linnaeus.report.sections import OPENING, PARTS, show_parts, show_sections
 from linnaeus.version import __version__
 
 __all__ = ["ReportFacts", "render_report", "write_report"]
@@ -35,9 +35,9 @@ def render_report(facts: ReportFacts) -> str:
     values = {
         "title": facts.title,
         "one_line": one_line(facts),
-        "level": level(facts),
-        "opening": tell((Part("opening", "", OPENING),), facts)[0][1],
-        "parts": tell(STORY, facts),
+        "level": level_words(facts.evaluation.confidence),
+        "opening": show_sections(OPENING, facts, task=facts.manifest.task, omitted={}),
+        "parts": show_parts(PARTS, facts),
     }
     return render_page(environment, "report.html", {**frame_parts(environment), **values})
 

@@ -6,21 +6,21 @@ Beside the page, from the same charts and numbers. Rendering only.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
 
 from linnaeus.atomic import write_text, write_whole
+from linnaeus.judging.evaluation import ClassScores, Evaluation, Slice
+from linnaeus.report.calibration import make_calibration
+from linnaeus.report.co_occurrence import make_co_occurrence
 from linnaeus.report.curves import make_curves_section
 from linnaeus.report.facts import ReportFacts
 from linnaeus.report.grid_chart import bar_chart, grid_chart
-from linnaeus.report.labels_together import make_together
-from linnaeus.report.limits import sureness_of
-from linnaeus.report.ranking import ranking_of
+from linnaeus.report.ranking import make_ranking
+from linnaeus.report.selective import make_selective
 from linnaeus.report.tables import make_matrix
 from linnaeus.report.wording import score_words
 
@@ -57,33 +57,38 @@ def write_paper(*, figures: Path, tables: Path, facts: ReportFacts) -> None:
 
 def paper_figures(facts: ReportFacts) -> list[tuple[str, Markup]]:
     """(title, chart) of everything that the page draws."""
-    evaluation, test = facts.evaluation, facts.evaluation["test"]
-    sureness, ranking = sureness_of(evaluation), ranking_of(evaluation)
-    training = make_curves_section(facts)
-    charts = [] if training is None else list(training.charts)
-    for section in (sureness, ranking):
+    evaluation, per_class = facts.evaluation, facts.evaluation.test.per_class or {}
+    charts = []
+    for section in (
+        make_curves_section(facts),
+        make_calibration(evaluation),
+        make_selective(evaluation),
+        make_ranking(evaluation),
+    ):
         charts += [] if section is None else section.charts
-    scores = [(name, row["f1"]) for name, row in test["per_class"].items()]
+    scores = [(name, row.f1) for name, row in per_class.items()]
     if len(scores) > MOST_BARS:
         scores = sorted(scores, key=lambda row: row[1])[:MOST_BARS]
-    title = "F1 of each class" if len(scores) == len(test["per_class"]) else f"F1 of the {len(scores)} worst classes"
+    title = "F1 of each class" if len(scores) == len(per_class) else f"F1 of the {len(scores)} worst classes"
     charts.append(("F1 by class", bar_chart(scores, key="chart-f1", title=title, axis_name="F1")))
-    matrix = make_matrix(test) if "confusion" in test else None
+    matrix = make_matrix(evaluation.test)
     if matrix is not None:
         names = [name for _, name in matrix.headings]
         cells = [[(cell.number, cell.shade, cell.right) for cell in row] for row in matrix.rows]
-        title = "Images of each class by the class that they were taken for"
+        title = "Confusion matrix: images of each class by predicted class"
         chart = grid_chart(
             names, cells, key="chart-confusion", title=title, row_name="true class", column_name="predicted class"
         )
         charts.append(("Confusion", chart))
     if facts.manifest.task == "multi":
-        together = make_together(facts)
-        names = [name for _, name in together.headings]
-        counts = [[(c["number"], 1.0 if c["diagonal"] else c["shade"], True) for c in row] for row in together.rows]
-        title = "Images that have both labels"
-        chart = grid_chart(names, counts, key="chart-together", title=title, row_name="label", column_name="label too")
-        charts.append(("Labels together", chart))
+        found = make_co_occurrence(facts)
+        names = [name for _, name in found.headings]
+        counts = [[(cell.number, 1.0 if cell.diagonal else cell.shade, True) for cell in row] for row in found.rows]
+        title = "Co-occurrence: images that have both labels"
+        chart = grid_chart(
+            names, counts, key="chart-co-occurrence", title=title, row_name="label", column_name="label too"
+        )
+        charts.append(("Co-occurrence", chart))
     return charts
 
 
@@ -106,37 +111,44 @@ def _write_png(svg: str, path: Path) -> None:
     path.write_bytes(render_png(svg))
 
 
-def paper_tables(evaluation: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
+def paper_tables(evaluation: Evaluation) -> dict[str, pd.DataFrame]:
     """Test scores with their intervals, those of each class, slices, and the confusion matrix where there is one."""
-    test = evaluation["test"]
-    scores = [
-        {"score": score_words(name), **score}
-        for name, score in test.items()
-        if isinstance(score, Mapping) and set(score) == {"value", "low", "high"}
-    ]
+    test, per_class = evaluation.test, evaluation.test.per_class or {}
     tables = {
-        "scores": pd.DataFrame(scores),
-        "classes": pd.DataFrame([{"class": name, **row} for name, row in test["per_class"].items()]),
+        "scores": pd.DataFrame([{"score": score_words(name), **score.model_dump()} for name, score in test.named()]),
+        "classes": pd.DataFrame([{"class": name, **_class_row(row)} for name, row in per_class.items()]),
     }
-    if "confusion" in test:
-        names = list(test["per_class"])
-        confusion = pd.DataFrame(test["confusion"], columns=names)
+    if test.confusion is not None:
+        names = list(per_class)
+        confusion = pd.DataFrame(test.confusion, columns=names)
         confusion.insert(0, "true class", names, allow_duplicates=True)
         tables["confusion"] = confusion
-    slices = evaluation.get("slices", {}).get("slices", [])
-    if slices:
-        rows = [
-            {
-                **row,
-                **row["score"],
-                "score": row["score"]["value"],
-                "value": row["value"],
-                "same_images": "; ".join(row["same_images"]),
-            }
-            for row in slices
-        ]
-        tables["slices"] = pd.DataFrame(rows).rename(columns={"num_images": "images"})
+    if evaluation.slices.slices:
+        tables["slices"] = pd.DataFrame([_slice_row(each) for each in evaluation.slices.slices])
     return tables
+
+
+def _class_row(row: ClassScores) -> dict[str, float | None]:
+    """Its columns; without those that do not apply to one label per image."""
+    values: dict[str, float | None] = row.model_dump()
+    return {name: value for name, value in values.items() if value is not None or name == "roc_auc"}
+
+
+def _slice_row(each: Slice) -> dict[str, object]:
+    groups = {} if each.num_groups is None else {"groups": each.num_groups}
+    return {
+        "column": each.column,
+        "value": each.value,
+        "same_images": "; ".join(each.same_images),
+        "images": each.num_images,
+        **groups,
+        "score": each.score.value,
+        "low": each.score.low,
+        "high": each.score.high,
+        "rest": each.rest,
+        "p_value": each.p_value,
+        "worse": each.worse,
+    }
 
 
 def _file_name(title: str) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from linnaeus.judging.evaluation import Evaluation, Scores
 from linnaeus.report.cell_pictures import CellPictures, make_cell_pictures
 from linnaeus.report.facts import ReportFacts
 from linnaeus.report.headline import SMALL_CLASS
@@ -28,7 +28,7 @@ class Cell:
     """One cell of the confusion matrix; `shade` 0-1, `right` on the diagonal."""
 
     number: str
-    share: str
+    fraction: str
     shade: float
     right: bool
     words: str
@@ -36,15 +36,15 @@ class Cell:
 
 @dataclass(frozen=True)
 class Pair:
-    """Images of one class that were taken for another. `share`: of the true class; `width`: 0-1 of the worst pair.
+    """Images of one class that were predicted as another.
 
-    `i` and `j` are the positions of the classes.
+    `fraction`: of the true class; `width`: 0-1 of the worst pair; `i` and `j` are the positions of the classes.
     """
 
     true: str
     predicted: str
     number: str
-    share: str
+    fraction: str
     width: float
     i: int
     j: int
@@ -70,8 +70,8 @@ class Pairs:
 
 
 @dataclass(frozen=True)
-class ClassScores:
-    """One row of the per-class table: (0-1 or None where undefined, words) of each score, and images."""
+class ClassRow:
+    """One row of the per-class table: (0-1, words) of each score, and images."""
 
     name: str
     scores: list[tuple[float, str]]
@@ -94,32 +94,32 @@ class Confusion:
 class ClassTable:
     """The section: a row per class, and below how many test images a score is a rough one."""
 
-    rows: list[ClassScores]
+    rows: list[ClassRow]
     small_class: int
 
 
 def make_confusion(facts: ReportFacts) -> Confusion:
     """The matrix where it can be read, and the most confused pairs."""
-    test = facts.evaluation["test"]
+    test = facts.evaluation.test
     matrix, pairs = make_matrix(test), make_pairs(test)
     cells = [(pair.i, pair.j) for pair in pairs.pairs]
     if matrix is not None:
-        cells = [(int(i), int(j)) for i, j in np.argwhere(np.array(test["confusion"]))]
-    return Confusion(matrix, pairs, count(len(test["per_class"])), make_cell_pictures(facts, cells))
+        cells = [(int(i), int(j)) for i, j in np.argwhere(np.array(test.confusion))]
+    return Confusion(matrix, pairs, count(facts.manifest.num_classes), make_cell_pictures(facts, cells))
 
 
-def make_class_table(facts: ReportFacts) -> ClassTable:
+def make_class_table(evaluation: Evaluation) -> ClassTable:
     """The scores of each class."""
-    return ClassTable(make_class_scores(facts.evaluation["test"], few=SMALL_CLASS), SMALL_CLASS)
+    return ClassTable(make_class_scores(evaluation.test, few=SMALL_CLASS), SMALL_CLASS)
 
 
-def make_matrix(test: dict[str, Any]) -> Matrix | None:
-    """The confusion matrix, or None for more than MOST_MATRIX_CLASSES classes."""
-    names = list(test["per_class"])
-    if len(names) > MOST_MATRIX_CLASSES:
+def make_matrix(test: Scores) -> Matrix | None:
+    """The confusion matrix, or None for several labels and for more than MOST_MATRIX_CLASSES classes."""
+    names = list(test.per_class or {})
+    if test.confusion is None or len(names) > MOST_MATRIX_CLASSES:
         return None
     rows = []
-    for i, (name, numbers) in enumerate(zip(names, test["confusion"], strict=True)):
+    for i, (name, numbers) in enumerate(zip(names, test.confusion, strict=True)):
         total = sum(numbers)
         rows.append([_cell(number, total, name, names[j], right=i == j) for j, number in enumerate(numbers)])
     headings = [(shorten(name, at_most=LONGEST_HEADING), name) for name in names]
@@ -134,23 +134,24 @@ def make_matrix(test: dict[str, Any]) -> Matrix | None:
 
 
 def _cell(number: int, total: int, true: str, predicted: str, *, right: bool) -> Cell:
-    share = number / total if total else 0.0
+    fraction = number / total if total else 0.0
     # The square root keeps a few mistakes visible beside many right answers.
-    words = f"{count(number)} of {count(total)} {true} taken for {predicted} ({percent(share)})"
-    return Cell(count(number), f"{100 * share:.0f}" if share >= 0.005 else "<1", math.sqrt(share), right, words)
+    words = f"{count(number)} of {count(total)} {true} predicted as {predicted} ({percent(fraction)})"
+    shown = f"{100 * fraction:.0f}" if fraction >= 0.005 else "<1"
+    return Cell(count(number), shown, math.sqrt(fraction), right, words)
 
 
-def make_pairs(test: dict[str, Any]) -> Pairs:
+def make_pairs(test: Scores) -> Pairs:
     """The pairs of (true, predicted) classes with most mistakes, worst first; more of them where there is no matrix."""
-    names = list(test["per_class"])
-    confusion: npt.NDArray[np.int64] = np.array(test["confusion"])
+    names = list(test.per_class or {})
+    confusion: npt.NDArray[np.int64] = np.array(test.confusion)
     totals, wrong = confusion.sum(axis=1), confusion * (1 - np.eye(len(names), dtype=np.int64))
     limit = NUM_PAIRS if len(names) <= MOST_MATRIX_CLASSES else NUM_PAIRS_WITHOUT_MATRIX
     cells = [(int(wrong[i, j]), int(wrong[i, j]) / int(totals[i]), i, j) for i, j in np.argwhere(wrong)]
     cells.sort(key=lambda cell: (-cell[0], -cell[1], cell[2], cell[3]))
     pairs = [
-        Pair(names[i], names[j], count(number), percent(share), number / cells[0][0], i, j)
-        for number, share, i, j in cells[:limit]
+        Pair(names[i], names[j], count(number), percent(fraction), number / cells[0][0], i, j)
+        for number, fraction, i, j in cells[:limit]
     ]
     mistakes, shown = int(wrong.sum()), sum(cell[0] for cell in cells[:limit])
     if shown == mistakes:
@@ -158,16 +159,15 @@ def make_pairs(test: dict[str, Any]) -> Pairs:
     return Pairs(pairs, f"Most confused pairs: {percent(shown / mistakes)} of {plural(mistakes, 'wrong answer')}")
 
 
-def make_class_scores(test: dict[str, Any], *, few: int) -> list[ClassScores]:
+def make_class_scores(test: Scores, *, few: int) -> list[ClassRow]:
     """One row per class, in the order of the classes; `few` marks those with fewer test images."""
-    columns = ("precision", "recall", "specificity", "f1")
     return [
-        ClassScores(
+        ClassRow(
             name=name,
-            scores=[(row[column], figure(row[column])) for column in columns],
-            support=row["support"],
-            images=count(row["support"]),
-            few=row["support"] < few,
+            scores=[(value, figure(value)) for value in (row.precision, row.recall, row.specificity, row.f1)],
+            support=row.support,
+            images=count(row.support),
+            few=row.support < few,
         )
-        for name, row in test["per_class"].items()
+        for name, row in (test.per_class or {}).items()
     ]

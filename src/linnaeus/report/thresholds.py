@@ -11,6 +11,7 @@ import numpy as np
 
 from linnaeus.data.manifest import VALIDATION
 from linnaeus.report.facts import ReportFacts
+from linnaeus.report.labels_tables import thresholds_of
 from linnaeus.report.wording import count, figure
 
 STEPS = 100
@@ -20,9 +21,12 @@ MOST_LABELS = 200
 
 @dataclass(frozen=True)
 class Row:
-    """One label: its threshold, its scores there, how many images carry it, and for each threshold k / STEPS how many
-    of the images with a probability of at least that carry it (`hits`) or do not (`misses`). `chosen`: both numbers at
-    the threshold itself, which may lie between two of those.
+    """One label: its threshold, and its scores there, on images of which `support` have it.
+
+    Attributes:
+        true_positives: for each threshold k / STEPS how many images reach it and have the label.
+        false_positives: ... and do not have it.
+        chosen: both numbers at the threshold itself, which may lie between two of those.
     """
 
     name: str
@@ -32,8 +36,8 @@ class Row:
     recall: str
     f1: str
     support: int
-    hits: list[int]
-    misses: list[int]
+    true_positives: list[int]
+    false_positives: list[int]
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ def make_thresholds(facts: ReportFacts) -> ThresholdSection | None:
     predictions = facts.predictions.of_split(VALIDATION)
     if not len(predictions):
         return None
-    per_class = facts.evaluation["test"]["per_class"]
+    thresholds = thresholds_of(facts.evaluation.test)
     targets = predictions.targets.astype(np.bool_)
     # The step below each probability: an image reaches every threshold up to it.
     reached = np.floor(predictions.probabilities * STEPS + 1e-9).astype(np.int64).clip(0, STEPS)
@@ -59,23 +63,23 @@ def make_thresholds(facts: ReportFacts) -> ThresholdSection | None:
     order = np.sort(np.argsort(-support, kind="stable")[:MOST_LABELS])
     rows = []
     for k in order.tolist():
-        hits, misses = (_at_least(reached[chosen, k]) for chosen in (targets[:, k], ~targets[:, k]))
-        threshold = float(per_class[predictions.classes[k]]["threshold"])
-        given = predictions.probabilities[:, k] >= threshold
-        right = int((given & targets[:, k]).sum())
-        wrong = int(given.sum()) - right
+        true_positives, false_positives = (_at_least(reached[chosen, k]) for chosen in (targets[:, k], ~targets[:, k]))
+        threshold = float(thresholds[k])
+        predicted = predictions.probabilities[:, k] >= threshold
+        right = int((predicted & targets[:, k]).sum())
+        wrong = int(predicted.sum()) - right
         total = right + wrong + int(support[k])
         rows.append(
             Row(
                 name=predictions.classes[k],
                 threshold=f"{threshold:.2f}",
                 chosen=(right, wrong),
-                precision=figure(right / (right + wrong)) if given.any() else "0",
+                precision=figure(right / (right + wrong)) if predicted.any() else "0",
                 recall=figure(right / int(support[k])) if support[k] else "0",
                 f1=figure(2 * right / total) if total else "0",
                 support=int(support[k]),
-                hits=hits,
-                misses=misses,
+                true_positives=true_positives,
+                false_positives=false_positives,
             )
         )
     more = len(predictions.classes) - len(rows)

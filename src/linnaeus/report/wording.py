@@ -5,26 +5,37 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 NBSP = "\N{NO-BREAK SPACE}"
-AT_HAND = "what earlier runs spent on features that this one found in the cache"
+_WRITTEN = {
+    "auc": "AUC",
+    "brier": "Brier score",
+    "ece": "expected calibration error (ECE)",
+    "f1": "F1",
+    "hamming": "Hamming",
+    "roc": "ROC",
+    "top_3_accuracy": "top-3 accuracy",
+    "top_5_accuracy": "top-5 accuracy",
+}
+"""Names of scores, or words in them, that are not written as in files."""
+CACHED_FEATURES = "what earlier runs spent on features that this one found in the cache"
 
 
-def figure(share: float) -> str:
-    """A share of 0-1 as a percentage without its sign, `94.1`.
+def figure(fraction: float) -> str:
+    """A fraction of 0-1 as a percentage without its sign, `94.1`.
 
     More decimals where one would claim perfection or nothing at all: 0.99996 is `99.996`, never `100.0`.
     """
-    if share in (0, 1):
-        return f"{100 * share:.0f}"
+    if fraction in (0, 1):
+        return f"{100 * fraction:.0f}"
     for decimals in (1, 2, 3):
-        text = f"{100 * share:.{decimals}f}"
+        text = f"{100 * fraction:.{decimals}f}"
         if float(text) not in (0.0, 100.0):
             return text
-    return "<0.001" if share < 0.5 else ">99.999"
+    return "<0.001" if fraction < 0.5 else ">99.999"
 
 
-def percent(share: float) -> str:
+def percent(fraction: float) -> str:
     """`94.1 %`."""
-    return f"{figure(share)}{NBSP}%"
+    return f"{figure(fraction)}{NBSP}%"
 
 
 def percent_range(low: float, high: float) -> str:
@@ -44,8 +55,18 @@ def plural(number: int, singular: str, several: str | None = None) -> str:
 
 def score_words(name: str) -> str:
     """`micro F1` of `micro_f1`: the name that a score has in files, as a person writes it."""
-    written = {"f1": "F1", "roc": "ROC", "auc": "area", "brier": "Brier score"}
-    return " ".join(written.get(word, word) for word in name.split("_"))
+    return _WRITTEN.get(name) or " ".join(_WRITTEN.get(word, word) for word in name.split("_"))
+
+
+def images_words(num_images: int, num_groups: int | None) -> str:
+    """`270 images`, or `270 images in 40 groups` where images belong together."""
+    images = plural(num_images, "image")
+    return images if num_groups is None else f"{images} in {plural(num_groups, 'group')}"
+
+
+def p_words(p_value: float) -> str:
+    """`p = 0.03`."""
+    return f"p = {p_value:.2g}"
 
 
 def capital(text: str) -> str:

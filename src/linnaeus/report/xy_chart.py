@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from linnaeus.report.charts import BOTTOM, HEIGHT, LEFT, NAME_HEIGHT, RIGHT, TOP, WIDTH, nice_ticks
-from linnaeus.report.wording import percent
 
 
 @dataclass(frozen=True)
@@ -27,10 +26,10 @@ class Trace:
     about: str = ""
 
 
-def share_chart(
+def fraction_chart(
     traces: Sequence[Trace], *, key: str, title: str, x_name: str, floor: float = 0.0, diagonal: bool = False
 ) -> Markup:
-    """Shares 0-1 over shares 0-1, in percent.
+    """Fractions 0-1 over fractions 0-1, in percent.
 
     Args:
         key: unique in the page; joins the picture with its title.
@@ -88,8 +87,3 @@ def _apart(heights: Sequence[float], *, lowest: float) -> list[float]:
     for k in range(len(moved) - 1, -1, -1):
         moved[k] = min(moved[k], lowest if k == len(moved) - 1 else moved[k + 1] - NAME_HEIGHT)
     return moved
-
-
-def share_words(a: float, b: float) -> str:
-    """`50.0 %: 48.2 %`."""
-    return f"{percent(a)}: {percent(b)}"

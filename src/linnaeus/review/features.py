@@ -16,13 +16,13 @@ import torch
 
 from linnaeus.analysis.copies import find_copies
 from linnaeus.bundle import Bundle
-from linnaeus.config.settings import RunConfig
+from linnaeus.config.resolved import ResolvedConfig
+from linnaeus.data.appearance import image_sizes
 from linnaeus.data.cache.images import open_cache
-from linnaeus.data.images.decode import read_image
 from linnaeus.data.loader import ImageStore
 from linnaeus.data.manifest import TEST, TRAIN, UNASSIGNED, VALIDATION, Manifest
 from linnaeus.data.sources.folder import walk_images
-from linnaeus.errors import DataNotFoundError, NoImagesError, UnreadableImageError
+from linnaeus.errors import DataNotFoundError, NoImagesError
 from linnaeus.models import MODELS, Classifier, build_classifier
 from linnaeus.progress import SILENT, Progress
 from linnaeus.review.decisions import Decisions
@@ -40,7 +40,7 @@ Features = npt.NDArray[np.float16]
 Rows = npt.NDArray[np.int64]
 
 
-def prepare_run(session: Session, config: RunConfig, runtime: Runtime) -> None:
+def prepare_run(session: Session, config: ResolvedConfig, runtime: Runtime) -> None:
     """What a review of a run does while the page is open: seeks copies with different labels, then neighbours.
 
     Raises OutputError where the cache cannot be written.
@@ -78,7 +78,13 @@ def prepare_run(session: Session, config: RunConfig, runtime: Runtime) -> None:
 
 
 def open_folder(
-    folder: Path, run: RunDir, config: RunConfig, reviewed: Session, *, runtime: Runtime, progress: Progress = SILENT
+    folder: Path,
+    run: RunDir,
+    config: ResolvedConfig,
+    reviewed: Session,
+    *,
+    runtime: Runtime,
+    progress: Progress = SILENT,
 ) -> tuple[Session, Features]:
     """The session of a folder of new images, the most informative first for the run's model, and their features.
 
@@ -123,7 +129,7 @@ def open_folder(
 
 
 def prepare_folder(
-    session: Session, reviewed: Session, config: RunConfig, runtime: Runtime, *, features: Features
+    session: Session, reviewed: Session, config: ResolvedConfig, runtime: Runtime, *, features: Features
 ) -> None:
     """Neighbours of new images, given their features, among the run's training images, by the run's own model."""
     known = reviewed.manifest
@@ -155,13 +161,12 @@ def _extract(
     train_rows: Rows,
     other_rows: Rows,
     *,
-    config: RunConfig,
+    config: ResolvedConfig,
     bundle: Bundle,
     runtime: Runtime,
     progress: Progress = SILENT,
 ) -> Features:
     """float16 [N, D]; rows that were not asked for are zero."""
-    assert config.evaluate.batch_size != "auto", "a run's configuration is settled"
     kept = extract_features(
         classifier.to(runtime.device),
         store,
@@ -181,7 +186,7 @@ def _training_features(extract: Callable[[Rows, Rows], Features], manifest: Mani
     return extract(manifest.rows(TRAIN), manifest.rows(VALIDATION))
 
 
-def _frozen(config: RunConfig, manifest: Manifest, bundle: Bundle) -> Classifier | None:
+def _frozen(config: ResolvedConfig, manifest: Manifest, bundle: Bundle) -> Classifier | None:
     """The backbone as it was before any fine-tuning, whose features training has computed; None without one."""
     phase = next((phase for phase in config.phases if on_features(config, phase)), None)
     weights = Path(config.model.weights)
@@ -195,7 +200,7 @@ def _frozen(config: RunConfig, manifest: Manifest, bundle: Bundle) -> Classifier
         image_size=bundle.image_spec.height,
         options=dict(config.model.options),
         head=config.model.head.model_dump(exclude_defaults=True),
-        features="last" if config.model.features == "auto" else config.model.features,
+        features=config.model.features,
     )
     load_pretrained(classifier.backbone, name=config.model.name, weights=str(weights), allow_download=False)
     return classifier
@@ -236,11 +241,6 @@ def _is_text(name: str) -> bool:
 
 def _usual_side(manifest: Manifest) -> int:
     """The shorter side in pixels that images usually have in their files, from a few of them."""
-    sides = []
-    for row in np.linspace(0, len(manifest) - 1, min(_NUM_SIZES, len(manifest))).round().astype(int):
-        try:
-            box = None if manifest.boxes is None else manifest.boxes[row].tolist()
-            sides.append(min(read_image(manifest.uris[int(row)].as_py(), box).shape[:2]))
-        except UnreadableImageError:
-            continue
-    return int(np.median(sides)) if sides else 0
+    rows = np.linspace(0, len(manifest) - 1, min(_NUM_SIZES, len(manifest))).round().astype(np.int64)
+    sides = image_sizes(manifest, rows).min(axis=1)
+    return int(np.median(sides[sides > 0])) if sides.any() else 0

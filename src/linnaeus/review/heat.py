@@ -17,7 +17,7 @@ from linnaeus.review.session import Session
 
 
 def heat_of(session: Session) -> Callable[[int], bytes]:
-    """A function from row to a PNG of the image, as the network gets it, under the heat for its likeliest class.
+    """A function from row to a PNG of the image, as the network gets it, under the heat for its most probable class.
 
     It works on a copy of the network of its own, because features may be computed with the other one meanwhile. It
     raises UnreadableImageError for an image that cannot be decoded, ModelError for a network without heat maps.

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from linnaeus.metrics.neighbours import nearest_rows, unit_rows
+
 NUM_NEIGHBOURS = 12
 MOST_COMPARED = 50_000
 """Neighbours are sought among at most so many labelled images, drawn at random: a moment for each question."""
@@ -39,18 +41,13 @@ class Neighbours:
 
     def of(self, row: int) -> list[dict[str, Any]]:
         """The nearest ones by the cosine of their features, the nearest first: row, labels, similarity (-1 to 1)."""
-        cosines = self.directions @ unit(self.feature_of(row)[None])[0]
-        if self.same_rows:
-            cosines = np.where(self.among == row, -np.inf, cosines)
-        order = np.argsort(-cosines, kind="stable")[:NUM_NEIGHBOURS]
+        num = min(NUM_NEIGHBOURS + int(self.same_rows), len(self.among))
+        _, places, cosines = next(nearest_rows(unit_rows(self.feature_of(row)[None]), self.directions, num=num))
+        found = zip(self.among[places[0]].tolist(), cosines[0].tolist(), strict=True)
+        others = [(known, cosine) for known, cosine in found if not (self.same_rows and known == row)]
         return [
-            {
-                "row": int(self.among[k]),
-                "labels": self.labels_of(int(self.among[k])),
-                "similarity": round(float(cosines[k]), 3),
-            }
-            for k in order
-            if np.isfinite(cosines[k])
+            {"row": known, "labels": self.labels_of(known), "similarity": round(cosine, 3)}
+            for known, cosine in others[:NUM_NEIGHBOURS]
         ]
 
 
@@ -74,10 +71,4 @@ def find_neighbours(
     among = rows
     if len(rows) > MOST_COMPARED:
         among = np.sort(np.random.default_rng(seed).choice(rows, MOST_COMPARED, replace=False))
-    return Neighbours(among, unit(features[among]), feature_of, labels_of, same_rows)
-
-
-def unit(features: _Features) -> npt.NDArray[np.float32]:
-    """float32 [n, D] of length 1; zeros stay."""
-    plain = np.asarray(features, np.float32)
-    return np.asarray(plain / np.maximum(np.linalg.norm(plain, axis=1, keepdims=True), 1e-12), np.float32)
+    return Neighbours(among, unit_rows(features[among]), feature_of, labels_of, same_rows)

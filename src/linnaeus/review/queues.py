@@ -101,7 +101,7 @@ def _doubt(manifest: Manifest, probabilities: npt.NDArray[np.float32], threshold
 
 
 def _uncertainty(manifest: Manifest, probabilities: npt.NDArray[np.float32]) -> _Floats:
-    """float64 [n]: the margin of the two likeliest classes, turned round; for several labels the mean entropy."""
+    """float64 [n]: the margin of the two most_probable classes, turned round; for several labels the mean entropy."""
     if not len(probabilities):
         return np.zeros(0)
     if manifest.task == "single":

@@ -31,8 +31,8 @@ def most_informative(
     """
     if not len(features):
         return np.zeros(0, np.int64)
-    likeliest = probabilities >= 0.5 if several else np.eye(probabilities.shape[1])[probabilities.argmax(axis=1)]
-    residuals = (probabilities - likeliest).astype(np.float32)
+    most_probable = probabilities >= 0.5 if several else np.eye(probabilities.shape[1])[probabilities.argmax(axis=1)]
+    residuals = (probabilities - most_probable).astype(np.float32)
     lengths = np.square(residuals).sum(axis=1) * np.square(features).sum(axis=1)
     generator = np.random.default_rng(seed)
     distances = np.full(len(features), np.inf)

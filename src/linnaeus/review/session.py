@@ -24,8 +24,7 @@ from linnaeus.analysis.duplicate_groups import labels_of
 from linnaeus.analysis.label_issues import find_label_issues, read_label_issues
 from linnaeus.bundle import Bundle
 from linnaeus.bundle.files import load_bundle
-from linnaeus.config.pages import read_page
-from linnaeus.config.settings import RunConfig, parse_config
+from linnaeus.config.resolved import ResolvedConfig, read_resolved
 from linnaeus.data.corrections import ACCEPT, EXCLUDE, LABEL, RELABEL, SKIP
 from linnaeus.data.manifest import SPLITS, UNASSIGNED, VALIDATION, Manifest
 from linnaeus.errors import ConfigError, LinnaeusError, RunNotFoundError
@@ -37,7 +36,7 @@ from linnaeus.review.queues import Queue, make_queues
 from linnaeus.run_folder import RunDir, open_existing
 
 MOST_SHOWN = 9
-"""Classes that are shown with an image, the likeliest first; nine have a digit on the keyboard."""
+"""Classes that are shown with an image, the most probable first; nine have a digit on the keyboard."""
 
 LONGEST_STEP_SECONDS = 30
 
@@ -162,8 +161,8 @@ class Session:
         return None if row < 0 else row
 
     def _likely(self, row: int, given: list[str]) -> list[dict[str, Any]]:
-        """The likeliest classes with their probabilities, the given labels always among them; where nothing is known,
-        the first classes.
+        """The most probable classes with their probabilities, the given labels always among them; where nothing is
+        known, the first classes.
         """
         shown, classes = self.probabilities[row], self.manifest.classes
         if np.isnan(shown).any():
@@ -190,19 +189,19 @@ class Session:
         return None if labels == given else labels
 
 
-def train_command(run: RunDir, config: RunConfig, decided: Path) -> str:
+def train_command(run: RunDir, config: ResolvedConfig, decided: Path) -> str:
     """What to type for another run with the same settings, on the same data with what was decided about it."""
-    files = [*config.data.labels, str(decided)]
+    files = [*config.data.corrections, str(decided)]
     words = ["linnaeus", "train", config.data.source, "--recipe", str(run.config)]
-    return shlex.join([*words, *(word for file in dict.fromkeys(files) for word in ("--labels", file))])
+    return shlex.join([*words, *(word for file in dict.fromkeys(files) for word in ("--corrections", file))])
 
 
-def open_run(path: Path) -> tuple[Session, RunDir, RunConfig]:
+def open_run(path: Path) -> tuple[Session, RunDir, ResolvedConfig]:
     """The session of a finished run. Raises RunNotFoundError where there is none, or it is not finished."""
     run = open_existing(path)
     if not run.predictions.is_file() or not run.model.is_dir():
         raise RunNotFoundError(f"The run {path} is not finished. Go on with it: linnaeus resume {path}")
-    config = parse_config(read_page(run.config), where=str(run.config))
+    config = read_resolved(run.config)
     manifest, bundle = Manifest.load(run.manifest), load_bundle(run.model)
     held_out = Predictions.load(run.predictions)
     unseen = Predictions.load(run.out_of_fold) if run.out_of_fold.is_file() else held_out.of_split(VALIDATION)

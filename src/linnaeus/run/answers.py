@@ -1,6 +1,6 @@
-"""What the kept weights answer on images held out of training, and what is settled by the validation images among them.
+"""What the kept weights answer on validation and test images, and what they see in them.
 
-Between training and the scores. This is where test rows are predicted, once; nothing here looks at their targets. Where
+Between training and the judge. This is where test rows are predicted, once; nothing here looks at their targets. Where
 the kept weights are a head on a frozen backbone, the features that it was trained on lie in the cache: of training and
 validation images only the head is asked again.
 """
@@ -15,14 +15,11 @@ import numpy.typing as npt
 
 from linnaeus.data.loader import FeatureStore
 from linnaeus.data.manifest import TEST, TRAIN, VALIDATION
-from linnaeus.judging.ood import draw_bank
-from linnaeus.judging.selection import mean_logits
-from linnaeus.judging.settle import Settled, settle
-from linnaeus.judging.trust import Trust, learn_trust
+from linnaeus.judging.judge import SubmittedFeatures
+from linnaeus.judging.ood import draw_reference
 from linnaeus.models import Classifier
 from linnaeus.models.folding import folded
-from linnaeus.predictions import Predictions, Views, concatenate_predictions, predict
-from linnaeus.run_folder import RunDir
+from linnaeus.predictions import TTA, Predictions, concatenate_predictions, mean_predictions, predict
 from linnaeus.training.checkpoint import Position
 from linnaeus.training.head_phase import feature_store
 from linnaeus.training.job import Job
@@ -30,108 +27,67 @@ from linnaeus.training.phases import on_features
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class Answers:
     """What is known of the kept weights before anybody looks at test targets.
 
     Attributes:
         classifiers: one, or one per fold, which answer together.
-        raw: predictions of validation and test images, as the networks gave them; out of fold where there are folds.
-        out_of_fold: whether they are.
-        settled: temperature, operating point and thresholds.
-        predictions: `raw` with these.
-        trust: prediction sets, and what is familiar.
-        test_features: float [N, D] of the test images, by the first classifier.
-        known_rows, known: int64 [R] and float [R, D], a sample of training images and their features.
+        predictions: of validation and test images, by the model as it ships; logits at temperature 1.
+        features: of the first classifier, of a sample of the training images and of these images.
+        reference_rows: int64 [R], the rows of that sample.
     """
 
     classifiers: Sequence[Classifier]
-    raw: Predictions
-    out_of_fold: bool
-    settled: Settled
     predictions: Predictions
-    trust: Trust
-    test_features: npt.NDArray[np.floating]
-    known_rows: npt.NDArray[np.int64]
-    known: npt.NDArray[np.floating]
-
-    @property
-    def test(self) -> Predictions:
-        """Those of the test images."""
-        return self.predictions.of_split(TEST)
+    features: SubmittedFeatures
+    reference_rows: npt.NDArray[np.int64]
 
 
-def predict_held_out(run: RunDir, job: Job, classifiers: Sequence[Classifier], position: Position) -> HeldOut:
-    """Predict validation and test images, and settle by those that no head has seen what is left to choose."""
-    config = job.config
-    at_hand = _features_at_hand(classifiers[0], job, position)
-    answers = raw = _answers(classifiers, job, at_hand)
-    out_of_fold = bool(position.best.get("out_of_fold"))
-    unseen = Predictions.load(run.out_of_fold) if out_of_fold else raw.of_split(VALIDATION)
-    if out_of_fold:
-        raw = concatenate_predictions(unseen.of_split(VALIDATION), raw.of_split(TEST))
-    settled = settle(unseen, config.evaluate)
-    known_rows, known = _known(classifiers[0], job, at_hand)
-    validation, test = (answers.of_split(split).features for split in (VALIDATION, TEST))
+def answer(job: Job, classifiers: Sequence[Classifier], position: Position) -> Answers:
+    """Predict validation and test images, and draw the training images whose features the model keeps."""
+    cached = _cached_features(classifiers[0], job, position)
+    members = [_answers(classifiers[0], job, cached), *(_answers(each, job, None) for each in classifiers[1:])]
+    validation, test = (members[0].of_split(split).features for split in (VALIDATION, TEST))
     assert validation is not None and test is not None
-    trust = learn_trust(
-        settled.applied(unseen), bank=known, validation=validation, config=config.evaluate, seed=config.seed
-    )
-    if len(classifiers) > 1:  # each has features of its own, and has seen most of the validation images
-        trust = replace(trust, familiarity=None)
-    return HeldOut(classifiers, raw, out_of_fold, settled, settled.applied(raw), trust, test, known_rows, known)
+    rows = job.manifest.rows(TRAIN)
+    rows = rows[draw_reference(job.manifest.targets[rows], seed=job.config.seed)]
+    if cached is None:
+        reference = predict_rows(classifiers[0], job, rows, tta="none").features
+        assert reference is not None
+    else:
+        reference = np.asarray(cached.features[0, rows], np.float16)
+    predictions = members[0] if len(members) == 1 else mean_predictions(members, [1.0] * len(members))
+    return Answers(classifiers, predictions, SubmittedFeatures(reference, validation, test), rows)
 
 
-def _features_at_hand(classifier: Classifier, job: Job, position: Position) -> FeatureStore | None:
+def _cached_features(classifier: Classifier, job: Job, position: Position) -> FeatureStore | None:
     """Features of the training and validation images, where the kept weights are a head that was trained on them."""
     single = all(phase.feature_views == 1 for phase in job.config.phases if on_features(job.config, phase))
     return feature_store(classifier, job, views=1) if position.best.get("backbone") and single else None
 
 
-def _answers(classifiers: Sequence[Classifier], job: Job, at_hand: FeatureStore | None) -> Predictions:
-    """Of the validation and test images; of several classifiers the mean of their probabilities."""
-    if at_hand is not None and job.views == "one":
-        assert job.config.evaluate.batch_size != "auto"
-        rows = job.manifest.rows(VALIDATION)
-        batches = at_hand.batches(rows, batch_size=job.config.evaluate.batch_size)
-        validation = predict(classifiers[0].head, batches, job.manifest, spec=None, views="one")
-        validation = replace(validation, features=np.asarray(at_hand.features[0, rows], np.float16))
-        test = predict_rows(classifiers[0], job, job.manifest.rows(TEST), views="one")
-        return concatenate_predictions(validation, test)
-    rows = job.manifest.rows_of(VALIDATION, TEST)
-    found = [predict_rows(classifier, job, rows, views=job.views) for classifier in classifiers]
-    if len(found) == 1:
-        return found[0]
-    probabilities = [predictions.probabilities for predictions in found]
-    logits = mean_logits(probabilities, [1.0] * len(found), multi=job.manifest.task == "multi")
-    return replace(found[0], logits=logits)
+def _answers(classifier: Classifier, job: Job, cached: FeatureStore | None) -> Predictions:
+    """Of the validation and test images, with their features."""
+    if cached is None or job.tta != "none":
+        return predict_rows(classifier, job, job.manifest.rows_of(VALIDATION, TEST), tta=job.tta)
+    rows = job.manifest.rows(VALIDATION)
+    batches = cached.batches(rows, batch_size=job.config.evaluate.batch_size)
+    validation = predict(classifier.head, batches, job.manifest, spec=None, tta="none")
+    validation = replace(validation, features=np.asarray(cached.features[0, rows], np.float16))
+    test = predict_rows(classifier, job, job.manifest.rows(TEST), tta="none")
+    return concatenate_predictions(validation, test)
 
 
 def predict_rows(
-    classifier: Classifier, job: Job, rows: npt.NDArray[np.int64], *, views: Views, mirrored: bool = False
+    classifier: Classifier, job: Job, rows: npt.NDArray[np.int64], *, tta: TTA, mirrored: bool = False
 ) -> Predictions:
     """Answers to rows of the manifest, with their features.
 
     `mirrored`: the network sees the mirror image instead of each image.
     """
-    assert job.config.evaluate.batch_size != "auto"
     batches = job.images.batches(rows, batch_size=job.config.evaluate.batch_size)
     if mirrored:
         batches = (replace(batch, images=batch.images.flip(-1)) for batch in batches)
     short = folded(classifier.eval(), height=job.spec.height, width=job.spec.width)
     with job.runtime.fabric.autocast():
-        return predict(short, batches, job.manifest, spec=job.spec, views=views, keep_features=True)
-
-
-def _known(
-    classifier: Classifier, job: Job, at_hand: FeatureStore | None
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.floating]]:
-    """Rows int64 [R] and features float [R, D] of a sample of training images: what is familiar, and the neighbours of
-    mistakes.
-    """
-    rows = job.manifest.rows(TRAIN)
-    rows = rows[draw_bank(job.manifest.targets[rows], seed=job.config.seed)]
-    if at_hand is not None:
-        return rows, np.asarray(at_hand.features[0, rows])
-    features = predict_rows(classifier, job, rows, views="one").features
-    assert features is not None
-    return rows, features
+        return predict(short, batches, job.manifest, spec=job.spec, tta=tta, keep_features=True)

@@ -5,20 +5,18 @@ At the end of the life of an image. Knows the names and formats of the files, an
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from linnaeus.analysis.label_issues import read_label_issues
 from linnaeus.bundle import Bundle
 from linnaeus.bundle.files import load_bundle
-from linnaeus.config.pages import read_page
-from linnaeus.config.settings import RunConfig, parse_config
+from linnaeus.config.resolved import ResolvedConfig, read_resolved
 from linnaeus.data.manifest import Manifest
 from linnaeus.errors import RunError
+from linnaeus.judging.evaluation import Evaluation, read_evaluation
 from linnaeus.predictions import Predictions
 from linnaeus.run_folder import RunDir
 
@@ -30,21 +28,21 @@ class Run:
     path: Path
 
     @property
-    def config(self) -> RunConfig:
+    def config(self) -> ResolvedConfig:
         """The settled configuration. Raises RunError for the folder of an ensemble, whose members have one each."""
         path = RunDir(self.path).config
-        if not path.exists() and "ensemble" in self.evaluation:
-            members = ", ".join(name for name, share in self.evaluation["ensemble"]["weights"].items() if share)
+        ensemble = None if path.exists() else self.evaluation.ensemble
+        if ensemble is not None:
+            members = ", ".join(name for name, weight in ensemble.weights.items() if weight)
             raise RunError(
                 f"{self.path} is an ensemble and has no configuration of its own. Ask its members: {members}"
             )
-        return parse_config(read_page(path), where=str(path))
+        return read_resolved(path)
 
     @property
-    def evaluation(self) -> dict[str, Any]:
-        """The scores; docs/evaluation-json.md describes them."""
-        values: dict[str, Any] = json.loads(RunDir(self.path).evaluation.read_text(encoding="utf-8"))
-        return values
+    def evaluation(self) -> Evaluation:
+        """The scores; docs/evaluation-json.md describes them. Raises RunError if the file cannot be read."""
+        return read_evaluation(RunDir(self.path).evaluation)
 
     @property
     def history(self) -> pd.DataFrame:

@@ -6,14 +6,14 @@ of pixels, of training, or of scores.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
-from linnaeus.config.settings import RunConfig
+from linnaeus.config.resolved import ResolvedConfig
 from linnaeus.data.manifest import Manifest
 from linnaeus.errors import ModelError
-from linnaeus.losses import log_shares
+from linnaeus.losses import log_fractions
 from linnaeus.models import Classifier, build_classifier
 from linnaeus.models.heads import shift_logits
 from linnaeus.planning.transfer import is_backbone
@@ -25,9 +25,8 @@ if TYPE_CHECKING:
     from linnaeus.models.weights import WeightsReport
 
 
-def build_untrained(config: RunConfig, manifest: Manifest) -> Classifier:
+def build_untrained(config: ResolvedConfig, manifest: Manifest) -> Classifier:
     """The network of these settings for these classes, with the random weights of the seed."""
-    assert isinstance(config.image.size, int)
     torch.manual_seed(config.seed)
     return build_classifier(
         config.model.name,
@@ -35,35 +34,35 @@ def build_untrained(config: RunConfig, manifest: Manifest) -> Classifier:
         image_size=config.image.size,
         options=dict(config.model.options),
         head=config.model.head.model_dump(exclude_defaults=True),
-        features="last" if config.model.features == "auto" else config.model.features,
+        features=config.model.features,
     )
 
 
-def fill_pretrained(classifier: Classifier, config: RunConfig) -> tuple[RunConfig, WeightsReport | None]:
-    """Put pretrained weights into a backbone, unless there shall be none; their file becomes part of the config."""
+def load_pretrained_weights(classifier: Classifier, config: ResolvedConfig) -> WeightsReport | None:
+    """Put pretrained weights into a backbone, and say which; None for a network that starts from random ones."""
     if not is_backbone(config.model) or config.model.weights == "none":
-        return config, None
+        return None
     from linnaeus.models.weights import load_pretrained  # takes seconds: timm
 
-    loaded = load_pretrained(
+    return load_pretrained(
         classifier.backbone,
         name=config.model.name,
         weights=config.model.weights,
         allow_download=config.model.allow_download,
     )
-    model = config.model.model_copy(update={"weights": str(loaded.source)})
-    return config.model_copy(update={"model": model}), loaded
 
 
-def classifier_to_train(config: RunConfig, manifest: Manifest, settled: dict[str, Any], run: RunDir) -> Classifier:
+def classifier_to_train(
+    config: ResolvedConfig, manifest: Manifest, run: RunDir, *, weights_sha256: str | None
+) -> Classifier:
     """The network with which training in this folder begins; pretrained weights are read only where it has not begun.
 
-    Raises ModelError if they are others than those that were planned with.
+    Raises ModelError if they are others than those that were planned with, of this SHA-256.
     """
     classifier = build_untrained(config, manifest)
-    if settled["weights_sha256"] is not None and not started(run):
-        _, loaded = fill_pretrained(classifier, config)
-        if loaded is None or loaded.sha256 != settled["weights_sha256"]:
+    if weights_sha256 is not None and not started(run):
+        loaded = load_pretrained_weights(classifier, config)
+        if loaded is None or loaded.sha256 != weights_sha256:
             raise ModelError(
                 f"The weights {config.model.weights} have changed since {run.path} began, so it cannot go on. Start "
                 "again with --force."
@@ -71,8 +70,8 @@ def classifier_to_train(config: RunConfig, manifest: Manifest, settled: dict[str
     return classifier
 
 
-def adjust_logits(classifier: Classifier, config: RunConfig, manifest: Manifest) -> None:
-    """Take each class's log share from its logit where that is asked for (arXiv 2007.07314, equation 9)."""
+def adjust_logits(classifier: Classifier, config: ResolvedConfig, manifest: Manifest) -> None:
+    """Take each class's log fraction from its logit where that is asked for (arXiv 2007.07314, equation 9)."""
     if config.evaluate.logit_adjustment:
-        shares = log_shares(class_count_tensor(config, manifest))
-        shift_logits(classifier.head, -config.evaluate.logit_adjustment * shares)
+        fractions = log_fractions(class_count_tensor(config, manifest))
+        shift_logits(classifier.head, -config.evaluate.logit_adjustment * fractions)

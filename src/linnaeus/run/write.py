@@ -1,4 +1,4 @@
-"""From scores to a finished folder: the bundle, the figures and tables, and the report.
+"""From scores to a finished folder: the model, the figures and tables, and the report.
 
 The last step of a run. Knows nothing of how anything was found out; what it writes it was handed.
 """
@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,15 +20,18 @@ from linnaeus.analysis.label_issues import find_label_issues
 from linnaeus.bundle import Bundle, ensemble_bundle
 from linnaeus.bundle.files import save_bundle
 from linnaeus.data import intake
-from linnaeus.data.manifest import SPLITS, TRAIN
+from linnaeus.data.manifest import SPLITS, TEST, TRAIN
 from linnaeus.errors import UnreadableImageError
+from linnaeus.judging.evaluation import Evaluation
+from linnaeus.judging.judge import Judgement, Settled
 from linnaeus.models import count_parameters
 from linnaeus.predictions import Predictions
 from linnaeus.report.facts import ReportFacts
 from linnaeus.report.page import write_report
 from linnaeus.report.paper import write_paper
 from linnaeus.report.thumbnails import thumbnail_of
-from linnaeus.run.answers import HeldOut
+from linnaeus.run.answers import Answers
+from linnaeus.run.preparation import Preparation
 from linnaeus.run_folder import RunDir
 from linnaeus.training.checkpoint import Position
 from linnaeus.training.job import Job
@@ -37,40 +39,42 @@ from linnaeus.training.run import config_fingerprint
 from linnaeus.training.runtime import describe_environment
 
 
-def deliver(
+def write_run(
     run: RunDir,
     job: Job,
-    held_out: HeldOut,
+    answers: Answers,
+    judgement: Judgement,
     position: Position,
     *,
-    evaluation: Mapping[str, Any],
-    settled: Mapping[str, Any],
+    evaluation: Evaluation,
+    preparation: Preparation,
 ) -> None:
     """Write the model folder, figures, tables and report.
 
     Args:
-        evaluation: what evaluation.json says.
-        settled: what was settled before training, as the run folder keeps it.
+        evaluation: that of the judgement, with what the run adds to it.
+        preparation: what was settled before training.
     """
     environment = describe_environment(job.runtime)
-    _write_bundle(run, job, held_out, evaluation["test"], environment)
-    num_folds = len(held_out.classifiers)
+    _write_bundle(run, job, answers, judgement.settled, evaluation, environment)
+    assert judgement.predictions is not None
+    num_folds = len(answers.classifiers)
     facts = ReportFacts(
         title=Path(job.config.data.source).name,
         config=job.config,
         manifest=job.manifest,
-        predictions=held_out.predictions,
+        predictions=judgement.predictions,
         evaluation=evaluation,
         history=pd.read_csv(run.history),
-        decisions=[(d["what"], d["choice"], d["why"]) for d in settled["decisions"]],
+        decisions=[(each.what, each.choice, each.why) for each in preparation.decisions],
         environment=environment,
         thumbnails=thumbnail_of(job.manifest),
         problems=intake.read_quarantine(run.quarantine),
-        num_parameters=sum(count_parameters(classifier)[0] for classifier in held_out.classifiers),
+        num_parameters=sum(count_parameters(classifier)[0] for classifier in answers.classifiers),
         kept_epoch=position.best.get("epoch", -1 if num_folds > 1 else None),  # each fold kept its own
         label_issues=_find_label_issues(run),
         fitted=_pixels(job),
-        explained=_explained(job, held_out),
+        explained=_explained(job, answers, judgement),
     )
     write_paper(figures=run.figures, tables=run.tables, facts=facts)
     write_report(run.report, facts)
@@ -79,11 +83,12 @@ def deliver(
 def _write_bundle(
     run: RunDir,
     job: Job,
-    held_out: HeldOut,
-    scores: Mapping[str, Any],
+    answers: Answers,
+    settled: Settled,
+    evaluation: Evaluation,
     environment: Mapping[str, str],
 ) -> None:
-    manifest, config, settled, trust = job.manifest, job.config, held_out.settled, held_out.trust
+    manifest, config = job.manifest, job.config
     train_rows = manifest.rows(TRAIN)
     provenance = {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -93,13 +98,13 @@ def _write_bundle(
         "manifest_fingerprint": manifest.fingerprint,
         "num_images": {name: len(manifest.rows(split)) for split, name in enumerate(SPLITS)},
         "class_counts": dict(zip(manifest.classes, manifest.class_counts(train_rows).tolist(), strict=True)),
-        "scores": {name: value for name, value in scores.items() if name != "confusion"},
+        "scores": evaluation.test.model_dump(mode="json", exclude={"confusion"}, exclude_none=True),
         "confidence": config.evaluate.confidence,
         "environment": dict(environment),
     }
     members = [
-        Bundle(classifier, job.spec, manifest.classes, job.views, thresholds=settled.thresholds)
-        for classifier in held_out.classifiers
+        Bundle(classifier, job.spec, manifest.classes, job.tta, thresholds=settled.thresholds)
+        for classifier in answers.classifiers
     ]
     bundle = members[0]
     if len(members) > 1:
@@ -110,15 +115,19 @@ def _write_bundle(
             thresholds=settled.thresholds,
             provenance=provenance,
         )
-    bundle = replace(
+    save_bundle(replace(with_settled(bundle, settled), provenance=provenance), run.model)
+
+
+def with_settled(bundle: Bundle, settled: Settled) -> Bundle:
+    """The model with everything that was settled for it: all of this ships."""
+    return replace(
         bundle,
         temperature=settled.temperature,
+        thresholds=settled.thresholds,
         operating_point=settled.chosen.point,
-        sets=trust.sets,
-        familiarity=trust.familiarity,
-        provenance=provenance,
+        sets=settled.sets,
+        ood=settled.ood,
     )
-    save_bundle(bundle, run.model)
 
 
 def _find_label_issues(run: RunDir) -> pd.DataFrame | None:
@@ -143,16 +152,17 @@ def _pixels(job: Job) -> Callable[[int], npt.NDArray[np.uint8]]:
     return pixels_of
 
 
-def _explained(job: Job, held_out: HeldOut) -> list[ExplainedError]:
+def _explained(job: Job, answers: Answers, judgement: Judgement) -> list[ExplainedError]:
+    assert judgement.predictions is not None
     return explain_errors(
-        held_out.classifiers[0],
+        answers.classifiers[0],
         job.images,
         job.manifest,
-        held_out.test,
+        judgement.predictions.of_split(TEST),
         spec=job.spec,
-        thresholds=held_out.settled.thresholds,
+        thresholds=judgement.settled.thresholds,
         at_most=job.config.evaluate.explained_errors,
-        features=held_out.test_features,
-        known_rows=held_out.known_rows,
-        known=held_out.known,
+        features=answers.features.test,
+        known_rows=answers.reference_rows,
+        known=answers.features.reference,
     )

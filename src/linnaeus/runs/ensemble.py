@@ -1,44 +1,39 @@
-"""Several finished runs in, one model out: averaged probabilities or weights, and whether that is really better.
+"""Several finished runs in, one model out: averaged probabilities or weights, and whether that is significantly better.
 
-Beside `fit`, after runs are finished. Members are chosen on validation images alone; the test predictions that
-each run made once are then averaged and compared, so no test image has a say in a choice.
+After runs are finished. Members are chosen on validation images alone. What comes of them is judged as any other model
+is, by the settings of the runs; the test predictions that each run made once are then compared in pairs, so no test
+image has a say in a choice.
 """
 
 from __future__ import annotations
 
-import json
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 
-from linnaeus import atomic, run_folder
 from linnaeus.bundle import Bundle, ensemble_bundle
-from linnaeus.bundle.files import save_bundle
 from linnaeus.config.settings import EvaluateConfig
-from linnaeus.data.manifest import SPLITS, TEST, VALIDATION
-from linnaeus.judging.comparison import Comparison, align, compare_predictions
-from linnaeus.judging.conformal import describe_sets, learn_sets
-from linnaeus.judging.curves import class_curves
-from linnaeus.judging.score_table import table_of
-from linnaeus.judging.scores import evaluate_predictions
-from linnaeus.judging.selection import mean_logits, quality, select_greedily
-from linnaeus.judging.thresholds import choose_thresholds
-from linnaeus.planning.decision import Decision
-from linnaeus.planning.plan import plan_page
-from linnaeus.predictions import Predictions
+from linnaeus.data.appearance import known_columns
+from linnaeus.data.manifest import TEST, VALIDATION, Manifest
+from linnaeus.judging.comparison import Comparison, compare_predictions
+from linnaeus.judging.evaluation import EnsembleEvaluation, Seconds
+from linnaeus.judging.judge import Judgement, Submission, SubmittedFeatures, judge
+from linnaeus.judging.selection import select_greedily
+from linnaeus.predictions import Predictions, groups_of, mean_predictions, rows_of
 from linnaeus.progress import Progress
-from linnaeus.run_folder import RunDir
-from linnaeus.runs.members import Member, read_members
-from linnaeus.runs.soup import cook
-from linnaeus.runs.write import write_ensemble_report
+from linnaeus.run.write import with_settled
+from linnaeus.run_folder import draft
+from linnaeus.runs.average_weights import average_greedily
+from linnaeus.runs.members import Member, best_member, read_members, settings_of
+from linnaeus.runs.write import write_ensemble
 
-CONFIDENCE, BOOTSTRAP_SAMPLES = 0.95, 1000
+NO_FEATURES = (
+    "The first member keeps no features of its training images, by which images out of distribution could be told."
+)
 
 
 @dataclass(frozen=True)
@@ -58,8 +53,31 @@ class EnsembleResult:
     comparison: Comparison
 
 
-def combine(paths: Sequence[Path], *, out: Path, force: bool) -> EnsembleResult:
+@dataclass(frozen=True)
+class Combined:
+    """What was made of the members, before it is judged.
+
+    Attributes:
+        method: what was averaged.
+        bundle: the model, nothing settled yet.
+        weights: of each member, adding up to 1.
+        predictions: of validation and test images, by the model as it ships; logits at temperature 1.
+        features: of the network, where it is one.
+        said: how members were chosen, as a sentence.
+    """
+
+    method: Literal["probabilities", "weights"]
+    bundle: Bundle
+    weights: list[float]
+    predictions: Predictions
+    features: SubmittedFeatures | None
+    said: str
+
+
+def combine(paths: Sequence[Path], *, out: Path | None, force: bool, progress: Progress) -> EnsembleResult:
     """Average the probabilities of the runs that validation takes, and write the ensemble as a run folder with a model.
+
+    `out` is its folder; None takes the next free runs/ensemble.
 
     Raises the errors of `read_members` and those of writing.
     """
@@ -68,35 +86,27 @@ def combine(paths: Sequence[Path], *, out: Path, force: bool) -> EnsembleResult:
     held_out = [member.predictions.of_split(VALIDATION) for member in members]
     counts = select_greedily([predictions.probabilities for predictions in held_out], held_out[0].targets)
     taken = [(member, count) for member, count in zip(members, counts, strict=True) if count]
-    predictions = replace(
-        members[0].predictions,
-        operating_point=None,
-        logits=mean_logits(
-            [member.predictions.probabilities for member, _ in taken],
-            [count for _, count in taken],
-            multi=members[0].predictions.task == "multi",
-        ),
-    )
+    first = taken[0][0].predictions
+    mean = mean_predictions([member.predictions for member, _ in taken], [float(count) for _, count in taken])
     bundle = ensemble_bundle(
         [member.bundle for member, _ in taken],
         weights=[count for _, count in taken],
-        classes=predictions.classes,
-        thresholds=_thresholds(predictions),
+        classes=mean.classes,
+        thresholds=None if mean.task == "single" else (0.5,) * len(mean.classes),
         provenance={},
     )
-    return _write(
-        members,
-        weights=[count / sum(counts) for count in counts],
-        predictions=predictions,
+    combined = Combined(
+        method="probabilities",
         bundle=bundle,
-        out=out,
-        force=force,
-        how=f"probabilities of {len(taken)} of {len(members)} runs averaged, chosen greedily on validation images",
-        seconds=time.perf_counter() - clock,
+        weights=[count / sum(counts) for count in counts],
+        predictions=_with_distances_of(mean, first),
+        features=None,
+        said=f"probabilities of {len(taken)} of {len(members)} runs averaged, chosen greedily on validation images",
     )
+    return _finish(members, combined, out=out, force=force, clock=clock, progress=progress)
 
 
-def combine_weights(paths: Sequence[Path], *, out: Path, force: bool, progress: Progress) -> EnsembleResult:
+def combine_weights(paths: Sequence[Path], *, out: Path | None, force: bool, progress: Progress) -> EnsembleResult:
     """Average the weights of the runs that validation takes, and write the one network as a run folder with a model.
 
     Raises the errors of `read_members`, those of writing, and ModelError, with the reason, for runs that do not share
@@ -104,136 +114,87 @@ def combine_weights(paths: Sequence[Path], *, out: Path, force: bool, progress: 
     """
     clock = time.perf_counter()
     members = read_members(paths)
-    taken, weights, predictions = cook(members, progress=progress)
-    predictions = align(members[0].predictions, predictions)
-    classifier = members[0].bundle.classifier
-    classifier.load_state_dict(weights)
-    thresholds = _thresholds(predictions)
-    bundle = replace(
-        members[0].bundle,
-        classifier=classifier.eval(),
-        temperature=1.0,
-        thresholds=thresholds,
-        operating_point=None,
+    averaged = average_greedily(members, progress=progress)
+    num_taken = sum(averaged.taken)
+    combined = Combined(
+        method="weights",
+        bundle=averaged.bundle,
+        weights=[float(taken) / num_taken for taken in averaged.taken],
+        predictions=averaged.predictions,
+        features=averaged.features,
+        said=f"weights of {num_taken} of {len(members)} runs averaged, chosen greedily on validation images",
     )
-    return _write(
-        members,
-        weights=[k / sum(taken) for k in taken],
-        predictions=predictions,
-        bundle=bundle,
-        out=out,
-        force=force,
-        how=f"weights of {sum(taken)} of {len(members)} runs averaged, chosen greedily on validation images",
-        seconds=time.perf_counter() - clock,
-    )
+    return _finish(members, combined, out=out, force=force, clock=clock, progress=progress)
 
 
-def _best_single(members: Sequence[Member]) -> Member:
-    """The run that is best on the validation images."""
-    held_out = [member.predictions.of_split(VALIDATION) for member in members]
-    qualities = [quality(each.probabilities, each.targets) for each in held_out]
-    return members[max(range(len(members)), key=qualities.__getitem__)]
-
-
-def _thresholds(predictions: Predictions) -> tuple[float, ...] | None:
-    """From which probability each of several labels is given, chosen on validation images; None for one label."""
-    if predictions.task == "single":
-        return None
-    validation = predictions.of_split(VALIDATION)
-    rule = EvaluateConfig().thresholds
-    chosen = choose_thresholds(validation.targets.astype(np.uint8), validation.probabilities, rule=rule)
-    return tuple(chosen.values.tolist())
-
-
-def _write(
-    members: Sequence[Member],
-    *,
-    weights: Sequence[float],
-    predictions: Predictions,
-    bundle: Bundle,
-    out: Path,
-    force: bool,
-    how: str,
-    seconds: float,
+def _finish(
+    members: Sequence[Member], combined: Combined, *, out: Path | None, force: bool, clock: float, progress: Progress
 ) -> EnsembleResult:
-    """Score, compare with the best single run, and write the folder; nothing is left behind if that fails."""
-    settings: dict[str, Any] = {"confidence": CONFIDENCE, "seed": 0}
-    best = _best_single(members)
-    thresholds = bundle.thresholds
-    own = 0.5 if best.bundle.thresholds is None else _in_order(best.bundle, predictions.classes)
-    comparison = compare_predictions(
-        best.predictions.of_split(TEST),
-        predictions.of_split(TEST),
-        num_samples=BOOTSTRAP_SAMPLES,
-        thresholds=(np.asarray(own), np.asarray(0.5 if thresholds is None else thresholds)),
-        **settings,
+    """Judge, compare with the best single run, and write the folder; nothing is left behind if that fails."""
+    config, seed, note = settings_of(members)
+    if note:
+        progress.say(note)
+    manifest = members[0].manifest
+    test = combined.predictions.of_split(TEST)
+    ood = combined.bundle.members[0].ood if combined.bundle.members else None
+    submission = Submission(
+        combined.predictions,
+        groups=groups_of(combined.predictions, manifest),
+        columns=known_columns(manifest, rows_of(test, manifest)),
+        features=combined.features,
+        ood=ood,
+        omitted={} if ood is not None or combined.features is not None else {"ood": NO_FEATURES},
     )
-    scores = {
-        SPLITS[split]: evaluate_predictions(
-            predictions.of_split(split), thresholds=thresholds, bootstrap_samples=BOOTSTRAP_SAMPLES, **settings
-        )
-        for split in (TEST, VALIDATION)
-    }
-    sets = learn_sets(predictions.of_split(VALIDATION), coverage=EvaluateConfig().coverage, seed=0)
-    kept = describe_sets(table_of(predictions.of_split(TEST)), sets, confidence=CONFIDENCE) if sets else None
-    low, high = comparison.difference.interval
+    judgement = judge(submission, config, seed=seed)
+    for line in judgement.settled.chosen.describe():
+        progress.say(line)
+    best = best_member(members)
+    comparison = _against_best(best, judgement, manifest, config, seed=seed)
+    weights = {str(member.path): weight for member, weight in zip(members, combined.weights, strict=True)}
     verdict = comparison.describe(first=str(best.path), second="the ensemble")
-    shares = {str(member.path): float(weight) for member, weight in zip(members, weights, strict=True)}
-    evaluation = {
-        "format": 1,
-        **scores,
-        **({} if kept is None else {"prediction_sets": kept}),
-        "curves": class_curves(table_of(predictions.of_split(TEST)), scores=scores["test"]),
-        "ensemble": {
-            "how": how,
-            "weights": shares,
-            "members": {str(member.path): _scores_of(member, comparison.score) for member in members},
-            "verdict": verdict[:1].upper() + verdict[1:],
-            "best_single_run": str(best.path),
-            "score": comparison.score,
-            "ensemble_minus_best": {"value": comparison.difference.value, "low": low, "high": high},
-            "p_value": None if comparison.mcnemar is None else comparison.mcnemar.p_value,
-            "beyond_noise": comparison.beyond_noise,
-        },
-        "seconds": {"total": round(seconds, 2)},
-    }
-    decisions = [Decision("model", "ensemble", how)]
-    decisions += [
-        Decision(path, f"weight {share:.0%}", "taken by validation" if share else "would not help in validation")
-        for path, share in shares.items()
-    ]
-    decisions.append(
-        Decision("against the best single run", f"{100 * comparison.difference.value:+.1f} points", verdict)
+    own_scores = {str(member.path): dict(member.evaluation.test.named())[comparison.score] for member in members}
+    ensemble = EnsembleEvaluation(
+        method=combined.method,
+        weights=weights,
+        members=own_scores,
+        best_single_run=str(best.path),
+        ensemble_minus_best=comparison.paired_difference,
+        verdict=verdict[:1].upper() + verdict[1:],
     )
-    provenance = {
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "source": str(best.bundle.provenance.get("source", "")),
-        "scores": {name: value for name, value in scores["test"].items() if name != "confusion"},
-        "confidence": CONFIDENCE,
-        "ensemble": {"how": how, "weights": shares},
-    }
-    run = run_folder.create(out, force=force)
-    try:
-        shutil.copyfile(RunDir(members[0].path).manifest, run.manifest)
-        predictions.save(run.predictions)
-        atomic.write_text(run.plan, plan_page(decisions))
-        save_bundle(replace(bundle, sets=sets, provenance=provenance), run.model)
-        atomic.write_json(run.evaluation, evaluation)
-        write_ensemble_report(
-            run, best.path, bundle=bundle, predictions=predictions, evaluation=evaluation, decisions=decisions
+    seconds = Seconds(total=round(time.perf_counter() - clock, 2))
+    evaluation = judgement.evaluation.model_copy(update={"ensemble": ensemble, "seconds": seconds})
+    assert judgement.predictions is not None
+    with draft(out, name="ensemble", force=force) as begun:
+        write_ensemble(
+            begun.run,
+            members[0],
+            best,
+            bundle=with_settled(combined.bundle, judgement.settled),
+            predictions=judgement.predictions,
+            evaluation=evaluation,
+            said=combined.said,
         )
-    except BaseException:
-        shutil.rmtree(run.path, ignore_errors=True)
-        raise
-    return EnsembleResult(run.path, shares, best.path, comparison)
+        run = begun.publish()
+    return EnsembleResult(run.path, weights, best.path, comparison)
 
 
-def _scores_of(member: Member, score: str) -> dict[str, Any]:
-    """The score by which all are compared, with its interval, as the run's own evaluation has it."""
-    written = json.loads(RunDir(member.path).evaluation.read_text(encoding="utf-8"))
-    return {score: written["test"][score]}
+def _against_best(
+    best: Member, judgement: Judgement, manifest: Manifest, config: EvaluateConfig, *, seed: int
+) -> Comparison:
+    """A paired test on the test images, the best single run first."""
+    assert judgement.predictions is not None
+    single, test = best.predictions.of_split(TEST), judgement.predictions.of_split(TEST)
+    return compare_predictions(
+        single,
+        test,
+        groups=groups_of(single, manifest),
+        confidence=config.confidence,
+        num_samples=config.bootstrap_samples,
+        seed=seed,
+        thresholds=(np.asarray(best.thresholds or 0.5), np.asarray(judgement.settled.thresholds or 0.5)),
+    )
 
 
-def _in_order(bundle: Bundle, classes: tuple[str, ...]) -> list[float]:
-    assert bundle.thresholds is not None
-    return [bundle.thresholds[bundle.classes.index(name)] for name in classes]
+def _with_distances_of(mean: Predictions, first: Predictions) -> Predictions:
+    """An ensemble tells images out of distribution by the features of its first member."""
+    return replace(mean, ood_distances=first.ood_distances)

@@ -1,4 +1,4 @@
-"""The finished runs that an ensemble or a soup is made of, read and brought into one order of images and classes.
+"""The finished runs that an ensemble or averaged weights are made of, brought into one order of images and classes.
 
 Before anything is chosen or averaged. Knows nothing of what becomes of them.
 """
@@ -6,18 +6,20 @@ Before anything is chosen or averaged. Knows nothing of what becomes of them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from linnaeus import run_folder
 from linnaeus.bundle import Bundle
 from linnaeus.bundle.files import load_bundle
-from linnaeus.data.manifest import SPLITS, TEST, VALIDATION
+from linnaeus.config.resolved import ResolvedConfig, ResolvedEvaluate, read_resolved
+from linnaeus.data.manifest import SPLITS, TEST, VALIDATION, Manifest
 from linnaeus.errors import ConfigError, DataError, RunError
 from linnaeus.judging.comparison import align
+from linnaeus.judging.evaluation import Evaluation, read_evaluation
+from linnaeus.judging.selection import quality
 from linnaeus.predictions import Predictions
+from linnaeus.run_folder import RunDir
 
 
 @dataclass(frozen=True)
@@ -27,13 +29,29 @@ class Member:
     Attributes:
         path: of its folder.
         bundle: its model.
-        predictions: of validation and test images, in the order of the first run's images and classes; logits over its
-            temperature.
+        predictions: of validation and test images, at its temperature, in the order of the first run's images and
+            classes.
+        evaluation: its own.
+        config: its own.
     """
 
     path: Path
     bundle: Bundle
     predictions: Predictions
+    evaluation: Evaluation
+    config: ResolvedConfig
+
+    @property
+    def thresholds(self) -> tuple[float, ...] | None:
+        """From which probability each of several labels is predicted, in the order of the predictions' classes."""
+        if self.bundle.thresholds is None:
+            return None
+        return tuple(self.bundle.thresholds[self.bundle.classes.index(name)] for name in self.predictions.classes)
+
+    @property
+    def manifest(self) -> Manifest:
+        """Its images."""
+        return Manifest.load(RunDir(self.path).manifest)
 
 
 def read_members(paths: Sequence[Path]) -> list[Member]:
@@ -54,12 +72,34 @@ def read_members(paths: Sequence[Path]) -> list[Member]:
         bundle, predictions = load_bundle(run.model), Predictions.load(run.predictions)
         if bundle.members:
             raise RunError(f"{path} is an ensemble itself. Name the runs that it was made of.")
-        scaled = predictions.logits / np.asarray(predictions.temperature)
-        predictions = replace(predictions, logits=scaled.astype(np.float32), temperature=1.0)
         if members:
             predictions = _aligned(members[0], predictions, path)
-        members.append(Member(path, bundle, predictions))
+        config = read_resolved(run.config)
+        members.append(Member(path, bundle, predictions, read_evaluation(run.evaluation), config))
     return members
+
+
+def best_member(members: Sequence[Member]) -> Member:
+    """The run that is best on the validation images."""
+    held_out = [member.predictions.of_split(VALIDATION) for member in members]
+    qualities = [quality(each.probabilities, each.targets) for each in held_out]
+    return members[max(range(len(members)), key=qualities.__getitem__)]
+
+
+def settings_of(members: Sequence[Member]) -> tuple[ResolvedEvaluate, int, str]:
+    """How what is made of these runs shall be judged: the `evaluate` settings and the seed of the first run, and a
+    sentence that names the settings in which the others differ (empty if none).
+    """
+    first = members[0].config.evaluate
+    differing = {
+        name
+        for member in members[1:]
+        for name in ResolvedEvaluate.model_fields
+        if getattr(member.config.evaluate, name) != getattr(first, name)
+    }
+    named = ", ".join(f"evaluate.{name}" for name in sorted(differing))
+    note = f"The runs differ in {named}; those of {members[0].path} are taken." if named else ""
+    return first, members[0].config.seed, note
 
 
 def _aligned(first: Member, predictions: Predictions, path: Path) -> Predictions:

@@ -1,55 +1,73 @@
-"""The page of several runs that answer together: what a run's report says, without the training that each had itself.
+"""The folder of several runs together: what a run's folder holds, without the training that each had itself.
 
-After `ensembling`, which hands over everything. Knows nothing of how members were chosen.
+After `ensemble`, which hands over everything. Knows nothing of how members were chosen.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+import shutil
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
+from linnaeus import atomic
 from linnaeus.bundle import Bundle
-from linnaeus.config.pages import read_page
-from linnaeus.config.settings import parse_config
+from linnaeus.bundle.files import save_bundle
 from linnaeus.data import intake
 from linnaeus.data.manifest import Manifest
+from linnaeus.judging.evaluation import EnsembleEvaluation, Evaluation
 from linnaeus.models import count_parameters
-from linnaeus.planning.decision import Decision
+from linnaeus.planning.plan import Decision, plan_page
 from linnaeus.predictions import Predictions
 from linnaeus.report.facts import ReportFacts
 from linnaeus.report.page import write_report
 from linnaeus.report.paper import write_paper
 from linnaeus.report.thumbnails import thumbnail_of
 from linnaeus.run_folder import RunDir
+from linnaeus.runs.members import Member
 
 
-def write_ensemble_report(
+def write_ensemble(
     run: RunDir,
-    best: Path,
+    first: Member,
+    best: Member,
     *,
     bundle: Bundle,
     predictions: Predictions,
-    evaluation: Mapping[str, Any],
-    decisions: Sequence[Decision],
+    evaluation: Evaluation,
+    said: str,
 ) -> None:
-    """Write the page, and the figures and tables for a paper, into the folder of an ensemble.
+    """Write model, predictions, scores, plan, figures, tables and report into the folder of an ensemble.
 
     Args:
-        run: its folder, with its manifest.
-        best: the folder of the best single run, for what all runs share: the data, and how classes are shown.
-        bundle, predictions, evaluation, decisions: of the ensemble.
+        run: its folder, empty.
+        first: the run whose order of images and classes the predictions have.
+        best: the best single run, for what all runs share: the data, and how classes are shown.
+        bundle, predictions, evaluation: of the ensemble, with everything settled.
+        said: how it was made, as a sentence.
     """
-    single = RunDir(best)
-    config = parse_config(read_page(single.config), where=str(single.config))
-    manifest = Manifest.load(run.manifest)
+    told, single = evaluation.ensemble, RunDir(best.path)
+    assert told is not None
+    decisions = _decisions(told, said)
+    provenance = {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "source": str(best.bundle.provenance.get("source", "")),
+        "scores": evaluation.test.model_dump(mode="json", exclude={"confusion"}, exclude_none=True),
+        "confidence": evaluation.confidence,
+        "ensemble": {"how": said, "weights": told.weights},
+    }
+    shutil.copyfile(RunDir(first.path).manifest, run.manifest)
+    predictions.save(run.predictions)
+    atomic.write_text(run.plan, plan_page(decisions))
+    save_bundle(replace(bundle, provenance=provenance), run.model)
+    atomic.write_json(run.evaluation, evaluation.to_json())
     classifiers = [member.classifier for member in bundle.members] or [bundle.classifier]
+    manifest = Manifest.load(run.manifest)
     facts = ReportFacts(
-        title=f"{Path(config.data.source).name}, {len(evaluation['ensemble']['weights'])} runs together",
-        config=config,
+        title=f"{Path(best.config.data.source).name}, {len(told.weights)} runs together",
+        config=best.config,
         manifest=manifest,
         predictions=predictions,
         evaluation=evaluation,
@@ -64,7 +82,16 @@ def write_ensemble_report(
     write_report(run.report, facts)
 
 
-def _environment(best: Path) -> dict[str, str]:
+def _decisions(told: EnsembleEvaluation, said: str) -> list[Decision]:
+    decisions = [Decision("model", "ensemble", said)]
+    decisions += [
+        Decision(path, f"weight {weight:.0%}", "taken by validation" if weight else "would not help in validation")
+        for path, weight in told.weights.items()
+    ]
+    points = f"{100 * told.ensemble_minus_best.value:+.1f} points"
+    return [*decisions, Decision("against the best single run", points, told.verdict)]
+
+
+def _environment(best: Member) -> dict[str, str]:
     """Where the best run was trained."""
-    described = json.loads((RunDir(best).model / "bundle.json").read_text(encoding="utf-8"))
-    return {str(key): str(value) for key, value in described.get("provenance", {}).get("environment", {}).items()}
+    return {str(key): str(value) for key, value in best.bundle.provenance.get("environment", {}).items()}

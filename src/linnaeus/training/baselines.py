@@ -6,7 +6,6 @@ Knows nothing of files, nor of how answers are scored.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +14,7 @@ import numpy.typing as npt
 from linnaeus.data.manifest import TEST, TRAIN, VALIDATION
 from linnaeus.metrics.classification import accuracy_score
 from linnaeus.metrics.multilabel import mean_average_precision
+from linnaeus.metrics.neighbours import nearest_rows, unit_rows
 from linnaeus.models.classifier import Classifier
 from linnaeus.predictions import Predictions, predictions_of
 from linnaeus.training.features import compute_features
@@ -26,7 +26,6 @@ Targets = npt.NDArray[np.int64] | npt.NDArray[np.uint8]
 
 NEIGHBOURS = (1, 3, 5, 10, 20, 50)
 """Numbers of neighbours that are tried on the validation images."""
-_ROWS_AT_ONCE = 1024
 _CENTROID_SCALE = 16.0
 """Cosines lie too close together for a softmax; multiplied by this they make a tenable one. Ranks stay as they are."""
 
@@ -44,12 +43,6 @@ class Neighbours:
     logits: Floats
 
 
-def unit_features(features: npt.NDArray[np.floating], *, mean: Floats | None = None) -> Floats:
-    """float [N, D] less `mean` float32 [D], each row brought to length 1, so that dot products are cosines."""
-    values = features.astype(np.float32) - (0.0 if mean is None else mean)
-    return np.asarray(values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12), np.float32)
-
-
 def nearest_centroid(features: Floats, targets: npt.NDArray[np.int64], queries: Floats, *, num_classes: int) -> Floats:
     """Logits float32 [M, K]: scaled cosines of each query with the mean direction of each class's training images.
 
@@ -60,7 +53,7 @@ def nearest_centroid(features: Floats, targets: npt.NDArray[np.int64], queries: 
     """
     members = np.zeros((num_classes, len(features)), np.float32)
     members[targets, np.arange(len(features))] = 1.0
-    logits = _CENTROID_SCALE * (queries @ unit_features(members @ features).T)
+    logits = _CENTROID_SCALE * (queries @ unit_rows(members @ features).T)
     return np.asarray(np.where(members.any(axis=1), logits, -_CENTROID_SCALE), np.float32)
 
 
@@ -76,7 +69,7 @@ def nearest_neighbours(
     """The votes of the k training images that are nearest by cosine, k being the best of NEIGHBOURS in validation.
 
     Best is the highest accuracy or, for several labels, mean average precision; the fewest neighbours on ties. Logits
-    are of the share of votes; where classes have equally many, the one whose voters are nearer is ahead by a hair.
+    are of the fraction of votes; where classes have equally many, the one whose voters are nearer is ahead by a hair.
 
     Args:
         features: float32 [N, D], rows of length 1.
@@ -90,7 +83,7 @@ def nearest_neighbours(
     multi = targets.ndim == 2
     labels = targets.astype(np.float32) if multi else np.eye(num_classes, dtype=np.float32)[targets]
     votes = {k: np.zeros((len(queries), num_classes), np.float32) for k in tried}
-    for rows, nearest in _nearest(features, queries, num=max(tried)):
+    for rows, nearest, _ in nearest_rows(queries, features, num=max(tried)):
         given = labels[nearest]  # [rows, k, K]
         hair = np.linspace(1e-3, 0.0, given.shape[1], dtype=np.float32)[:, None]
         for k in tried:
@@ -106,21 +99,11 @@ def nearest_neighbours(
     return Neighbours(best, _logits(votes[best], best, multi=multi))
 
 
-def _nearest(features: Floats, queries: Floats, *, num: int) -> Iterator[tuple[slice, npt.NDArray[np.int64]]]:
-    """For slices of the queries the positions int64 [rows, num] of their nearest features, the nearest first."""
-    for start in range(0, len(queries), _ROWS_AT_ONCE):
-        rows = slice(start, start + _ROWS_AT_ONCE)
-        cosines = queries[rows] @ features.T
-        nearest = np.argpartition(-cosines, num - 1, axis=1)[:, :num]
-        order = np.argsort(-np.take_along_axis(cosines, nearest, axis=1), axis=1, kind="stable")
-        yield rows, np.take_along_axis(nearest, order, axis=1)
-
-
 def _logits(votes: Floats, k: int, *, multi: bool) -> Floats:
-    """Of shares 0-1, with half a vote for and against every class, so that no answer is certain."""
-    share = (k * votes + 0.5) / (k + 1.0)
-    share = np.clip(share, 1e-6, 1 - 1e-6)
-    return np.asarray(np.log(share / (1 - share)) if multi else np.log(share), np.float32)
+    """Of fractions 0-1, with half a vote for and against every class, so that no answer is certain."""
+    fraction = (k * votes + 0.5) / (k + 1.0)
+    fraction = np.clip(fraction, 1e-6, 1 - 1e-6)
+    return np.asarray(np.log(fraction / (1 - fraction)) if multi else np.log(fraction), np.float32)
 
 
 def answer_baselines(
@@ -140,7 +123,6 @@ def answer_baselines(
     manifest = job.manifest
     train, validation, test = (manifest.rows(split) for split in (TRAIN, VALIDATION, TEST))
     known = feature_store(classifier, job, views=job.config.phases[0].feature_views).features[0]
-    assert job.config.evaluate.batch_size != "auto"
     if of_test is None:
         of_test = compute_features(
             classifier,
@@ -152,8 +134,8 @@ def answer_baselines(
             progress=job.progress,
         )
     mean = np.asarray(known[train].mean(axis=0, dtype=np.float64), np.float32)
-    features = unit_features(known[train], mean=mean)
-    queries = unit_features(np.concatenate([known[validation], of_test]), mean=mean)
+    features = unit_rows(known[train], mean=mean)
+    queries = unit_rows(np.concatenate([known[validation], of_test]), mean=mean)
     rows, targets = np.concatenate([validation, test]), manifest.targets[train]
     num_classes = manifest.num_classes
     answers = {}

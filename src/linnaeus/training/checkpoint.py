@@ -42,12 +42,11 @@ class Position:
         step: optimizer steps done in this phase.
         epochs_done: over all phases.
         loss_sum, num_correct, num_seen: of the running epoch, on all processes; with several labels per image,
-            `num_correct` adds up the shares of labels that are right.
+            `num_correct` adds up the fractions of labels that are right.
         epoch_seconds: spent in the running epoch; `seconds` in all.
         earlier_seconds: that others had spent on features before this run first opened them, by their key.
-        best: {"metric", "value", "epoch", "file", "backbone", "out_of_fold"} of the kept weights, or empty; where
-            "backbone" names a file too, "file" holds the head alone; "out_of_fold" says that it has seen the validation
-            images, of which other heads made the predictions.
+        best: {"metric", "value", "epoch", "file", "backbone"} of the kept weights, or empty; where "backbone" names a
+            file too, "file" holds the head alone.
         stale_epochs: since the stop metric was last better than `stop_value`.
         plateau: what the schedule of that name remembers.
         history: one dict per finished epoch.
@@ -79,7 +78,7 @@ class Unread:
 
     Attributes:
         batch: of the epoch, from 1.
-        loss: float32 scalar, the share of this pass in the batch's mean loss.
+        loss: float32 scalar, the fraction of this pass in the batch's mean loss.
         num_right: int64 scalar, of `count_right`.
         num_images: of the batch, by which the loss counts.
         labels: per image, by which `num_right` is divided; 1 for one class per image.

@@ -1,7 +1,8 @@
 """Features once: a frozen backbone sees every image (and every augmented view) a single time; the result stays on disk.
 
 After the loader, before heads, in the life of an image. Lives in the user's cache folder beside the pixels, keyed by
-everything that shapes it: weights, preprocessing, pixels, augmentation. Resumable in blocks. Knows nothing of heads.
+everything that shapes it: weights, preprocessing, pixels, augmentation, precision and kind of device. Resumable in
+blocks. Knows nothing of heads.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,11 +26,11 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from linnaeus.atomic import write_json
+from linnaeus.atomic import locked, write_json
 from linnaeus.augment import augment_batch
-from linnaeus.config.settings import AugmentConfig
+from linnaeus.config.resolved import ResolvedAugment
 from linnaeus.data.cache.build import format_bytes
-from linnaeus.data.cache.folder import cache_folder, locked
+from linnaeus.data.cache.folder import INFO, cache_folder
 from linnaeus.data.image_spec import ImageSpec
 from linnaeus.data.loader import Batch, ImageStore
 from linnaeus.errors import Interrupted, OutputError, TrainingError
@@ -39,7 +40,7 @@ from linnaeus.progress import SILENT, Progress
 
 Rows = npt.NDArray[np.int64]
 _BLOCK_SECONDS = 10.0
-_FACTS, _PIXELS = "features.json", "features.npy"
+_VALUES = "features.npy"
 _NO_MEMORY = ("allocate memory", "out of memory", "ALLOC_FAILED")
 """What torch, CUDA, and its libraries say; only the first has an error class of its own, and not on a processor."""
 
@@ -82,7 +83,7 @@ def extract_features(
     autocast: Autocast,
     batch_size: int,
     views: int = 1,
-    augment: AugmentConfig | None = None,
+    augment: ResolvedAugment | None = None,
     seed: int = 0,
     progress: Progress = SILENT,
     stop_requested: Callable[[], bool] = lambda: False,
@@ -107,9 +108,11 @@ def extract_features(
     if views == 1:  # the images themselves: the same features however they are divided, so folds and review share them
         train_rows, other_rows = np.sort(np.concatenate([train_rows, other_rows])), other_rows[:0]
     facts = {
-        "format": 2,
+        "format": 3,
+        "holds": f"{views:,} x {store.num_rows:,} features by {classifier.name}",
         "backbone": [classifier.name, classifier.options, classifier.feature_kind, weights_digest(classifier.backbone)],
         "spec": spec.to_dict(),
+        "computed": [store.device.type, _precision(autocast, store.device)],
         "pixels": store.key,
         "rows": hashlib.sha256(train_rows.tobytes() + b"|" + other_rows.tobytes()).hexdigest()[:16],
         "augment": None if views == 1 or augment is None else [augment.model_dump(mode="json"), seed],
@@ -127,6 +130,8 @@ def extract_features(
         with locked(folder, progress, work="computing these features"):
             array, done, earlier = _open(folder, facts, shape=shape)
             if done == total:
+                with suppress(OSError):  # somebody else's may be used but not touched
+                    os.utime(folder / INFO)
                 progress.say(f"Features of {total:,} views reopened: {folder.name}")
                 return KeptFeatures(array, key, earlier)
             with _answering(classifier, spec) as short, progress.task("features", total=total, unit="images") as task:
@@ -141,12 +146,20 @@ def extract_features(
                     if stop or done == total or time.perf_counter() - saved > _BLOCK_SECONDS:
                         array.flush()
                         saved = time.perf_counter()
-                        write_json(folder / _FACTS, {**facts, "done": done, "seconds": earlier + saved - begun})
+                        write_json(folder / INFO, {**facts, "done": done, "seconds": earlier + saved - begun})
                     if stop:
                         raise Interrupted("Stopped; the features computed so far are saved.")
             return KeptFeatures(array, key, earlier)
     except OSError as error:
         raise OutputError(_explain(error, folder.parent, num_bytes=2 * math.prod(shape))) from error
+
+
+def _precision(autocast: Autocast, device: torch.device) -> str:
+    """The type in which a network computes in the block: autocast's, or float32 and how exactly it is multiplied."""
+    with autocast():
+        if torch.is_autocast_enabled(device.type):
+            return str(torch.get_autocast_dtype(device.type))
+        return f"{torch.get_default_dtype()}, {torch.get_float32_matmul_precision()}"
 
 
 def compute_features(
@@ -216,9 +229,9 @@ def _open(
     these facts.
     """
     try:
-        stored = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
+        stored = json.loads((folder / INFO).read_text(encoding="utf-8"))
         done, seconds = stored.pop("done"), stored.pop("seconds")
-        array = np.load(folder / _PIXELS, mmap_mode="r+", allow_pickle=False)
+        array = np.load(folder / _VALUES, mmap_mode="r+", allow_pickle=False)
         if stored == json.loads(json.dumps(facts)) and array.shape == shape:
             return array, done, seconds
     except (OSError, ValueError, KeyError, EOFError):
@@ -226,7 +239,7 @@ def _open(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     try:
-        return _create(folder / _PIXELS, shape), 0, 0.0
+        return _create(folder / _VALUES, shape), 0, 0.0
     except OSError:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -251,7 +264,7 @@ def _features(
     store: ImageStore,
     view: int,
     spec: ImageSpec,
-    augment: AugmentConfig | None,
+    augment: ResolvedAugment | None,
     seed: int,
     autocast: Autocast,
 ) -> npt.NDArray[np.float16]:

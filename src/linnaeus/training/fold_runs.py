@@ -14,11 +14,11 @@ import pandas as pd
 
 from linnaeus.atomic import write_whole
 from linnaeus.config.settings import RunConfig
-from linnaeus.data.manifest import TRAIN, VALIDATION
+from linnaeus.data.manifest import TRAIN, UNASSIGNED, VALIDATION
 from linnaeus.models.classifier import Classifier
-from linnaeus.predictions import Predictions, predictions_of
+from linnaeus.predictions import Predictions, concatenate_predictions, mean_predictions, predictions_of
 from linnaeus.run_folder import RunDir
-from linnaeus.training.head_phase import fold_of_rows
+from linnaeus.training.head_phase import fold_of_rows, fold_rows
 from linnaeus.training.job import Job
 from linnaeus.training.loop import answer
 from linnaeus.training.run import train
@@ -30,7 +30,8 @@ class TrainedFolds:
 
     Attributes:
         classifiers: one per fold, with its kept weights.
-        out_of_fold: predictions of the training and validation images, each by the classifier that has not seen it.
+        out_of_fold: predictions of the training images, each by the classifier that has not seen it, and of the
+            validation images by all of them together.
         seconds: of all trainings.
         earlier_seconds: as of `Position`.
     """
@@ -49,7 +50,9 @@ def trains_folds_whole(config: RunConfig) -> bool:
 def train_folds(
     build: Callable[[RunDir], Classifier], adjust: Callable[[Classifier], None], job: Job, run: RunDir
 ) -> TrainedFolds:
-    """Train once without each fold, the fold itself being the validation images, or go on where that stopped.
+    """Train once without each fold, which chooses the weights to keep, or go on where that stopped.
+
+    The validation images of the run are seen by none of the trainings.
 
     Args:
         build: the classifier that a training in this folder begins with.
@@ -61,7 +64,7 @@ def train_folds(
     """
     assert job.config.data.folds is not None
     num_folds, manifest = job.config.data.folds, job.manifest
-    rows, fold = manifest.rows_of(TRAIN, VALIDATION), fold_of_rows(job.config, manifest)
+    rows, fold = fold_rows(job.config, manifest), fold_of_rows(job.config, manifest)
     limit = job.config.time_limit_seconds
     data = job.config.data.model_copy(update={"folds": None, "out_of_fold": 0})
     alone = {"data": data, "time_limit_seconds": None if limit is None else limit / num_folds}
@@ -70,7 +73,7 @@ def train_folds(
     classifiers, histories, seconds = [], [], 0.0
     earlier: dict[str, float] = {}
     for k in range(num_folds):
-        splits = manifest.splits.copy()
+        splits = np.where(manifest.splits == VALIDATION, UNASSIGNED, manifest.splits)
         splits[rows] = np.where(fold == k, VALIDATION, TRAIN)
         own = RunDir(run.folds / str(k + 1))
         own_job = replace(job, config=config, manifest=manifest.with_splits(splits))
@@ -85,7 +88,10 @@ def train_folds(
         earlier = {**position.earlier_seconds, **earlier}
     if job.runtime.fabric.is_global_zero:
         write_whole(run.history, lambda temporary: _one_history(histories).to_csv(temporary, index=False))
-    return TrainedFolds(tuple(classifiers), predictions_of(manifest, rows, logits), seconds, earlier)
+    held_out = manifest.rows(VALIDATION)
+    together = mean_predictions([answer(each, job, held_out) for each in classifiers], [1.0] * num_folds)
+    out_of_fold = concatenate_predictions(predictions_of(manifest, rows, logits), together)
+    return TrainedFolds(tuple(classifiers), out_of_fold, seconds, earlier)
 
 
 def _one_history(histories: list[pd.DataFrame]) -> pd.DataFrame:

@@ -23,7 +23,7 @@ PENALTIES = (1.0, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5)
 """From strong to weak: each solution is where the next one begins."""
 _PATIENCE, _CLEARLY_WORSE = 2, 0.01
 _FLOOR = 1e-3
-"""Features that vary less than this share of the one that varies most are taken to be noise."""
+"""Features that vary less than this fraction of the one that varies most are taken to be noise."""
 _MAX_ITERATIONS = 60
 _MEMORY = 20
 _GRADIENT_TOLERANCE = 1e-5
@@ -91,7 +91,8 @@ def solve_path(
             2 is what the row twice would be, one of 0 what the set without it would be.
         adjustment: float32 [K], added to the logits of the training loss alone (logit adjustment).
         penalties: from strong to weak.
-        tolerance: a head is solved for where a step lowers its loss by no more, as a share of it where it is above 1.
+        tolerance: a head is solved for where a step lowers its loss by no more, as a fraction of it where it is above
+            1.
     """
     heads: list[Head] = []
     steps: list[Step] = []
@@ -187,12 +188,12 @@ def _walk(
     """Each penalty with P heads, one for each column of `weights` float32 [N, P], which say how much it sees a row."""
     mean, scale = _standardisation(features)
     inputs = torch.from_numpy((features - mean) / scale)
-    shares = torch.from_numpy(weights / np.maximum(weights.sum(axis=0, dtype=np.float64), 1e-12)).float()
+    fractions = torch.from_numpy(weights / np.maximum(weights.sum(axis=0, dtype=np.float64), 1e-12)).float()
     problem = _Problem(
         inputs,
         torch.from_numpy(_wanted(targets, num_classes, label_smoothing)),
-        shares,
-        _relative_scales(inputs, shares, torch.from_numpy(scale)),
+        fractions,
+        _relative_scales(inputs, fractions, torch.from_numpy(scale)),
         torch.zeros(num_classes) if adjustment is None else torch.from_numpy(adjustment),
         several=targets.ndim == 2,
     )
@@ -217,14 +218,14 @@ def _standardisation(features: Floats) -> tuple[Floats, Floats]:
     return mean.astype(np.float32), np.maximum(std, _FLOOR * max(float(std.max()), 1e-12)).astype(np.float32)
 
 
-def _relative_scales(inputs: torch.Tensor, shares: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+def _relative_scales(inputs: torch.Tensor, fractions: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
     """float32 [P, D]: the deviation of each feature as a head sees it, in units of `scale`.
 
     All heads share one standardised matrix; a penalty on weights times these is the penalty on the weights of the
     matrix that each would have standardised for itself.
     """
-    mean = shares.T @ inputs
-    std = (shares.T @ inputs.square() - mean.square()).clamp(min=0.0).sqrt() * scale
+    mean = fractions.T @ inputs
+    std = (fractions.T @ inputs.square() - mean.square()).clamp(min=0.0).sqrt() * scale
     return torch.maximum(std, _FLOOR * std.amax(1, keepdim=True).clamp(min=1e-12)) / scale
 
 
@@ -239,12 +240,12 @@ def _wanted(targets: Targets, num_classes: int, label_smoothing: float) -> Float
 
 @dataclass(frozen=True)
 class _Problem:
-    """P heads that minimise the loss on the same rows, each with its own shares of them.
+    """P heads that minimise the loss on the same rows, each with its own fractions of them.
 
     Attributes:
         inputs: float32 [N, D], standardised.
         wanted: float32 [N, K].
-        shares: float32 [N, P], each column with sum 1.
+        fractions: float32 [N, P], each column with sum 1.
         scales: float32 [P, D], of `_relative_scales`.
         adjustment: float32 [K], added to the logits.
         several: labels per image.
@@ -252,7 +253,7 @@ class _Problem:
 
     inputs: torch.Tensor
     wanted: torch.Tensor
-    shares: torch.Tensor
+    fractions: torch.Tensor
     scales: torch.Tensor
     adjustment: torch.Tensor
     several: bool
@@ -278,9 +279,9 @@ class _Problem:
             predicted = logits.softmax(2)
             losses = logits.logsumexp(2) - (wanted * logits).sum(2)
         scaled = weight * self.scales[:, None]
-        value = (losses * self.shares).sum(0, dtype=torch.float64)
+        value = (losses * self.fractions).sum(0, dtype=torch.float64)
         value += penalty / 2 * scaled.square().sum((1, 2), dtype=torch.float64)
-        by_logits = predicted.sub_(wanted).mul_(self.shares[..., None])
+        by_logits = predicted.sub_(wanted).mul_(self.fractions[..., None])
         by_weight = (
             (by_logits.flatten(1).T @ self.inputs).view(weight.shape).add_(scaled * self.scales[:, None], alpha=penalty)
         )

@@ -21,9 +21,9 @@ from linnaeus.data.splits.folds import stratified_folds
 from linnaeus.data.splits.multilabel import multilabel_folds
 from linnaeus.data.splits.sampling import row_weights
 from linnaeus.errors import ConfigError
-from linnaeus.losses import build_class_weights, log_shares
+from linnaeus.losses import build_class_weights, log_fractions
 from linnaeus.models.classifier import Classifier
-from linnaeus.predictions import Predictions, predictions_of
+from linnaeus.predictions import Predictions, concatenate_predictions, predictions_of
 from linnaeus.training.epoch_sums import count_right
 from linnaeus.training.features import extract_features
 from linnaeus.training.head_path import PENALTIES, FoldSolution, solve_folds, solve_path
@@ -35,7 +35,6 @@ _TRIED_BY_FOLDS = 3
 
 def feature_store(classifier: Classifier, job: Job, *, views: int) -> FeatureStore:
     """The features of the training images (in `views` augmented views) and of the validation images."""
-    assert job.config.evaluate.batch_size != "auto"
     features = extract_features(
         classifier,
         job.images,
@@ -86,24 +85,22 @@ class SolvedHead:
 
     Attributes:
         train_loss: mean over the training rows.
-        num_correct: of the training rows, with several labels per image the share of them that is right.
+        num_correct: of the training rows, with several labels per image the fraction of them that is right.
         said: a sentence on the penalty that was chosen.
         out_of_fold: predictions of training and validation rows by heads that have not seen them; None without folds.
-        is_average: whether the head is the average of the folds' heads, which together have seen the validation rows.
     """
 
     train_loss: float
     num_correct: float
     said: str
     out_of_fold: Predictions | None = None
-    is_average: bool = False
 
 
 def solve_head(head: nn.Module, job: Job, features: FeatureStore) -> SolvedHead:
     """Put the best linear head that L-BFGS finds under a path of penalties into `head`, given the job's features.
 
-    With folds it is the average of heads that each left out one of them; the penalty is then chosen by all out-of-fold
-    predictions instead of by the validation rows.
+    With folds of the training images it is the average of heads that each left out one of them. The penalty is then
+    chosen by all out-of-fold predictions, and no head sees the validation images, by which the average is judged.
     """
     assert isinstance(head, nn.Linear), "check_heads has seen to it"
     smoothing, num_classes = job.config.loss.label_smoothing, job.manifest.num_classes
@@ -134,22 +131,25 @@ def solve_head(head: nn.Module, job: Job, features: FeatureStore) -> SolvedHead:
         weight, bias = (np.mean([getattr(each, part) for each in found.heads], axis=0) for part in ("weight", "bias"))
         path, penalty = found.path, found.penalty
         said = _describe(found, out_of_fold)
+        rows = job.manifest.rows(VALIDATION)
+        logits = _plain(features, rows) @ weight.T + bias  # no head has seen these, so their average can answer
+        out_of_fold = concatenate_predictions(out_of_fold, predictions_of(job.manifest, rows, logits))
     with torch.no_grad():
         head.weight.copy_(torch.from_numpy(weight))
         head.bias.copy_(torch.from_numpy(bias))
     chosen = next(step for step in path if step.penalty == penalty)
-    logits = torch.from_numpy(_plain(features, train_rows) @ weight.T + bias)
-    num_correct = _images_right(logits, torch.from_numpy(job.manifest.targets[train_rows]))
+    answers = torch.from_numpy(_plain(features, train_rows) @ weight.T + bias)
+    num_correct = _images_right(answers, torch.from_numpy(job.manifest.targets[train_rows]))
     # The path adds up the losses of several labels; the history holds their mean, as for every other phase.
     train_loss = chosen.train_loss / (num_classes if job.manifest.task == "multi" else 1)
-    return SolvedHead(train_loss, num_correct, said, out_of_fold, is_average=job.config.data.folds is not None)
+    return SolvedHead(train_loss, num_correct, said, out_of_fold)
 
 
 def _solve_without_each_fold(
     job: Job, features: FeatureStore, *, penalties: Sequence[float]
 ) -> tuple[FoldSolution, Predictions]:
     """Heads that each left out one fold, and what they say of it."""
-    rows = job.manifest.rows_of(TRAIN, VALIDATION)
+    rows = fold_rows(job.config, job.manifest)
     found = solve_folds(
         _plain(features, rows),
         job.manifest.targets[rows],
@@ -174,7 +174,7 @@ def _describe(found: FoldSolution, out_of_fold: Predictions) -> str:
 
 
 def _images_right(logits: torch.Tensor, targets: torch.Tensor) -> float:
-    """How many are; with several labels an image counts as the share of its labels."""
+    """How many are; with several labels an image counts as the fraction of its labels."""
     return int(count_right(logits, targets)) / (1 if targets.ndim == 1 else targets.shape[1])
 
 
@@ -188,7 +188,9 @@ def _sample_weights(job: Job, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.flo
     if own is not None:
         factors.append(own[rows])
     if data.balance != "none":
-        factors.append(row_weights(targets, balance=data.balance, growth=data.balance_growth, seed=config.seed))
+        factors.append(
+            row_weights(targets, balance=data.balance, oversample_factor=data.oversample_factor, seed=config.seed)
+        )
     per_class = build_class_weights(config.loss, class_count_tensor(config, job.manifest))
     if per_class is not None:
         factors.append(per_class.numpy()[targets])
@@ -200,8 +202,8 @@ def _adjustment(job: Job) -> npt.NDArray[np.float32] | None:
     tau = job.config.loss.logit_adjustment
     if not tau:
         return None
-    shares = log_shares(class_count_tensor(job.config, job.manifest))
-    adjustment: npt.NDArray[np.float32] = (tau * shares).numpy()
+    fractions = log_fractions(class_count_tensor(job.config, job.manifest))
+    adjustment: npt.NDArray[np.float32] = (tau * fractions).numpy()
     return adjustment
 
 
@@ -216,10 +218,20 @@ def _num_folds(config: RunConfig) -> int:
     return asked if isinstance(asked, int) else 0
 
 
+def fold_rows(config: RunConfig, manifest: Manifest) -> npt.NDArray[np.int64]:
+    """int64: the rows that are divided into folds.
+
+    Where the folds' models ship together, the training rows: validation images stay unseen by all of them, so that
+    temperature, thresholds and prediction sets are settled by what ships. Where the folds only look for wrong labels,
+    training and validation rows.
+    """
+    return manifest.rows(TRAIN) if config.data.folds else manifest.rows_of(TRAIN, VALIDATION)
+
+
 def fold_of_rows(config: RunConfig, manifest: Manifest) -> npt.NDArray[np.int64]:
-    """int64: the fold, from 0, of each training and validation row, in the order of `rows_of(TRAIN, VALIDATION)`."""
+    """int64: the fold, from 0, of each row of `fold_rows`."""
     num_folds = _num_folds(config)
-    rows = manifest.rows_of(TRAIN, VALIDATION)
+    rows = fold_rows(config, manifest)
     groups = None if manifest.groups is None else manifest.groups[rows]
     if manifest.task == "multi":
         labels = manifest.targets[rows].astype(np.uint8)

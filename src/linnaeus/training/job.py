@@ -13,13 +13,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from linnaeus.config.settings import PhaseConfig, RunConfig
+from linnaeus.config.resolved import ResolvedConfig, ResolvedPhase
+from linnaeus.config.settings import RunConfig
 from linnaeus.data.image_spec import ImageSpec
 from linnaeus.data.loader import FeatureStore, ImageStore
 from linnaeus.data.manifest import TRAIN, Manifest
 from linnaeus.data.splits.sampling import epoch_length, shown_counts
 from linnaeus.losses import Loss, build_loss
-from linnaeus.predictions import Views
+from linnaeus.predictions import TTA
 from linnaeus.progress import SILENT, Progress
 from linnaeus.training.runtime import Runtime
 
@@ -29,23 +30,23 @@ class Job:
     """What the loop works on; nothing in it changes while it runs.
 
     Attributes:
-        config: settled, no "auto" left.
+        config: with nothing left to choose.
         manifest: every row readable, splits assigned.
         images: pixels of the manifest's rows.
         spec: preprocessing, mean and deviation settled.
         runtime: device, precision, processes.
-        views: how validation looks at an image, as the finished model will.
+        tta: how validation looks at an image, as the finished model will.
         progress: hears of every batch.
         stop_requested: asked after every batch; True saves the state and raises Interrupted.
         features: of the manifest's rows, where the phase trains the head alone.
     """
 
-    config: RunConfig
+    config: ResolvedConfig
     manifest: Manifest
     images: ImageStore
     spec: ImageSpec
     runtime: Runtime
-    views: Views
+    tta: TTA
     progress: Progress = SILENT
     stop_requested: Callable[[], bool] = lambda: False
     features: FeatureStore | None = None
@@ -68,7 +69,7 @@ class Job:
 
     @property
     def shard(self) -> int:
-        """Which of the shares is this process's."""
+        """Which of the fractions is this process's."""
         return 0 if self.on_features else self.runtime.fabric.global_rank
 
 
@@ -78,7 +79,7 @@ def class_counts(config: RunConfig, manifest: Manifest) -> npt.NDArray[np.float6
         manifest.targets[manifest.rows(TRAIN)],
         num_classes=manifest.num_classes,
         balance=config.data.balance,
-        growth=config.data.balance_growth,
+        oversample_factor=config.data.oversample_factor,
         seed=config.seed,
     )
 
@@ -91,17 +92,15 @@ def class_count_tensor(config: RunConfig, manifest: Manifest) -> torch.Tensor:
 def num_shown(config: RunConfig, manifest: Manifest) -> int:
     """Images that an epoch of training shows, on all processes."""
     data = config.data
-    return epoch_length(len(manifest.rows(TRAIN)), balance=data.balance, growth=data.balance_growth)
+    return epoch_length(len(manifest.rows(TRAIN)), balance=data.balance, oversample_factor=data.oversample_factor)
 
 
-def num_batches_per_epoch(job: Job, phase: PhaseConfig) -> int:
+def num_batches_per_epoch(job: Job, phase: ResolvedPhase) -> int:
     """Batches of one epoch on one process; a rest smaller than half a batch is left for another epoch's shuffle."""
-    assert isinstance(phase.batch_size, int)
     num_rows = -(-num_shown(job.config, job.manifest) // job.num_shards)
     return max(1, int(num_rows / (phase.batch_size / job.num_shards) + 0.5))
 
 
-def num_steps(job: Job, phase: PhaseConfig) -> int:
+def num_steps(job: Job, phase: ResolvedPhase) -> int:
     """Steps of the optimizer in a whole phase, at least one."""
-    assert phase.epochs != "auto"
     return max(1, round(phase.epochs * num_batches_per_epoch(job, phase)))

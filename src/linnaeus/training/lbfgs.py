@@ -15,7 +15,7 @@ Evaluate = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 """Points float [P, n] -> values float64 [P] and gradients float [P, n]; no problem may look at another's point."""
 
 _SUFFICIENT = 1e-4
-"""Share of the decrease promised by the slope that a step must bring (Armijo)."""
+"""Fraction of the decrease promised by the slope that a step must bring (Armijo)."""
 _MOST_TRIALS = 12
 
 
@@ -34,7 +34,7 @@ def minimise(
         max_iterations: of each problem.
         memory: pairs of steps and changes of the gradient that stand for the curvature.
         gradient_tolerance: a problem is solved where no entry of its gradient is larger,
-        value_tolerance: or where a step lowers its value by no more, as a share of it where it is above 1.
+        value_tolerance: or where a step lowers its value by no more, as a fraction of it where it is above 1.
     """
     point = start.clone()
     value, gradient = evaluate(point)
@@ -65,17 +65,17 @@ def minimise(
 
 def _curved(gradient: torch.Tensor, pairs: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]) -> torch.Tensor:
     """The inverse of the curvature that the pairs tell of, times the gradient (two-loop recursion)."""
-    direction, shares = gradient.clone(), []
+    direction, fractions = gradient.clone(), []
     for step, change, inverse in reversed(pairs):
-        share = inverse * (step * direction).sum(1)
-        direction -= share[:, None] * change
-        shares.append(share)
+        fraction = inverse * (step * direction).sum(1)
+        direction -= fraction[:, None] * change
+        fractions.append(fraction)
     if pairs:
         _, change, inverse = pairs[-1]
         length = (change * change).sum(1)
         direction *= torch.where(inverse > 0, 1.0 / (inverse * length), 1.0)[:, None]
-    for (step, change, inverse), share in zip(pairs, reversed(shares), strict=True):
-        direction += (share - inverse * (change * direction).sum(1))[:, None] * step
+    for (step, change, inverse), fraction in zip(pairs, reversed(fractions), strict=True):
+        direction += (fraction - inverse * (change * direction).sum(1))[:, None] * step
     return direction
 
 

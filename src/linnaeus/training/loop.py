@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from linnaeus.augment import augment_batch
-from linnaeus.config.settings import PhaseConfig
+from linnaeus.config.resolved import ResolvedPhase
 from linnaeus.data.loader import Batch
 from linnaeus.data.manifest import TRAIN, VALIDATION
 from linnaeus.data.splits.sampling import draw_positions, epoch_order
@@ -31,7 +31,7 @@ from linnaeus.losses.penalty import weight_penalty
 from linnaeus.metrics.classification import accuracy_score, balanced_accuracy_score
 from linnaeus.metrics.multilabel import label_counts, mean_average_precision, micro_f1
 from linnaeus.models.classifier import Classifier
-from linnaeus.predictions import NUM_VIEWS, Predictions, predict, predictions_of
+from linnaeus.predictions import NUM_TTA_VIEWS, Predictions, predict, predictions_of
 from linnaeus.training.checkpoint import Position, TrainState, Unread
 from linnaeus.training.depthwise import fast_depthwise_gradients
 from linnaeus.training.epoch_sums import count_right, read_sums
@@ -44,7 +44,7 @@ VALIDATION_COST = 0.4  # of one view of an image, against training on it: a forw
 SaveState = Callable[[], None]
 
 
-def train_epoch(state: TrainState, job: Job, phase: PhaseConfig, *, save: SaveState) -> bool:
+def train_epoch(state: TrainState, job: Job, phase: ResolvedPhase, *, save: SaveState) -> bool:
     """Train one epoch, or what the phase has left of it, from `state.position.batch` on.
 
     Returns False if the time limit, less what validation will take, cut it short.
@@ -113,7 +113,7 @@ def _batches(job: Job, position: Position, rows: npt.NDArray[np.int64], *, batch
 
 def _validation_seconds(state: TrainState, job: Job) -> float:
     """What the validation at this epoch's end will take, going by its training so far."""
-    images = len(job.manifest.rows(VALIDATION)) * NUM_VIEWS[job.views]
+    images = len(job.manifest.rows(VALIDATION)) * NUM_TTA_VIEWS[job.tta]
     return VALIDATION_COST * images * state.position.epoch_seconds / max(1, state.position.num_seen)
 
 
@@ -122,7 +122,7 @@ def _epoch_rows(job: Job, epochs_done: int) -> npt.NDArray[np.int64]:
     shown = draw_positions(
         job.manifest.targets[train_rows],
         balance=data.balance,
-        growth=data.balance_growth,
+        oversample_factor=data.oversample_factor,
         seed=job.config.seed,
         epoch=epochs_done,
     )
@@ -136,7 +136,7 @@ def _epoch_rows(job: Job, epochs_done: int) -> npt.NDArray[np.int64]:
     return train_rows[shown[order]]
 
 
-def train_batch(state: TrainState, job: Job, phase: PhaseConfig, batch: Batch) -> None:
+def train_batch(state: TrainState, job: Job, phase: ResolvedPhase, batch: Batch) -> None:
     """One optimizer step: augment, forward and backward in micro-batches, step.
 
     Asks the device nothing, so that a GPU always has its next work before it is done with the last: the loss and the
@@ -158,8 +158,8 @@ def train_batch(state: TrainState, job: Job, phase: PhaseConfig, batch: Batch) -
         with torch.no_grad():
             num_right = count_right(logits, batch.targets[chunk])
         state.unread.append(Unread(position.batch + 1, loss.detach(), num_right, len(images), labels))
-    if phase.clip_norm is not None:
-        torch.nn.utils.clip_grad_norm_(state.model.parameters(), phase.clip_norm)
+    if phase.grad_clip_norm is not None:
+        torch.nn.utils.clip_grad_norm_(state.model.parameters(), phase.grad_clip_norm)
     normalize_filters(state.optimizers)
     for optimizer in state.optimizers:
         optimizer.step()
@@ -237,20 +237,17 @@ def _chunks(length: int, size: int) -> Iterator[slice]:
 def _status(position: Position, *, several: bool) -> str:
     seen = max(1, position.num_seen)
     best = f"  best {position.best['value']:.4f}" if position.best else ""
-    right = f"{'label accuracy' if several else 'accuracy'} {100 * position.num_correct / seen:.1f} %"
+    right = f"{'Hamming accuracy' if several else 'accuracy'} {100 * position.num_correct / seen:.1f} %"
     return f"loss {position.loss_sum / seen:.3f}  {right}{best}"
 
 
-def validate(state: TrainState, job: Job, *, predictions: Predictions | None = None) -> dict[str, float]:
+def validate(state: TrainState, job: Job) -> dict[str, float]:
     """Loss, accuracy and balanced accuracy on the validation rows, in the columns of history.csv.
 
     Where images have several labels: the mean binary cross-entropy, micro F1 at a probability of 0.5, and mean average
     precision.
-
-    `predictions`: of these rows, where the weights at hand have seen them and others have not.
     """
-    if predictions is None:
-        predictions = answer(state.kept, job, job.manifest.rows(VALIDATION))
+    predictions = answer(state.kept, job, job.manifest.rows(VALIDATION))
     logits = torch.from_numpy(predictions.logits)
     if predictions.task == "multi":
         labels = predictions.targets.astype(np.uint8)
@@ -269,17 +266,17 @@ def validate(state: TrainState, job: Job, *, predictions: Predictions | None = N
 
 
 def answer(trained: nn.Module, job: Job, rows: npt.NDArray[np.int64]) -> Predictions:
-    """What a classifier, or a head on features, makes of these rows; each process looks at its share of the images."""
-    assert job.config.evaluate.batch_size != "auto"
+    """What a classifier, or a head on features, makes of these rows; each process looks at its fraction of the
+    images."""
     runtime, batch_size = job.runtime, job.config.evaluate.batch_size
     with runtime.fabric.autocast():
         if job.features is not None:
             on_features = job.features.batches(rows, batch_size=batch_size)
-            return predict(trained, on_features, job.manifest, spec=None, views="one")
-        runtime.share_statistics(trained)
-        batches = job.images.batches(runtime.own_share(rows), batch_size=batch_size)
-        own = predict(trained, batches, job.manifest, spec=job.spec, views=job.views)
-    return predictions_of(job.manifest, rows, runtime.join_shares(own.logits, num_rows=len(rows)))
+            return predict(trained, on_features, job.manifest, spec=None, tta="none")
+        runtime.fraction_statistics(trained)
+        batches = job.images.batches(runtime.own_fraction(rows), batch_size=batch_size)
+        own = predict(trained, batches, job.manifest, spec=job.spec, tta=job.tta)
+    return predictions_of(job.manifest, rows, runtime.join_fractions(own.logits, num_rows=len(rows)))
 
 
 def prepare(classifier: Classifier, job: Job) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from linnaeus.config.settings import PhaseConfig
+from linnaeus.config.resolved import ResolvedPhase
 from linnaeus.models.classifier import Classifier
 from linnaeus.training.phases import depth_scales
 
@@ -18,7 +18,7 @@ _RISE, _FIRST, _LAST = 0.3, 25.0, 25.0 * 1e4
 _ROUNDING = 1e-9
 
 
-def build_optimizers(classifier: Classifier, phase: PhaseConfig) -> list[Optimizer]:
+def build_optimizers(classifier: Classifier, phase: ResolvedPhase) -> list[Optimizer]:
     """One optimizer, or for "muon" two: Muon for the convolutions' filters, SGD for all the rest.
 
     With `layer_decay` the rates of the backbone's stages fall towards its input (for `muon` they do not).
@@ -44,7 +44,7 @@ def build_optimizers(classifier: Classifier, phase: PhaseConfig) -> list[Optimiz
         nesterov = phase.momentum > 0
         optimizer = torch.optim.SGD(groups, lr=phase.lr, momentum=phase.momentum, nesterov=nesterov, fused=True)
     elif phase.optimizer == "rmsprop":
-        optimizer = torch.optim.RMSprop(groups, lr=phase.lr, alpha=phase.smoothing)
+        optimizer = torch.optim.RMSprop(groups, lr=phase.lr, alpha=phase.rmsprop_alpha)
     elif phase.optimizer == "adam":
         optimizer = torch.optim.Adam(groups, lr=phase.lr, fused=True)
     else:
@@ -52,7 +52,7 @@ def build_optimizers(classifier: Classifier, phase: PhaseConfig) -> list[Optimiz
     return _with_peaks([optimizer])
 
 
-def _by_depth(groups: list[dict[str, Any]], classifier: Classifier, phase: PhaseConfig) -> list[dict[str, Any]]:
+def _by_depth(groups: list[dict[str, Any]], classifier: Classifier, phase: ResolvedPhase) -> list[dict[str, Any]]:
     """The groups that are not empty, divided by depth where the learning rate falls with it."""
     if phase.layer_decay == 1.0:
         return [group for group in groups if group["params"]]
@@ -67,7 +67,7 @@ def _by_depth(groups: list[dict[str, Any]], classifier: Classifier, phase: Phase
 
 
 def _muon(
-    phase: PhaseConfig,
+    phase: ResolvedPhase,
     filters: list[nn.Parameter],
     head_weights: list[nn.Parameter],
     vectors: list[nn.Parameter],
@@ -77,7 +77,7 @@ def _muon(
     """Muon (Jordan et al. 2024) as timm has it, with three Newton-Schulz steps as in airbench94_muon.
 
     There the loss is a sum over the batch, so that rates and decay of the SGD part are per image; ours is a mean, so
-    they are multiplied by the batch size. Decay is stated as a share per step, hence divided by the rate.
+    they are multiplied by the batch size. Decay is stated as a fraction per step, hence divided by the rate.
     """
     from timm.optim.muon import Muon  # timm takes seconds to import
 
@@ -92,7 +92,7 @@ def _muon(
     muon: Optimizer = Muon(
         [{"params": filters}],
         lr=phase.lr,
-        momentum=phase.filter_momentum,
+        momentum=phase.muon_momentum,
         nesterov=True,
         ns_steps=3,
         ns_coefficients="original",
@@ -122,21 +122,22 @@ def normalize_filters(optimizers: list[Optimizer]) -> None:
                 p.mul_(math.sqrt(len(p)) / p.norm())
 
 
-def schedule_factor(phase: PhaseConfig, *, step: int, total_steps: int) -> float:
-    """Share of the peak learning rate at `step` (0-based) of `total_steps`.
+def schedule_factor(phase: ResolvedPhase, *, step: int, total_steps: int) -> float:
+    """Fraction of the peak learning rate at `step` (0-based) of `total_steps`.
 
     Rises linearly over the warm-up, then stays ("constant", and "plateau", which falls by `lower_on_plateau`), falls
     linearly or by half a cosine to zero, in steps of whole epochs, or rises and falls as torch's OneCycleLR.
     """
-    warmup_steps = phase.warmup * total_steps
+    warmup_steps = phase.warmup_fraction * total_steps
     if step < warmup_steps:
         return (step + 1) / (warmup_steps + 1)
     done = (step - warmup_steps) / max(1.0, total_steps - warmup_steps)
     if phase.schedule == "linear":
         return max(0.0, 1.0 - done)
     if phase.schedule == "step":
-        assert phase.epochs != "auto"
-        return phase.drop ** (math.floor(phase.epochs * step / total_steps + _ROUNDING) // phase.drop_epochs)
+        return phase.lr_decay_factor ** (
+            math.floor(phase.epochs * step / total_steps + _ROUNDING) // phase.lr_decay_epochs
+        )
     if phase.schedule == "one_cycle":
         return _one_cycle(step - warmup_steps, total_steps - warmup_steps)
     if phase.schedule == "cosine":
@@ -154,18 +155,20 @@ def _one_cycle(step: float, total_steps: float) -> float:
     return _half_cosine(1.0, 1 / _LAST, min(1.0, (step - top) / (last - top)))
 
 
-def _half_cosine(start: float, end: float, share: float) -> float:
-    return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
+def _half_cosine(start: float, end: float, fraction: float) -> float:
+    return end + (start - end) / 2 * (1 + math.cos(math.pi * fraction))
 
 
-def lower_on_plateau(phase: PhaseConfig, saved: dict[str, Any], *, loss: float) -> dict[str, Any]:
+def lower_on_plateau(phase: ResolvedPhase, saved: dict[str, Any], *, loss: float) -> dict[str, Any]:
     """What torch's ReduceLROnPlateau remembers after one more epoch with this validation loss.
 
     `saved` is what it remembered before, {} at the beginning of a phase: plain numbers, which a checkpoint holds. The
     optimizer that torch wants to see is only where the factor stands.
     """
     bare = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=plateau_factor(saved))
-    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(bare, factor=phase.drop, patience=phase.drop_epochs - 1)
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        bare, factor=phase.lr_decay_factor, patience=phase.lr_decay_epochs - 1
+    )
     if saved:
         scheduler.load_state_dict(saved)
     scheduler.step(loss)
@@ -173,7 +176,7 @@ def lower_on_plateau(phase: PhaseConfig, saved: dict[str, Any], *, loss: float) 
 
 
 def plateau_factor(saved: dict[str, Any]) -> float:
-    """The share of the learning rate that `lower_on_plateau` has left."""
+    """The fraction of the learning rate that `lower_on_plateau` has left."""
     return float(saved["_last_lr"][0]) if saved else 1.0
 
 

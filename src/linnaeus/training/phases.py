@@ -92,4 +92,4 @@ class MovingAverage(nn.Module):
 
 def moving_average(part: nn.Module, phase: PhaseConfig) -> MovingAverage | None:
     """The moving average of the weights that the phase asks for."""
-    return MovingAverage(part, phase.ema).to(memory_format=torch.channels_last) if phase.ema else None
+    return MovingAverage(part, phase.ema_decay).to(memory_format=torch.channels_last) if phase.ema_decay else None

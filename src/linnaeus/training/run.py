@@ -18,12 +18,12 @@ from safetensors.torch import load_file
 
 from linnaeus.atomic import write_whole
 from linnaeus.config.pages import to_yaml
-from linnaeus.config.settings import PhaseConfig, RunConfig, StopConfig
+from linnaeus.config.resolved import ResolvedConfig, ResolvedPhase
+from linnaeus.config.settings import EarlyStoppingConfig
 from linnaeus.data.loader import FeatureStore
-from linnaeus.data.manifest import TRAIN, VALIDATION
+from linnaeus.data.manifest import TRAIN
 from linnaeus.losses.penalty import Penalty, choose_penalties
 from linnaeus.models.classifier import Classifier
-from linnaeus.predictions import Predictions
 from linnaeus.run_folder import RunDir
 from linnaeus.training.checkpoint import (
     LAST,
@@ -44,7 +44,7 @@ from linnaeus.training.optim import build_optimizers, lower_on_plateau
 from linnaeus.training.phases import fixed_parameters, moving_average, on_features, set_trainable
 
 
-def config_fingerprint(config: RunConfig) -> str:
+def config_fingerprint(config: ResolvedConfig) -> str:
     """16 hex digits over everything that shapes the weights."""
     return hashlib.sha256(to_yaml(config).encode()).hexdigest()[:16]
 
@@ -122,7 +122,7 @@ def train(classifier: Classifier, job: Job, run: RunDir) -> Position:
     return position
 
 
-def _penalties(classifier: Classifier, config: RunConfig) -> list[Penalty]:
+def _penalties(classifier: Classifier, config: ResolvedConfig) -> list[Penalty]:
     return choose_penalties(classifier, l1=config.loss.l1, l2=config.loss.l2)
 
 
@@ -133,7 +133,7 @@ def _remove_weights(run: RunDir, *, keep: str | None) -> None:
             old.unlink()
 
 
-def _job_of_phase(classifier: Classifier, job: Job, phase: PhaseConfig, position: Position, run: RunDir) -> Job:
+def _job_of_phase(classifier: Classifier, job: Job, phase: ResolvedPhase, position: Position, run: RunDir) -> Job:
     """The job as the phase sees it: on features where it trains the head alone, which also keeps the backbone's
     weights in a file, since checkpoints of such a phase hold only the head.
     """
@@ -152,7 +152,7 @@ def _backbone_file(position: Position) -> str:
 
 
 def _train_phase(
-    state: TrainState, job: Job, phase: PhaseConfig, run: RunDir, save: Callable[[], None], record: Record
+    state: TrainState, job: Job, phase: ResolvedPhase, run: RunDir, save: Callable[[], None], record: Record
 ) -> None:
     """Epochs until the phase is over; leaves the position at the start of the next phase."""
     position, saved = state.position, time.perf_counter()
@@ -160,7 +160,7 @@ def _train_phase(
         in_time = train_epoch(state, job, phase, save=save)
         _finish_epoch(state, job, phase, run)
         record(position.history[-1])
-        over = position.step == num_steps(job, phase) or not in_time or _should_stop(position, phase.stop)
+        over = position.step == num_steps(job, phase) or not in_time or _should_stop(position, phase.early_stopping)
         if over:
             job.progress.say(_why_over(position, phase, in_time=in_time))
             _next_phase(position, job, in_time=in_time)
@@ -181,7 +181,7 @@ def _next_phase(position: Position, job: Job, *, in_time: bool) -> None:
 
 
 def _solve_phase(
-    state: TrainState, job: Job, features: FeatureStore, phase: PhaseConfig, run: RunDir, record: Record
+    state: TrainState, job: Job, features: FeatureStore, phase: ResolvedPhase, run: RunDir, record: Record
 ) -> None:
     """The head that L-BFGS finds, as one epoch."""
     position, clock = state.position, time.perf_counter()
@@ -193,17 +193,17 @@ def _solve_phase(
     job.progress.say(f"Phase {phase.name}: {solved.said}")
     if solved.out_of_fold is not None and job.runtime.fabric.is_global_zero:
         solved.out_of_fold.save(run.out_of_fold)
-    _finish_epoch(state, job, phase, run, out_of_fold=solved.out_of_fold if solved.is_average else None)
+    _finish_epoch(state, job, phase, run)
     record(position.history[-1])
     _next_phase(position, job, in_time=True)
     if job.runtime.is_main:
         _write_history(run, position)
 
 
-def _take_kept(classifier: Classifier, state: TrainState, phase: PhaseConfig, run: RunDir) -> None:
+def _take_kept(classifier: Classifier, state: TrainState, phase: ResolvedPhase, run: RunDir) -> None:
     """After a phase: put the kept weights (of this phase or an earlier one) into the classifier."""
     best = state.position.best
-    if phase.keep == "last" or not best:
+    if phase.monitor == "last" or not best:
         if state.average is not None:
             state.trained.load_state_dict(state.average.module.state_dict())
         return
@@ -215,13 +215,8 @@ def _take_kept(classifier: Classifier, state: TrainState, phase: PhaseConfig, ru
         classifier.load_state_dict(weights)
 
 
-def _finish_epoch(
-    state: TrainState, job: Job, phase: PhaseConfig, run: RunDir, *, out_of_fold: Predictions | None = None
-) -> None:
-    """Validate, add a row to the history, keep the weights if they are the best so far.
-
-    Weights that have seen the validation images, as an average over folds has, are judged by `out_of_fold` instead.
-    """
+def _finish_epoch(state: TrainState, job: Job, phase: ResolvedPhase, run: RunDir) -> None:
+    """Validate, add a row to the history, keep the weights if they are the best so far."""
     position, fabric = state.position, job.runtime.fabric
     clock = time.perf_counter()
     row: dict[str, Any] = {
@@ -230,7 +225,7 @@ def _finish_epoch(
         "lr": state.optimizers[0].param_groups[0]["lr"] if state.optimizers else 0.0,
         "train_loss": position.loss_sum / position.num_seen,
         "train_accuracy": position.num_correct / position.num_seen,
-        **validate(state, job, predictions=None if out_of_fold is None else out_of_fold.of_split(VALIDATION)),
+        **validate(state, job),
         "images_per_second": position.num_seen / max(position.epoch_seconds, 1e-9),
     }
     position.seconds += time.perf_counter() - clock
@@ -241,25 +236,24 @@ def _finish_epoch(
     position.epoch += 1
     position.batch = position.num_correct = position.num_seen = 0
     position.loss_sum = position.epoch_seconds = 0.0
-    _note_staleness(position, phase.stop, row)
+    _note_staleness(position, phase.early_stopping, row)
     if phase.schedule == "plateau":
         position.plateau = lower_on_plateau(phase, position.plateau, loss=row["validation_loss"])
-    if phase.keep == "last":
+    if phase.monitor == "last":
         position.best = {}
         return
-    value, best = row[phase.keep], position.best
-    if not best or _better(phase.keep, value, position.history[best["epoch"] - 1][phase.keep]):
+    value, best = row[phase.monitor], position.best
+    if not best or _better(phase.monitor, value, position.history[best["epoch"] - 1][phase.monitor]):
         file = f"best-{row['epoch']}.safetensors"
         if fabric.is_global_zero:
             save_weights(state.kept, run.checkpoints / file)
         backbone = _backbone_file(position) if job.on_features else None
         position.best = {
-            "metric": phase.keep,
+            "monitor": phase.monitor,
             "value": value,
             "epoch": row["epoch"],
             "file": file,
             "backbone": backbone,
-            "out_of_fold": out_of_fold is not None,
         }
 
 
@@ -267,28 +261,29 @@ def _better(metric: str, value: float, than: float, min_delta: float = 0.0) -> b
     return value < than - min_delta if metric.endswith("loss") else value > than + min_delta
 
 
-def _note_staleness(position: Position, stop: StopConfig | None, row: dict[str, Any]) -> None:
+def _note_staleness(position: Position, stop: EarlyStoppingConfig | None, row: dict[str, Any]) -> None:
     if stop is None:
         return
-    value = row[stop.metric]
-    if position.stop_value is None or _better(stop.metric, value, position.stop_value, stop.min_delta):
+    value = row[stop.monitor]
+    if position.stop_value is None or _better(stop.monitor, value, position.stop_value, stop.min_delta):
         position.stop_value, position.stale_epochs = value, 0
     else:
         position.stale_epochs += 1
 
 
-def _should_stop(position: Position, stop: StopConfig | None) -> bool:
+def _should_stop(position: Position, stop: EarlyStoppingConfig | None) -> bool:
     return stop is not None and position.stale_epochs >= stop.patience
 
 
-def _why_over(position: Position, phase: PhaseConfig, *, in_time: bool) -> str:
+def _why_over(position: Position, phase: ResolvedPhase, *, in_time: bool) -> str:
     if not in_time:
         return f"Phase {phase.name}: stopped at the time limit after {position.epoch} epochs."
-    if phase.stop is None or not _should_stop(position, phase.stop):
+    if phase.early_stopping is None or not _should_stop(position, phase.early_stopping):
         return f"Phase {phase.name}: {phase.epochs:g} epochs done."
+    monitor = phase.early_stopping.monitor.replace("_", " ")
     return (
-        f"Phase {phase.name}: stopped early after {position.epoch} epochs; {phase.stop.metric.replace('_', ' ')} has "
-        f"not improved for {phase.stop.patience}."
+        f"Phase {phase.name}: stopped early after {position.epoch} epochs; {monitor} has not improved for "
+        f"{phase.early_stopping.patience}."
     )
 
 
@@ -298,7 +293,7 @@ def _write_history(run: RunDir, position: Position) -> None:
     write_whole(run.history, lambda temporary: frame.to_csv(temporary, index=False))
 
 
-def measure_throughput(classifier: Classifier, job: Job, phase: PhaseConfig) -> float:
+def measure_throughput(classifier: Classifier, job: Job, phase: ResolvedPhase) -> float:
     """Training images per second of this process, from a few batches on a copy; the random state is left as it was.
 
     Asks nothing of other processes, which may be waiting for this one.
@@ -306,7 +301,6 @@ def measure_throughput(classifier: Classifier, job: Job, phase: PhaseConfig) -> 
     with torch.random.fork_rng():
         trial = copy.deepcopy(classifier).to(job.runtime.device).to(memory_format=torch.channels_last)
         size = phase.micro_batch_size or phase.batch_size
-        assert isinstance(size, int)
         probe = phase.model_copy(update={"batch_size": size, "epochs": 1})
         penalties = _penalties(trial, job.config)
         state = TrainState(job.runtime.alone(trial), build_optimizers(trial, probe), Position(), penalties=penalties)

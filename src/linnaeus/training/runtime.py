@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.metadata import version as package_version
+from typing import TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,7 @@ from linnaeus.machine import choose_device, choose_precision, keep_freed_memory,
 
 __all__ = ["FabricModule", "Runtime", "describe_environment", "start_runtime"]
 
+T = TypeVar("T")
 PATIENCE = timedelta(days=7)
 """How long processes wait for each other. The first of them reads, decodes, and judges alone, which may take hours; one
 that has died is noticed at once, and not by the clock."""
@@ -79,15 +81,15 @@ class Runtime:
         assert isinstance(reduced, torch.Tensor)
         return reduced
 
-    def own_share(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    def own_fraction(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Every `num_processes`-th of the rows, from this process's rank on; the same number on every process, for
         which the first rows are repeated.
         """
         per_process = -(-len(rows) // self.num_processes)
         return np.resize(rows, per_process * self.num_processes)[self.fabric.global_rank :: self.num_processes]
 
-    def join_shares(self, values: npt.NDArray[np.float32], *, num_rows: int) -> npt.NDArray[np.float32]:
-        """float32 [num_rows, K] on every process, in the order of the rows, from the values of `own_share`."""
+    def join_fractions(self, values: npt.NDArray[np.float32], *, num_rows: int) -> npt.NDArray[np.float32]:
+        """float32 [num_rows, K] on every process, in the order of the rows, from the values of `own_fraction`."""
         if self.num_processes == 1:
             return values
         own = torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
@@ -96,22 +98,29 @@ class Runtime:
         joined: npt.NDArray[np.float32] = torch.stack(parts, dim=1).flatten(0, 1)[:num_rows].cpu().numpy()
         return joined
 
-    def share_statistics(self, module: nn.Module) -> None:
+    def fraction_statistics(self, module: nn.Module) -> None:
         """Give every process the main process's batch-norm statistics: each has seen images of its own."""
         if self.num_processes > 1:
             for buffer in module.buffers():
                 torch.distributed.broadcast(buffer, src=0)
 
-    def on_main(self, work: Callable[[], None]) -> None:
-        """Do something on the main process while the others wait. Where it fails, they end without a word."""
+    def on_main(self, work: Callable[[], T]) -> T:
+        """Do something on the main process while the others wait, and give all of them its result.
+
+        Where it fails, the others end without a word.
+        """
         if self.is_main:
             try:
-                work()
+                result = work()
             except BaseException:
-                self.fabric.broadcast(False)
+                self.fabric.broadcast((False, None))
                 raise
-        if not self.fabric.broadcast(True):
+            self.fabric.broadcast((True, result))
+            return result
+        succeeded, received = self.fabric.broadcast((False, None))
+        if not succeeded:
             raise SystemExit(0)  # another code would make Fabric kill the main process, which has something to say
+        return cast(T, received)
 
     def alone(self, module: nn.Module) -> FabricModule:
         """The module at the chosen precision, for this process only: nothing is exchanged with others."""

@@ -12,17 +12,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from linnaeus.config.settings import RunConfig
+from linnaeus.config.resolved import ResolvedConfig
 from linnaeus.data.loader import FeatureStore
 from linnaeus.data.manifest import VALIDATION
-from linnaeus.losses import log_shares
+from linnaeus.losses import log_fractions
 from linnaeus.models.classifier import Classifier
 from linnaeus.predictions import Predictions, predictions_of
 from linnaeus.training.head_phase import feature_store, solve_head
 from linnaeus.training.job import Job, class_count_tensor
 
 
-def balances(config: RunConfig) -> bool:
+def balances(config: ResolvedConfig) -> bool:
     """Whether anything is done about rare classes."""
     return config != _unbalanced(config)
 
@@ -41,7 +41,7 @@ def answer_with_and_without(classifier: Classifier, job: Job) -> tuple[Predictio
     return _answer(job, features, job.config), _answer(job, features, _unbalanced(job.config))
 
 
-def _answer(job: Job, store: FeatureStore, config: RunConfig) -> Predictions:
+def _answer(job: Job, store: FeatureStore, config: ResolvedConfig) -> Predictions:
     config = config.model_copy(update={"data": config.data.model_copy(update={"folds": None, "out_of_fold": 0})})
     rows, features = job.manifest.rows(VALIDATION), store.features[0]
     head = nn.Linear(features.shape[1], job.manifest.num_classes)
@@ -50,11 +50,11 @@ def _answer(job: Job, store: FeatureStore, config: RunConfig) -> Predictions:
         logits = head(torch.from_numpy(features[rows].astype(np.float32)))
         if config.evaluate.logit_adjustment:
             counts = class_count_tensor(config, job.manifest)
-            logits -= config.evaluate.logit_adjustment * log_shares(counts)
+            logits -= config.evaluate.logit_adjustment * log_fractions(counts)
     return predictions_of(job.manifest, rows, logits.numpy())
 
 
-def _unbalanced(config: RunConfig) -> RunConfig:
+def _unbalanced(config: ResolvedConfig) -> ResolvedConfig:
     return config.model_copy(
         update={
             "data": config.data.model_copy(update={"balance": "none"}),

@@ -28,7 +28,7 @@ from linnaeus.data.cache.images import CachedImages, open_cache
 from linnaeus.data.image_spec import ImageSpec
 from linnaeus.data.images.decode import read_image
 from linnaeus.data.images.scenes import read_scene
-from linnaeus.data.manifest import Manifest
+from linnaeus.data.manifest import Manifest, manifest_from_columns
 from linnaeus.data.sources import read_source
 from linnaeus.errors import OutputError, UnreadableImageError
 from linnaeus.progress import Task
@@ -94,7 +94,7 @@ def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
     return {str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
 
 
-@pytest.mark.parametrize("resize", ["stretch", "crop", "pad", "place"])
+@pytest.mark.parametrize("resize", ["squash", "crop", "pad", "letterbox"])
 def test_rows_hold_the_fitted_images_and_bad_files_their_reasons(data: Path, resize: Any) -> None:
     manifest = read_source(str(data))
     spec = dataclasses.replace(SPEC, resize=resize)
@@ -139,6 +139,19 @@ def test_a_moved_data_set_finds_its_cache_and_a_changed_file_does_not(data: Path
     changed = open_cache(moved, SPEC)
     assert changed.path != first.path
     assert changed.pixels[moved.ids.to_pylist().index("a/07.png")].max() == 0
+
+
+def test_folders_that_agree_in_names_sizes_and_times_have_caches_of_their_own(tmp_path: Path) -> None:
+    """Such as photos and masks unpacked from archives, of uncompressed images."""
+    found = []
+    for k, folder in enumerate(("photos", "masks")):
+        (tmp_path / folder).mkdir()
+        for name in ("1.bmp", "2.bmp"):
+            Image.new("RGB", (8, 8), (k, k, k)).save(tmp_path / folder / name)
+            os.utime(tmp_path / folder / name, ns=(10**18, 10**18))
+        uris = [str(tmp_path / folder / name) for name in ("1.bmp", "2.bmp")]
+        found.append(open_cache(manifest_from_columns(["1", "2"], uris, ["a", "b"]), SPEC).pixels)
+    assert [int(pixels.max()) for pixels in found] == [0, 1]
 
 
 def test_the_key_follows_pixels_only(data: Path) -> None:
@@ -192,7 +205,7 @@ KILLS = """
 import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from test_images import SPEC, Watching, build, open_cache, read_source
+from tests.data.cache.test_images import SPEC, Watching, build, open_cache, read_source
 build._CHUNK_ROWS = 8
 manifest, to_disk, calls = read_source(sys.argv[2]), build._to_disk, 0
 build.read_image(manifest.uris[0].as_py())  # imports Pillow's plugins before the children do
@@ -223,7 +236,7 @@ def test_a_build_killed_at_any_moment_is_resumed_to_the_same_bytes(data: Path, t
     once while pixels are written. No row may be marked whose pixels are missing, and the rest is done again."""
     manifest = read_source(str(data))
     fresh = open_cache(manifest, SPEC)
-    arguments = [str(Path(__file__).parent), str(data), str(tmp_path / "killed")]
+    arguments = [str(Path(__file__).parents[3]), str(data), str(tmp_path / "killed")]
     ended = subprocess.run([sys.executable, "-c", KILLS, *arguments], capture_output=True, check=False)
     assert ended.returncode == 0, ended.stderr.decode()
     left = []
@@ -433,9 +446,9 @@ def test_caches_are_listed_last_used_first(data: Path) -> None:
     os.utime(large / "info.json", (1_000_000_000, 1_000_000_000))
     entries = list_caches()
     assert [entry.path for entry in entries] == [small, large]
-    assert (entries[1].num_images, entries[1].height, entries[1].width) == (30, 20, 30)
+    assert (entries[1].kind, entries[1].holds) == ("images", "30 images of 30 x 20 px")
     assert entries[1].num_bytes >= 30 * 20 * 30 * 3 and entries[1].last_used.year == 2001
-    assert entries[0].created.utcoffset() is not None
+    assert entries[0].last_used.utcoffset() is not None
     assert list_caches(data) == []
 
 
@@ -472,5 +485,5 @@ def test_info_tells_what_the_files_are(data: Path) -> None:
         "num_images": 30,
         "height": 12,
         "width": 10,
-        "resize": "stretch",
+        "resize": "squash",
     }

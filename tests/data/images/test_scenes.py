@@ -12,7 +12,7 @@ from PIL import Image
 
 from linnaeus.data.images import scenes
 from linnaeus.data.images.decode import read_image
-from linnaeus.data.images.scenes import read_scene, read_size
+from linnaeus.data.images.scenes import read_scene
 from linnaeus.errors import UnreadableImageError
 
 PIXELS = np.random.default_rng(5).integers(0, 256, (150, 110, 3), dtype=np.uint8)
@@ -124,41 +124,3 @@ def test_flipped_bits_and_truncation_never_give_other_pixels_nor_another_error(t
             continue
         assert_same_in_boxes(part, whole)
     assert 10 < failed < 100
-
-
-def test_sizes_are_those_of_the_upright_image_and_read_from_the_header(tmp_path: Path) -> None:
-    for name, write in (PARTLY | WHOLLY).items():
-        write(tmp_path / f"{name}.tif")
-        assert read_size(str(tmp_path / f"{name}.tif")) == ((150, 110) if name == "turned" else (110, 150)), name
-    exif = Image.Exif()
-    exif[0x0112] = 8
-    Image.fromarray(PIXELS).save(tmp_path / "turned.jpg", exif=exif)
-    assert read_size(str(tmp_path / "turned.jpg")) == (150, 110)
-    (tmp_path / "no image.tif").write_bytes(b"II*\0 and nothing else")
-    for name, message in (("no image.tif", "its header cannot be read"), ("gone.tif", "the file is missing")):
-        with pytest.raises(UnreadableImageError, match=message):
-            read_size(str(tmp_path / name))
-
-
-@pytest.mark.parametrize("late", [False, True])
-@pytest.mark.parametrize("orientation", [None, 1, 6])
-def test_the_size_of_a_png_needs_no_decoding_unless_it_may_be_turned(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, orientation: int | None, late: bool
-) -> None:
-    """EXIF data may stand before the pixels or after them."""
-    path = tmp_path / "a.png"
-    exif = Image.Exif()
-    if orientation is not None:
-        exif[0x0112] = orientation
-    Image.new("RGB", (30, 20)).save(path, **({} if orientation is None else {"exif": exif}))
-    content = path.read_bytes()
-    if orientation is not None and late:
-        start = content.index(b"eXIf") - 4
-        chunk = content[start : start + 12 + int.from_bytes(content[start : start + 4], "big")]
-        content = content.replace(chunk, b"")
-        end = content.index(b"IEND") - 4
-        path.write_bytes(content[:end] + chunk + content[end:])
-    height, width, _ = read_image(str(path)).shape
-    if orientation is None:
-        monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", lambda self: pytest.fail("it was decoded"))
-    assert read_size(str(path)) == (width, height)

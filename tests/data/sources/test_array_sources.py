@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from linnaeus.data.images.arrays import file_of
+from linnaeus.data.cache.images import cache_key, open_cache
+from linnaeus.data.image_spec import ImageSpec
+from linnaeus.data.images.arrays import ArrayView, file_of
 from linnaeus.data.images.decode import read_image
-from linnaeus.data.manifest import TEST, TRAIN, UNASSIGNED, Manifest
+from linnaeus.data.manifest import TEST, TRAIN, UNASSIGNED, Manifest, manifest_from_columns
 from linnaeus.data.sources import read_source, recognise
 from linnaeus.data.sources.arrays import read_arrays
 from linnaeus.data.sources.options import SourceOptions
@@ -274,12 +278,52 @@ def test_clearing_the_cache_takes_what_was_extracted_and_it_comes_again(
 
 
 def test_a_changed_array_has_another_cache(tmp_path: Path, photos: np.ndarray) -> None:
-    from linnaeus.data.cache.images import cache_key
-    from linnaeus.data.image_spec import ImageSpec
-
     manifest = read_arrays(save(tmp_path / "d", photos))
-    spec = ImageSpec(8, 8, "stretch", "bilinear", (0.0,) * 3, (1.0,) * 3)
+    spec = ImageSpec(8, 8, "squash", "bilinear", (0.0,) * 3, (1.0,) * 3)
     before = cache_key(manifest, spec)
     assert cache_key(manifest, spec) == before
     save(tmp_path / "d", 255 - photos)
     assert cache_key(manifest, spec) != before
+
+
+def test_another_reading_of_an_array_has_another_cache(tmp_path: Path, photos: np.ndarray) -> None:
+    """A flattened array is guessed to have its channels last; told otherwise, the pixels are others."""
+    np.save(tmp_path / "x.npy", photos.reshape(len(photos), -1))
+    np.save(tmp_path / "y.npy", LABELS)
+    height, width = photos.shape[1:3]
+    spec = ImageSpec(8, 8)
+    readings = [
+        read_arrays(tmp_path, SourceOptions(image_shape=shape)) for shape in ((height, width, 3), (3, height, width))
+    ]
+    assert readings[0].ids == readings[1].ids
+    for manifest in readings:
+        found = open_cache(manifest, spec, folder=tmp_path / "caches")
+        for row, uri in enumerate(manifest.uris.to_pylist()):
+            assert np.array_equal(found.pixels[row], spec.fit(read_image(uri))), row
+
+
+def test_every_part_of_a_uri_but_its_folder_is_in_the_key(tmp_path: Path) -> None:
+    view = ArrayView(tmp_path / "x.npy", "a/m.npy", 128, 3, "|u1", (4, 4, 3), (48, 12, 3, 1))
+
+    def key(other: ArrayView, *, names: str = "abc") -> str:
+        return cache_key(manifest_from_columns(list(names), other.uris(), list("xyx")), ImageSpec(8, 8))
+
+    changes: list[dict[str, Any]] = [
+        {"member": "b/m.npy"},
+        {"offset": 129},
+        {"num_rows": 3, "dtype": "|b1"},
+        {"shape": (4, 3, 4)},
+        {"strides": (48, 4, 1, 16)},
+        {"values": "unit"},
+    ]
+    keys = {key(replace(view, **change)) for change in changes}
+    assert len(keys | {key(view)}) == len(changes) + 1
+    assert key(replace(view, path=tmp_path / "moved" / "x.npy")) == key(view)
+
+
+def test_an_array_that_was_written_anew_is_not_read_from_memory(tmp_path: Path, photos: np.ndarray) -> None:
+    manifest = read_arrays(save(tmp_path / "d", photos))
+    assert np.array_equal(pixels(manifest), photos)
+    np.save(tmp_path / "new.npy", 255 - photos)
+    (tmp_path / "new.npy").replace(tmp_path / "d" / "X.npy")
+    assert np.array_equal(pixels(manifest), 255 - photos)

@@ -83,23 +83,25 @@ def test_boxes_that_reach_outside_are_clipped_and_listed(scene: Path) -> None:
 
 
 def test_enormous_coordinates_are_clipped_too(scene: Path) -> None:
-    manifest = boxes_of(scene, (-1e300, -1e12, 1e300, 1e12), context=5.0)
+    manifest = boxes_of(scene, (-1e300, -1e12, 1e300, 1e12), box_padding=5.0)
     assert manifest.boxes is not None and manifest.boxes.tolist() == [[0, 0, 100, 80]]
 
 
-def test_context_widens_each_side_by_its_share_and_stays_inside(scene: Path) -> None:
-    manifest = boxes_of(scene, (20, 30, 40, 40), (0, 0, 50, 80), context=0.2)
+def test_context_widens_each_side_by_its_fraction_and_stays_inside(scene: Path) -> None:
+    manifest = boxes_of(scene, (20, 30, 40, 40), (0, 0, 50, 80), box_padding=0.2)
     assert manifest.boxes is not None
     assert manifest.boxes.tolist() == [[16, 28, 44, 42], [0, 0, 60, 80]]
 
 
 def test_specks_are_dropped_by_what_is_seen_of_them_before_context(scene: Path) -> None:
-    manifest = boxes_of(scene, (0, 0, 4, 4), (0, 0, 3, 50), (98, 0, 120, 20), (10, 10, 14, 90), min_box_px=4, context=1)
+    manifest = boxes_of(
+        scene, (0, 0, 4, 4), (0, 0, 3, 50), (98, 0, 120, 20), (10, 10, 14, 90), min_box_size_px=4, box_padding=1
+    )
     assert manifest.ids.to_pylist() == ["scene#1", "scene#4"]
     assert manifest.skipped == {"boxes with a side under 4 px": 2}
 
 
-def test_relative_boxes_are_shares_of_the_upright_image(tmp_path: Path) -> None:
+def test_relative_boxes_are_fractions_of_the_upright_image(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # stored lying, shown standing
     Image.new("RGB", (100, 80)).save(tmp_path / "photo.jpg", exif=exif)

@@ -180,7 +180,7 @@ def test_boxes_make_one_row_each_and_a_scene_is_a_group(tmp_path: Path) -> None:
     assert manifest.groups.tolist() == [0, 0, 1]
     assert len(set(manifest.ids.to_pylist())) == 3
     assert manifest.skipped == {"boxes without area": 1}
-    wider = read_table(data, SourceOptions(context=0.5, min_box_px=3))
+    wider = read_table(data, SourceOptions(box_padding=0.5, min_box_size_px=3))
     assert wider.boxes is not None
     assert wider.boxes.tolist() == [[0, 0, 8, 8], [0, 0, 9, 8]]
 

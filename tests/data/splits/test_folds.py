@@ -16,7 +16,7 @@ NAMES = ("cat", "dog", "eel")
 @given(
     counts=st.lists(st.integers(5, 40), min_size=3, max_size=3), num_folds=st.integers(2, 5), seed=st.integers(0, 99)
 )
-def test_every_class_stands_in_every_fold_in_its_share(counts: list[int], num_folds: int, seed: int) -> None:
+def test_every_class_stands_in_every_fold_in_its_fraction(counts: list[int], num_folds: int, seed: int) -> None:
     targets = np.repeat(np.arange(3), counts)
     folds = stratified_folds(targets, num_folds=num_folds, seed=seed, classes=NAMES)
     for k, count in enumerate(counts):

@@ -24,13 +24,13 @@ def grouped(groups: np.ndarray, targets: np.ndarray, splits: np.ndarray | None =
     return Manifest(ids, ids, targets.astype(np.int64), where, names, groups=groups.astype(np.int64))
 
 
-def scenes(num_scenes: int, shares: list[float], *, seed: int = 0) -> Manifest:
+def scenes(num_scenes: int, fractions: list[float], *, seed: int = 0) -> Manifest:
     """Scenes of very different numbers of objects and mixtures of classes, in shuffled rows."""
     rng = np.random.default_rng(seed)
     sizes = np.ceil(rng.lognormal(3.5, 1.0, num_scenes)).astype(np.int64)
-    mixtures = rng.dirichlet(np.array(shares) * 8, num_scenes)
+    mixtures = rng.dirichlet(np.array(fractions) * 8, num_scenes)
     groups = np.repeat(rng.permutation(num_scenes) * 7 - 3, sizes)
-    targets = np.concatenate([rng.choice(len(shares), n, p=mix) for n, mix in zip(sizes, mixtures, strict=True)])
+    targets = np.concatenate([rng.choice(len(fractions), n, p=mix) for n, mix in zip(sizes, mixtures, strict=True)])
     order = rng.permutation(len(groups))
     return grouped(groups[order], targets[order])
 
@@ -38,7 +38,7 @@ def scenes(num_scenes: int, shares: list[float], *, seed: int = 0) -> Manifest:
 def divide(
     manifest: Manifest, *, validation: float = 0.15, test: float = 0.15, most: int = 10**9, seed: int = 0
 ) -> Manifest:
-    return assign_splits(manifest, validation_share=validation, validation_max=most, test_share=test, seed=seed)
+    return assign_splits(manifest, validation_fraction=validation, validation_max=most, test_fraction=test, seed=seed)
 
 
 def assert_no_group_is_divided(manifest: Manifest) -> None:
@@ -47,7 +47,7 @@ def assert_no_group_is_divided(manifest: Manifest) -> None:
     assert len(pairs) == len(set(manifest.groups.tolist()))
 
 
-def shares_of(manifest: Manifest, split: int) -> np.ndarray:
+def fractions_of(manifest: Manifest, split: int) -> np.ndarray:
     return manifest.class_counts(manifest.rows(split)) / manifest.class_counts()
 
 
@@ -55,8 +55,8 @@ def shares_of(manifest: Manifest, split: int) -> np.ndarray:
 def test_whole_scenes_are_divided_in_the_proportions_of_the_classes(seed: int) -> None:
     divided = divide(scenes(300, [0.6, 0.3, 0.08, 0.02], seed=seed), seed=seed)
     assert_no_group_is_divided(divided)
-    for split, share in ((TRAIN, 0.70), (VALIDATION, 0.15), (TEST, 0.15)):
-        assert np.abs(shares_of(divided, split) - share).max() < 0.03
+    for split, fraction in ((TRAIN, 0.70), (VALIDATION, 0.15), (TEST, 0.15)):
+        assert np.abs(fractions_of(divided, split) - fraction).max() < 0.03
 
 
 def test_a_seed_gives_the_same_split_and_another_seed_another() -> None:
@@ -66,7 +66,7 @@ def test_a_seed_gives_the_same_split_and_another_seed_another() -> None:
     assert len(tests) == 4
 
 
-def test_test_rows_do_not_depend_on_the_validation_share() -> None:
+def test_test_rows_do_not_depend_on_the_validation_fraction() -> None:
     manifest = scenes(60, [0.7, 0.3])
     few, many = divide(manifest, validation=0.05), divide(manifest, validation=0.4)
     assert np.array_equal(few.rows(TEST), many.rows(TEST)) and len(many.rows(VALIDATION)) > 3 * len(
@@ -80,8 +80,8 @@ def test_many_small_groups_are_divided_like_rows() -> None:
     targets = (groups % 10 == 0).astype(np.int64)
     divided = divide(grouped(groups, targets))
     assert_no_group_is_divided(divided)
-    for split, share in ((TRAIN, 0.70), (VALIDATION, 0.15), (TEST, 0.15)):
-        assert np.abs(shares_of(divided, split) - share).max() < 0.002
+    for split, fraction in ((TRAIN, 0.70), (VALIDATION, 0.15), (TEST, 0.15)):
+        assert np.abs(fractions_of(divided, split) - fraction).max() < 0.002
 
 
 def test_groups_of_one_class_and_of_several_are_divided_together() -> None:
@@ -91,8 +91,8 @@ def test_groups_of_one_class_and_of_several_are_divided_together() -> None:
     groups = np.concatenate([mixed.groups, 10_000 + pure])
     divided = divide(grouped(groups, np.concatenate([mixed.targets, pure % 2])))
     assert_no_group_is_divided(divided)
-    for split, share in ((TRAIN, 0.70), (VALIDATION, 0.15), (TEST, 0.15)):
-        assert np.abs(shares_of(divided, split) - share).max() < 0.02
+    for split, fraction in ((TRAIN, 0.70), (VALIDATION, 0.15), (TEST, 0.15)):
+        assert np.abs(fractions_of(divided, split) - fraction).max() < 0.02
 
 
 def test_a_class_in_three_scenes_stands_in_each_split() -> None:

@@ -13,7 +13,7 @@ from linnaeus.data.splits.multilabel import divide_labels, multilabel_folds, sca
 from linnaeus.data.splits.stratified import assign_splits
 from linnaeus.errors import SplitError
 
-SHARES = [0.15, 0.15]
+FRACTIONS = [0.15, 0.15]
 FREQUENCIES = np.array([0.5, 0.4, 0.2, 0.1, 0.03, 0.01])
 
 
@@ -25,23 +25,23 @@ def labels(num: int, *, seed: int, frequencies: np.ndarray = FREQUENCIES) -> np.
 
 
 def divide(targets: np.ndarray, *, seed: int = 0, groups: np.ndarray | None = None) -> np.ndarray:
-    return divide_labels(targets, shares=SHARES, most=[None, None], seed=seed, groups=groups)
+    return divide_labels(targets, fractions=FRACTIONS, most=[None, None], seed=seed, groups=groups)
 
 
 @given(seed=st.integers(0, 1000))
 @settings(max_examples=30)
-def test_every_part_has_its_share_of_every_label_to_within_seven_images_of_800(seed: int) -> None:
-    """Stated tolerance: seven images of each label, and five images in all, from what the share would be."""
+def test_every_part_has_its_fraction_of_every_label_to_within_seven_images_of_800(seed: int) -> None:
+    """Stated tolerance: seven images of each label, and five images in all, from what the fraction would be."""
     targets = labels(800, seed=seed)
     places = divide(targets, seed=seed)
-    for place, share in enumerate([1 - sum(SHARES), *SHARES]):
+    for place, fraction in enumerate([1 - sum(FRACTIONS), *FRACTIONS]):
         part = targets[places == place]
-        assert abs(len(part) - share * len(targets)) <= 5
-        assert (np.abs(part.sum(axis=0) - share * targets.sum(axis=0)) <= 7).all()
+        assert abs(len(part) - fraction * len(targets)) <= 5
+        assert (np.abs(part.sum(axis=0) - fraction * targets.sum(axis=0)) <= 7).all()
 
 
-def test_parts_are_several_times_closer_to_their_shares_than_if_they_were_drawn() -> None:
-    """The mean distance from the share, over twenty sets, against the same parts drawn without a look at labels."""
+def test_parts_are_several_times_closer_to_their_fractions_than_if_they_were_drawn() -> None:
+    """The mean distance from the fraction, over twenty sets, against the same parts drawn without a look at labels."""
     ours, drawn = [], []
     for seed in range(20):
         targets = labels(800, seed=seed)
@@ -85,17 +85,17 @@ def test_worked_out_by_hand() -> None:
         assert counts.tolist() == [[14] * 4, [3] * 4, [3] * 4]
 
 
-def test_the_seed_decides_and_the_test_part_does_not_follow_the_validation_share() -> None:
+def test_the_seed_decides_and_the_test_part_does_not_follow_the_validation_fraction() -> None:
     targets = labels(500, seed=1)
     assert (divide(targets, seed=4) == divide(targets, seed=4)).all()
     assert (divide(targets, seed=4) != divide(targets, seed=5)).any()
-    other = divide_labels(targets, shares=[0.15, 0.3], most=[None, None], seed=4)
+    other = divide_labels(targets, fractions=[0.15, 0.3], most=[None, None], seed=4)
     assert ((divide(targets, seed=4) == 1) == (other == 1)).all()
 
 
 def test_a_bound_on_a_part_holds() -> None:
     targets = labels(2000, seed=2)
-    places = divide_labels(targets, shares=SHARES, most=[None, 60], seed=0)
+    places = divide_labels(targets, fractions=FRACTIONS, most=[None, 60], seed=0)
     assert abs(int((places == 2).sum()) - 60) <= 4
     assert targets[places == 2].any(axis=0).all()
 
@@ -113,9 +113,11 @@ def test_groups_are_never_divided_and_labels_still_stand_in_proportion(seed: int
         assert all(len(np.unique(places[groups == group])) == 1 for group in np.unique(groups))
     places = divide(targets, seed=seed, groups=groups)
     frequent = targets.sum(axis=0) >= 100
-    for place, share in enumerate([0.7, *SHARES]):
+    for place, fraction in enumerate([0.7, *FRACTIONS]):
         got = targets[places == place].sum(axis=0)
-        assert (np.abs(got - share * targets.sum(axis=0))[frequent] <= 0.05 * targets.sum(axis=0)[frequent] + 4).all()
+        assert (
+            np.abs(got - fraction * targets.sum(axis=0))[frequent] <= 0.05 * targets.sum(axis=0)[frequent] + 4
+        ).all()
 
 
 @given(seed=st.integers(0, 300), num_folds=st.integers(2, 7))
@@ -164,7 +166,7 @@ def test_splits_that_the_data_brought_stay_and_scarce_labels_become_a_note() -> 
     splits = np.full(300, UNASSIGNED)
     splits[:30] = TEST
     found = assign_splits(
-        manifest_of(targets, splits), validation_share=0.2, validation_max=10**6, test_share=0.15, seed=0
+        manifest_of(targets, splits), validation_fraction=0.2, validation_max=10**6, test_fraction=0.15, seed=0
     )
     assert (found.rows(TEST) == np.arange(30)).all()
     assert abs(len(found.rows(VALIDATION)) - 54) <= 3

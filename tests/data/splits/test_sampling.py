@@ -30,7 +30,7 @@ def test_the_order_is_shuffled() -> None:
 
 
 @given(num_rows=st.integers(1, 100), world_size=st.integers(1, 9), epoch=st.integers(0, 5))
-def test_ranks_share_the_rows_equally_and_miss_none(num_rows: int, world_size: int, epoch: int) -> None:
+def test_ranks_fraction_the_rows_equally_and_miss_none(num_rows: int, world_size: int, epoch: int) -> None:
     parts = [epoch_order(num_rows, seed=1, epoch=epoch, rank=rank, world_size=world_size) for rank in range(world_size)]
     assert {len(part) for part in parts} == {-(-num_rows // world_size)}
     visits = np.bincount(np.concatenate(parts), minlength=num_rows)
@@ -44,31 +44,31 @@ SINGLE = np.repeat(np.arange(3, dtype=np.int64), [60, 30, 6])
 
 
 def draw(targets: np.ndarray, **settings: object) -> np.ndarray:
-    arguments = {"balance": "oversample", "growth": 4.0, "seed": 0, "epoch": 0, **settings}
+    arguments = {"balance": "oversample", "oversample_factor": 4.0, "seed": 0, "epoch": 0, **settings}
     return draw_positions(targets, **arguments)  # type: ignore[arg-type]
 
 
 def test_without_balancing_each_row_is_shown_once() -> None:
     assert np.array_equal(draw(SINGLE, balance="none"), np.arange(96))
-    assert np.array_equal(row_weights(SINGLE, balance="none", growth=4.0, seed=0), np.ones(96))
+    assert np.array_equal(row_weights(SINGLE, balance="none", oversample_factor=4.0, seed=0), np.ones(96))
 
 
 def test_oversampling_grows_fourfold_and_levels_single_labels() -> None:
     """96 images become 384, and 384 / 3 = 128 of each class, which is more than any has."""
     drawn = draw(SINGLE)
-    assert len(drawn) == epoch_length(96, balance="oversample", growth=4.0) == 384
+    assert len(drawn) == epoch_length(96, balance="oversample", oversample_factor=4.0) == 384
     assert np.bincount(SINGLE[drawn]).tolist() == [128, 128, 128]
     assert np.bincount(drawn, minlength=96).min() == 1, "every image stays in"
 
 
 def test_oversampling_that_ends_early_raises_the_rarest_only() -> None:
     """96 images become 120: the 24 extra ones lift the rarest class from 6 to 30."""
-    assert np.bincount(SINGLE[draw(SINGLE, growth=1.25)]).tolist() == [60, 30, 30]
+    assert np.bincount(SINGLE[draw(SINGLE, oversample_factor=1.25)]).tolist() == [60, 30, 30]
 
 
 def test_oversampling_draws_evenly_from_the_carriers_of_the_rarest_label() -> None:
     """With 3,000 extra images for 6 of the rare class, each of them is drawn about equally often."""
-    extra = np.bincount(draw(SINGLE, growth=30.0)[96:], minlength=96)[-6:]
+    extra = np.bincount(draw(SINGLE, oversample_factor=30.0)[96:], minlength=96)[-6:]
     expected = extra.sum() / 6
     assert ((extra - expected) ** 2 / expected).sum() < 20.5, "chi-square with 5 degrees of freedom, p = 0.001"
 
@@ -106,13 +106,13 @@ def test_classes_are_shown_by_the_square_root_of_their_images() -> None:
         drawn = draw(SINGLE, balance="square_root", epoch=epoch)
         assert len(drawn) == 96
         assert np.abs(np.bincount(SINGLE[drawn]) - 96 * roots / roots.sum()).max() <= 2
-    shown = shown_counts(SINGLE, num_classes=3, balance="square_root", growth=4.0, seed=0)
+    shown = shown_counts(SINGLE, num_classes=3, balance="square_root", oversample_factor=4.0, seed=0)
     assert np.allclose(shown, 96 * roots / roots.sum())
 
 
 def test_square_root_sampling_of_several_labels_follows_the_rarest_one() -> None:
     labels = np.array([[1, 0]] * 90 + [[1, 1]] * 10 + [[0, 0]] * 25, np.uint8)
-    weights = row_weights(labels, balance="square_root", growth=4.0, seed=0)
+    weights = row_weights(labels, balance="square_root", oversample_factor=4.0, seed=0)
     assert np.allclose(weights[90] / weights[0], np.sqrt(100 / 10))
     assert np.allclose(weights[-1] / weights[0], np.sqrt(100 / 25))
     assert weights.mean() == pytest.approx(1.0)
@@ -129,7 +129,7 @@ def test_balanced_draws_are_functions_of_seed_and_epoch(balance: str, targets: n
 
 def test_weights_and_counts_of_oversampling_are_those_of_its_first_epoch() -> None:
     drawn = draw(SINGLE)
-    weights = row_weights(SINGLE, balance="oversample", growth=4.0, seed=0)
+    weights = row_weights(SINGLE, balance="oversample", oversample_factor=4.0, seed=0)
     assert np.allclose(weights * 4, np.bincount(drawn))
-    shown = shown_counts(SINGLE, num_classes=3, balance="oversample", growth=4.0, seed=0)
+    shown = shown_counts(SINGLE, num_classes=3, balance="oversample", oversample_factor=4.0, seed=0)
     assert np.allclose(shown, [128, 128, 128])

@@ -25,7 +25,7 @@ def manifest_of(counts: list[int], splits: np.ndarray | None = None) -> Manifest
 def divide(
     manifest: Manifest, *, validation: float = 0.15, test: float = 0.15, most: int = 10**9, seed: int = 0
 ) -> Manifest:
-    return assign_splits(manifest, validation_share=validation, validation_max=most, test_share=test, seed=seed)
+    return assign_splits(manifest, validation_fraction=validation, validation_max=most, test_fraction=test, seed=seed)
 
 
 def counts_of(manifest: Manifest, split: int) -> list[int]:
@@ -51,11 +51,11 @@ def test_every_row_has_one_split_and_every_split_every_class(
 ) -> None:
     divided = divide(manifest_of(counts), validation=validation, test=test, seed=seed)
     assert set(np.unique(divided.splits)) == {TRAIN, VALIDATION, TEST}
-    for split, share in ((VALIDATION, validation), (TEST, test)):
+    for split, fraction in ((VALIDATION, validation), (TEST, test)):
         for got, count in zip(counts_of(divided, split), counts, strict=True):
             assert got >= 1
             # By more than one row only where a class of its own needs a row in each split.
-            assert abs(got - share * count) <= 1 + len(counts) or got == 1
+            assert abs(got - fraction * count) <= 1 + len(counts) or got == 1
     assert min(counts_of(divided, TRAIN)) >= 1
     assert divided.ids.equals(manifest_of(counts).ids)
 
@@ -66,7 +66,7 @@ def test_a_seed_gives_the_same_rows_and_another_seed_others() -> None:
     assert not np.array_equal(divide(manifest).splits, divide(manifest, seed=1).splits)
 
 
-def test_test_rows_do_not_depend_on_the_validation_share() -> None:
+def test_test_rows_do_not_depend_on_the_validation_fraction() -> None:
     manifest = manifest_of([100, 300])
     few, many = divide(manifest, validation=0.05), divide(manifest, validation=0.4)
     assert np.array_equal(few.rows(TEST), many.rows(TEST))
@@ -128,7 +128,7 @@ def test_one_class_cannot_be_divided() -> None:
         divide(manifest_of([30]))
 
 
-def test_shares_that_leave_nothing_to_train_on_are_refused() -> None:
+def test_fractions_that_leave_nothing_to_train_on_are_refused() -> None:
     with pytest.raises(SplitError, match=r"0\.5 for validation and 0\.6 for test"):
         divide(manifest_of([30, 30]), validation=0.5, test=0.6)
 

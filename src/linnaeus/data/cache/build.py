@@ -82,8 +82,17 @@ def create(path: Path, spec: ImageSpec, num_rows: int) -> _States:
         _allocate(path / PIXELS, num_rows * spec.height * spec.width * 3)
         _allocate(path / STATE, num_rows)
         (path / PROBLEMS).touch()
-        facts = {"num_images": num_rows, "height": spec.height, "width": spec.width, "resize": spec.resize}
-        write_json(path / INFO, facts | {"created": datetime.now(UTC).isoformat(timespec="seconds")})
+        write_json(
+            path / INFO,
+            {
+                "holds": f"{num_rows:,} images of {spec.width} x {spec.height} px",
+                "num_images": num_rows,
+                "height": spec.height,
+                "width": spec.width,
+                "resize": spec.resize,
+                "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            },
+        )
     except BaseException:
         shutil.rmtree(path, ignore_errors=True)
         raise

@@ -1,20 +1,21 @@
-"""The folder of all caches: where it lies, what is in it, and one lock for each cache.
+"""The folder of all caches: where it lies, and what is in it, of every kind.
 
-    images-KEY     decoded images          (`images`)
-    features-KEY   what a frozen backbone gave for them
-    extracted-KEY  members of compressed archives
+    images-KEY        decoded images                              (`images`)
+    features-KEY      what a frozen backbone gave for them        (`training.features`)
+    extracted-KEY     members of compressed archives              (`data.images.arrays`)
+    torchvision-NAME  a data set from the network, as class folders (`data.sources.hub`)
+    hf-NAME           likewise
 
-Knows nothing of how any of them is made or read.
+Whoever builds one holds its lock (`atomic.locked`), and may say in its `info.json` what it `holds`. Knows nothing of
+how any of them is made or read.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
 import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,25 +23,37 @@ from pathlib import Path
 
 import platformdirs
 
+from linnaeus.atomic import locked
 from linnaeus.errors import OutputError
-from linnaeus.progress import Progress
 
 INFO = "info.json"
-_NAME = re.compile(r"images-[0-9a-f]{32}")
-_EXTRACTED = re.compile(r"extracted-[0-9a-f]{32}")
-_FEATURES = re.compile(r"features-[0-9a-f]{24}")
+KINDS = {
+    "images": r"[0-9a-f]{32}",
+    "features": r"[0-9a-f]{24}",
+    "extracted": r"[0-9a-f]{32}",
+    "torchvision": r"[A-Za-z0-9._-]+",
+    "hf": r"[A-Za-z0-9._-]+",
+}
+"""What stands before the dash in the name of a cache, and how the rest looks; other folders are none of ours."""
+_NAME = re.compile("|".join(f"{kind}-{rest}" for kind, rest in KINDS.items()))
 
 
 @dataclass(frozen=True)
 class CacheEntry:
-    """One cache on disk, as `linnaeus cache` lists it; times are aware, in UTC."""
+    """One cache on disk, as `linnaeus cache` lists it.
+
+    Attributes:
+        path: its folder.
+        kind: of KINDS.
+        holds: what is in it, for people; "" where it does not say.
+        num_bytes: on disk.
+        last_used: aware, in UTC.
+    """
 
     path: Path
-    num_images: int
-    height: int
-    width: int
+    kind: str
+    holds: str
     num_bytes: int
-    created: datetime
     last_used: datetime
 
 
@@ -50,103 +63,63 @@ def cache_folder() -> Path:
     return Path(override).expanduser() if override else platformdirs.user_cache_path("linnaeus", appauthor=False)
 
 
+def unfinished(path: Path) -> Path:
+    """Where a cache that is renamed to `path` when it is whole is built; whoever builds holds the lock of `path`."""
+    return path.with_name(f".{path.name}.part")
+
+
 def list_caches(folder: Path | None = None) -> list[CacheEntry]:
-    """All caches in `folder` (`cache_folder()` if None), last used first; half-built ones too."""
+    """All caches of every kind in `folder` (`cache_folder()` if None), last used first; half-built ones too."""
     entries = []
-    for path in _cache_paths(folder):
+    for path, whole in _caches(folder):
         try:
-            info = json.loads((path / INFO).read_text(encoding="utf-8"))
-            used = datetime.fromtimestamp((path / INFO).stat().st_mtime, UTC)
-            size, created = (info["num_images"], info["height"], info["width"]), datetime.fromisoformat(info["created"])
-        except (OSError, ValueError, KeyError):
-            continue  # killed before it began, or being deleted
-        entries.append(CacheEntry(path, *size, _num_bytes(path), created, used))
+            holds, used = _described(path)
+            entries.append(CacheEntry(path, whole.name.partition("-")[0], holds, _num_bytes(path), used))
+        except OSError:
+            continue  # it is being deleted
     return sorted(entries, key=lambda entry: entry.last_used, reverse=True)
 
 
 def clear_caches(folder: Path | None = None) -> int:
     """Delete all caches in `folder` (`cache_folder()` if None) except those being built; returns the bytes freed.
 
-    Files extracted from archives and features go too. Nothing but caches is touched, whatever else the folder holds. A
-    run that is reading a cache keeps its map.
+    Nothing but caches is touched, whatever else the folder holds. A run that is reading a cache keeps its map.
     Raises OutputError if one cannot be deleted.
     """
     freed = 0
-    for path in _extracted_paths(folder):
-        freed += _num_bytes(path)
-        shutil.rmtree(path, ignore_errors=True)
-    for path in (*_cache_paths(folder), *_feature_paths(folder)):
+    for path, whole in _caches(folder):
         try:
-            with locked(path, None):
+            with locked(whole, None):
                 num_bytes = _num_bytes(path)
                 shutil.rmtree(path)
-                _lock_path(path).unlink(missing_ok=True)
                 freed += num_bytes
-        except BlockingIOError:
+        except (BlockingIOError, FileNotFoundError):  # it is being built, or somebody else has just deleted it
             continue
         except OSError as error:
             raise OutputError(f"Cannot delete {path}: {error.strerror or error}.") from error
     return freed
 
 
-def _cache_paths(folder: Path | None) -> list[Path]:
+def _caches(folder: Path | None) -> Iterator[tuple[Path, Path]]:
+    """Every cache, and the path that it has when it is whole."""
     root = cache_folder() if folder is None else folder
-    return sorted(path for path in root.glob("images-*") if _NAME.fullmatch(path.name) and path.is_dir())
+    for path in sorted(root.glob("*")):
+        whole = path.with_name(path.name[1:].removesuffix(".part")) if path.name.startswith(".") else path
+        if path in (whole, unfinished(whole)) and _NAME.fullmatch(whole.name) and path.is_dir():
+            yield path, whole
 
 
-def _extracted_paths(folder: Path | None) -> list[Path]:
-    """What was taken out of compressed archives; it is extracted again when it is needed."""
-    root = cache_folder() if folder is None else folder
-    return sorted(path for path in root.glob("extracted-*") if _EXTRACTED.fullmatch(path.name) and path.is_dir())
-
-
-def _feature_paths(folder: Path | None) -> list[Path]:
-    root = cache_folder() if folder is None else folder
-    return sorted(path for path in root.glob("features-*") if _FEATURES.fullmatch(path.name) and path.is_dir())
-
-
-def feature_bytes(folder: Path | None = None) -> int:
-    """What the features of frozen backbones take on disk."""
-    return sum(_num_bytes(path) for path in _feature_paths(folder))
+def _described(path: Path) -> tuple[str, datetime]:
+    """What a cache says it holds, and the time of its last use. Raises OSError if it is gone."""
+    try:
+        used = (path / INFO).stat().st_mtime
+        holds = str(json.loads((path / INFO).read_text(encoding="utf-8"))["holds"])
+    except FileNotFoundError:  # killed before it began, or a data set, which has nothing but images in it
+        used, holds = path.stat().st_mtime, ""
+    except (ValueError, KeyError, TypeError):
+        holds = ""
+    return holds, datetime.fromtimestamp(used, UTC)
 
 
 def _num_bytes(path: Path) -> int:
-    return sum(file.stat().st_size for file in path.iterdir() if file.is_file())
-
-
-def _lock_path(path: Path) -> Path:
-    return path.with_name(f"{path.name}.lock")
-
-
-@contextlib.contextmanager
-def locked(path: Path, progress: Progress | None, *, work: str = "") -> Iterator[None]:
-    """Hold the lock of one cache; the system drops it when the process dies.
-
-    With a progress, waits for whoever holds it, and says which `work` that is doing; without, raises BlockingIOError.
-    Where the system has no flock (Windows) there is no lock.
-    """
-    if sys.platform == "win32":
-        yield
-        return
-    import fcntl
-
-    while True:
-        with _lock_path(path).open("ab") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if progress is None:
-                    raise
-                progress.say(f"Another process is {work}; waiting for it.")
-                fcntl.flock(file, fcntl.LOCK_EX)
-            if not _is_same_file(file.fileno(), _lock_path(path)):
-                continue  # it was deleted with its cache while we waited
-            yield
-            return
-
-
-def _is_same_file(descriptor: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    except FileNotFoundError:
-        return False
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())

@@ -8,9 +8,11 @@ Between decode and loader in the life of an image. One folder per set of images 
                info.json        what the other files are; written last, its time is that of the last use
     images-KEY.lock             held while one process builds
 
-The key covers ids, sizes and times of the files, boxes and geometry, so a changed file is seen and a moved data set is
-found again. Building may be killed at any moment: a row is marked only after its pixels are on the disk. Knows nothing
-of labels, splits or devices, and writes nothing into the user's data.
+The key covers everything that shapes a pixel: ids, what the uris say beyond the folder the data lies in (a row's layout
+in its array, its member of an archive), sizes, times and a sample of the content of the files, boxes and geometry. So a
+changed file or another reading of it is seen, and a moved data set is found again. Building may be killed at any
+moment: a row is marked only after its pixels are on the disk. Knows nothing of labels, splits or devices, and writes
+nothing into the user's data.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from linnaeus.atomic import locked
 from linnaeus.data.cache.build import (
     PIXELS,
     UNFINISHED,
@@ -36,17 +39,19 @@ from linnaeus.data.cache.build import (
     read_problems,
     read_state,
 )
-from linnaeus.data.cache.folder import INFO, cache_folder, locked
+from linnaeus.data.cache.folder import INFO, cache_folder
 from linnaeus.data.image_spec import ImageSpec
+from linnaeus.data.images import arrays, builtin
 from linnaeus.data.images.arrays import file_of
 from linnaeus.data.manifest import Manifest
-from linnaeus.data.sources.builtin import SCHEME
 from linnaeus.errors import OutputError
 from linnaeus.machine import usable_cores
 from linnaeus.progress import SILENT, Progress
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the same files would give other pixels; caches of another format are not found any more."""
+_SAMPLED_FILES, _SAMPLED_BYTES = 32, 1024
+"""Folders unpacked from archives can agree in every name, size and time; some bytes of some files tell them apart."""
 
 
 @dataclass(frozen=True)
@@ -110,14 +115,34 @@ def open_cache(
 
 
 def cache_key(manifest: Manifest, spec: ImageSpec) -> str:
-    """32 hex digits over the ids in their order, size and modification time of each file, boxes and geometry."""
+    """32 hex digits over all that shapes a pixel: ids and uris in their order, the files behind them, boxes, geometry.
+
+    Of a uri everything counts but the folder that all files share, of a file its size, its modification time and, of
+    a sample of the files, a few bytes.
+    """
+    uris: list[str] = manifest.uris.to_pylist()
     geometry = [FORMAT, len(manifest), spec.height, spec.width, spec.resize, spec.interpolation]
     digest = hashlib.sha256(json.dumps(geometry).encode())
-    digest.update("\0".join(manifest.ids.to_pylist()).encode())
-    digest.update(_file_marks(manifest.uris.to_pylist()).tobytes())
+    for names in (manifest.ids.to_pylist(), _without_folder(uris)):
+        digest.update("\0".join(names).encode() + b"\0\0")
+    digest.update(_file_marks(uris).tobytes())
+    digest.update(_sampled_content(uris))
     if manifest.boxes is not None:
         digest.update(np.ascontiguousarray(manifest.boxes).tobytes())
     return digest.hexdigest()[:32]
+
+
+def _without_folder(uris: list[str]) -> list[str]:
+    """The uris less the folder that all their files share: a moved data set keeps these."""
+    starts = [len(arrays.SCHEME) if uri.startswith(arrays.SCHEME) else 0 for uri in uris]
+    ends = [uri.index("?") if start else len(uri) for start, uri in zip(starts, uris, strict=True)]
+    inside = [uri.startswith(builtin.SCHEME) for uri in uris]
+    places = [uri[start:end] for uri, start, end, own in zip(uris, starts, ends, inside, strict=True) if not own]
+    folder = os.path.commonprefix(places).rpartition("/")[0]  # noqa: RUF071 - commonpath splits a million paths
+    return [
+        uri if own else uri[:start] + uri[start + len(folder) :]
+        for uri, start, own in zip(uris, starts, inside, strict=True)
+    ]
 
 
 def _file_marks(uris: list[str]) -> npt.NDArray[np.int64]:
@@ -127,7 +152,7 @@ def _file_marks(uris: list[str]) -> npt.NDArray[np.int64]:
     for row, uri in enumerate(uris):
         if uri == previous:  # objects of one scene
             marks[row] = marks[row - 1]
-        elif not uri.startswith(SCHEME):
+        elif not uri.startswith(builtin.SCHEME):
             try:
                 status = os.stat(file_of(uri))  # noqa: PTH116 - a Path for each of a million files would take seconds
                 marks[row] = status.st_size, status.st_mtime_ns
@@ -135,6 +160,19 @@ def _file_marks(uris: list[str]) -> npt.NDArray[np.int64]:
                 marks[row] = -1
         previous = uri
     return marks
+
+
+def _sampled_content(uris: list[str]) -> bytes:
+    """A digest over beginning, middle and end of some files, evenly spread; unreadable ones count as empty."""
+    digest = hashlib.sha256()
+    chosen = np.unique(np.linspace(0, len(uris) - 1, _SAMPLED_FILES).astype(np.int64)).tolist()
+    for uri in dict.fromkeys(file_of(uris[row]) for row in chosen if not uris[row].startswith(builtin.SCHEME)):
+        with contextlib.suppress(OSError, ValueError), Path(uri).open("rb") as file:
+            num_bytes = file.seek(0, os.SEEK_END)
+            for place in (0, num_bytes // 2, max(0, num_bytes - _SAMPLED_BYTES)):
+                file.seek(place)
+                digest.update(file.read(_SAMPLED_BYTES))
+    return digest.digest()
 
 
 def _explain(error: OSError, root: Path, needed: int) -> str:

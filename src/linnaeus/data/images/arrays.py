@@ -11,8 +11,10 @@ ours: a member's own name is never a path there. Nothing of a file is run. Knows
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
+import os
 import shutil
 import tarfile
 import threading
@@ -28,9 +30,10 @@ from urllib.parse import quote, unquote
 import numpy as np
 import numpy.typing as npt
 
-from linnaeus.atomic import write_whole
-from linnaeus.data.cache.folder import cache_folder
-from linnaeus.errors import DataError, LinnaeusError, UnreadableImageError
+from linnaeus.atomic import locked, write_json, write_whole
+from linnaeus.data.cache.folder import INFO, cache_folder
+from linnaeus.errors import DataError, LinnaeusError, OutputError, UnreadableImageError
+from linnaeus.progress import SILENT
 
 SCHEME = "array://"
 GZIPPED = "gz"
@@ -101,6 +104,12 @@ def file_of(uri: str) -> str:
     return unquote(uri[len(SCHEME) : uri.index("?")]) if uri.startswith(SCHEME) else uri
 
 
+def size_of(uri: str) -> tuple[int, int]:
+    """(width, height) of the image that an `array://` uri names, as the uri says."""
+    height, width, _ = _fields(uri.rpartition("#")[0])["s"].split(",")
+    return int(width), int(height)
+
+
 def read_array_pixels(uri: str) -> npt.NDArray[np.uint8]:
     """uint8 RGB [H, W, 3], 0-255, of an `array://` uri.
 
@@ -111,7 +120,8 @@ def read_array_pixels(uri: str) -> npt.NDArray[np.uint8]:
     name = f"{file_of(uri)}, image {row}"
     try:
         with _LOCK:  # several threads read the same file; it is opened, and perhaps extracted, once
-            pixels, values = _open(prefix)
+            status = Path(file_of(prefix)).stat()  # a file that was written anew is opened anew
+            pixels, values = _open(prefix, (status.st_size, status.st_mtime_ns))
         if not 0 <= int(row) < len(pixels):
             raise UnreadableImageError(f"{name}: there are {len(pixels)} images")
         return to_rgb(pixels[int(row)], values)
@@ -124,15 +134,14 @@ def read_array_pixels(uri: str) -> npt.NDArray[np.uint8]:
 
 
 @lru_cache(maxsize=64)
-def _open(prefix: str) -> tuple[np.ndarray, Values]:
-    path, _, query = prefix.removeprefix(SCHEME).partition("?")
-    fields = dict(part.split("=", 1) for part in query.split("&"))
+def _open(prefix: str, mark: tuple[int, int]) -> tuple[np.ndarray, Values]:
+    fields = _fields(prefix)
     if fields["v"] not in RANGES:
         raise DataError(f"unknown range of values {fields['v']}")
     height, width, channels = (int(size) for size in fields["s"].split(","))
     by_row, by_line, by_pixel, by_channel = (int(stride) for stride in fields["b"].split(","))
     view = ArrayView(
-        path=Path(unquote(path)),
+        path=Path(file_of(prefix)),
         member=unquote(fields["m"]),
         offset=int(fields["o"]),
         num_rows=int(fields["n"]),
@@ -141,6 +150,10 @@ def _open(prefix: str) -> tuple[np.ndarray, Values]:
         strides=(by_row, by_line, by_pixel, by_channel),
     )
     return view.open(), fields["v"]
+
+
+def _fields(prefix: str) -> dict[str, str]:
+    return dict(part.split("=", 1) for part in prefix.partition("?")[2].split("&"))
 
 
 def to_rgb(image: np.ndarray, values: Values) -> npt.NDArray[np.uint8]:
@@ -196,16 +209,31 @@ def extract(path: Path, members: Collection[str]) -> dict[str, Path]:
     """Members of a .zip, .npz, .tar or .tar.gz, or the content of a .gz, as files in the user's cache folder.
 
     What has been extracted before is found again while the archive has the same size and time. Raises DataError naming
-    the archive if it is damaged or lacks a member.
+    the archive if it is damaged or lacks a member, OutputError if the cache folder cannot be written.
     """
-
     status = path.stat()
     key = hashlib.sha256(f"{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}".encode()).hexdigest()[:32]
     folder = cache_folder() / f"extracted-{key}"
     files = {member: folder / f"{hashlib.sha256(member.encode()).hexdigest()[:32]}.bin" for member in members}
-    missing = {member for member, file in files.items() if not file.exists()}
-    if not missing:
+    if all(file.exists() for file in files.values()):
+        with contextlib.suppress(OSError):  # somebody else's may be used but not touched
+            os.utime(folder / INFO)
         return files
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"Cannot write {folder}: {error.strerror or error}.") from error
+    with locked(folder, SILENT):  # another process that extracts the same is waited for
+        _extract_missing(path, {member: file for member, file in files.items() if not file.exists()})
+        write_json(folder / INFO, {"holds": f"members of {path.name}", "archive": str(path.resolve())})
+    return files
+
+
+def _extract_missing(path: Path, files: dict[str, Path]) -> None:
+    """Write each member to its file. Raises as `extract` does."""
+    missing = set(files)
+    if not missing:
+        return
     try:
         if GZIPPED in missing:
             with gzip.open(path) as unpacked:
@@ -225,7 +253,6 @@ def extract(path: Path, members: Collection[str]) -> dict[str, Path]:
         if error.errno is None:  # gzip.BadGzipFile
             raise DataError(f"{path} is damaged: {error}") from error
         raise
-    return files
 
 
 def _extract_tar(path: Path, members: set[str], write: Callable[[str, IO[bytes]], None]) -> None:

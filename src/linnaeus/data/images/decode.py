@@ -1,6 +1,6 @@
 """Decoding: one row of a manifest -> uint8 RGB [h, w, 3], exactly as a person would see the image on white paper.
 
-Between split and cache in the life of an image; prediction and serving use the same functions. The first frame of an
+Between split and cache in the life of an image; prediction uses the same functions. The first frame of an
 animation counts. What cannot be decoded whole is an error with its cause, never filled up or replaced.
 
     orientation      applied, from EXIF (or XMP)
@@ -33,8 +33,8 @@ from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from linnaeus.data.images import arrays
 from linnaeus.data.images.arrays import read_array_pixels
+from linnaeus.data.images.builtin import SCHEME, read_builtin_pixels
 from linnaeus.data.images.formats import SIGNATURES
-from linnaeus.data.sources.builtin import SCHEME, read_builtin_pixels
 from linnaeus.errors import UnreadableImageError
 
 MAX_PIXELS = 300_000_000
@@ -104,7 +104,7 @@ def decode_file(path: Path) -> npt.NDArray[np.uint8]:
 
 def decode_bytes(content: bytes) -> npt.NDArray[np.uint8]:
     """Decode an encoded image; raises whatever Pillow raises. Callers hold PILLOW_RULES."""
-    with Image.open(io.BytesIO(content), formats=_formats()) as image:
+    with Image.open(io.BytesIO(content), formats=formats()) as image:
         if image.width * image.height > MAX_PIXELS:
             raise Image.DecompressionBombError
         image.load()
@@ -118,7 +118,8 @@ def decode_bytes(content: bytes) -> npt.NDArray[np.uint8]:
 
 
 @lru_cache(maxsize=1)
-def _formats() -> tuple[str, ...]:
+def formats() -> tuple[str, ...]:
+    """FORMATS, as far as this Pillow knows them."""
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
 

@@ -1,6 +1,6 @@
-"""Scenes: large images of which only boxes are wanted. Their size from the header, their pixels by the parts needed.
+"""Scenes: large images of which only boxes are wanted; their pixels by the parts needed.
 
-Beside decode in the life of an image, for sources and cache. What stands in a box is pixel for pixel what `read_image`
+Beside decode in the life of an image, for the cache. What stands in a box is pixel for pixel what `read_image`
 gives; only the way there is shorter. Plain 8-bit RGB TIFFs, uncompressed or deflated, are read strip by strip or tile
 by tile; every other file, and every file in which anything is out of the ordinary, is decoded whole by `read_image`,
 which then also has the say on what is damaged. Knows nothing of classes or objects.
@@ -8,7 +8,6 @@ which then also has the say on what is damaged. Knows nothing of classes or obje
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import zlib
 from collections.abc import Iterator
@@ -18,16 +17,15 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image
+from PIL import Image
 
-from linnaeus.data.images.decode import FORMATS, MAX_PIXELS, PILLOW_RULES, read_image
-from linnaeus.errors import UnreadableImageError
+from linnaeus.data.images.decode import MAX_PIXELS, PILLOW_RULES, read_image
 
 _UNCOMPRESSED, _DEFLATES = 1, (8, 32946)
 _MOST_WORTHWHILE = 0.7
-"""Of a compressed scene of which more than this share is needed, all is decoded: one call instead of one per tile."""
+"""Of a compressed scene of which more than this fraction is needed, all is decoded: one call instead of one per
+tile."""
 _XMP = 700
-_WIDTH, _HEIGHT = 256, 257
 _COMPRESSION, _PREDICTOR = 259, 317
 _STRIP_OFFSETS, _STRIP_ROWS, _STRIP_BYTES = 273, 278, 279
 _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_BYTES = 322, 323, 324, 325
@@ -35,40 +33,6 @@ _PLAIN = {258: (8, 8, 8), 262: 2, 266: 1, 274: 1, 277: 3, 284: 1, 338: (), 339: 
 """Bits per sample, photometric (RGB), fill order, orientation, samples per pixel, planes, extra samples and sample
 format of a plain page; a tag that is not there counts as plain."""
 _log = logging.getLogger(__name__)
-
-
-def read_size(path: str) -> tuple[int, int]:
-    """(width, height) of the upright image in a file, from its header alone.
-
-    Raises UnreadableImageError naming the file and the cause. A size is no promise that the rest can be decoded.
-    """
-    try:
-        with PILLOW_RULES, Image.open(path, formats=_formats()) as image:
-            width, height = image.size
-            turned = False
-            # Of a PNG Pillow would decode all, because its EXIF data may stand at the end.
-            if image.format != "PNG" or _png_may_turn(path):
-                with contextlib.suppress(Exception):  # as in decode: damaged EXIF data says nothing
-                    turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
-            if image.format == "TIFF":  # newer versions of Pillow have turned the size already
-                tags: Any = image.tag_v2  # type: ignore[attr-defined]
-                turned = turned and (width, height) == (tags[_WIDTH], tags[_HEIGHT])
-    except FileNotFoundError as error:
-        raise UnreadableImageError(f"{path}: the file is missing") from error
-    except Exception as error:  # Pillow's parsers raise anything on damaged headers
-        raise UnreadableImageError(f"{path}: its header cannot be read") from error
-    return (height, width) if turned else (width, height)
-
-
-def _png_may_turn(path: str) -> bool:
-    """Whether any part of a PNG could hold an orientation: EXIF data, or a text, where XMP stands."""
-    with Path(path).open("rb") as file:
-        file.seek(8)
-        while len(head := file.read(8)) == 8 and head[4:] != b"IEND":
-            if head[4:] in (b"eXIf", b"tEXt", b"zTXt", b"iTXt"):
-                return True
-            file.seek(int.from_bytes(head[:4], "big") + 4, 1)
-    return False
 
 
 def read_scene(uri: str, boxes: npt.NDArray[np.int32]) -> npt.NDArray[np.uint8]:
@@ -195,8 +159,3 @@ def _inside(boxes: npt.NDArray[np.int32], width: int, height: int) -> Iterator[t
         x0, y0, x1, y1 = max(0, x0), max(0, y0), min(width, x1), min(height, y1)
         if x0 < x1 and y0 < y1:
             yield x0, y0, x1, y1
-
-
-def _formats() -> list[str]:
-    Image.init()
-    return [name for name in FORMATS if name in Image.OPEN]

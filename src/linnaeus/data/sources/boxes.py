@@ -2,7 +2,7 @@
 
 Between the readers of detection formats and the manifest in the life of an image. A reader tells a `BoxCollector` what
 an annotation file says, as it stands there; everything that is the same for all formats is done here: sizes from the
-headers of the scenes, clipping, context, specks. No pixel is decoded.
+headers of the scenes, clipping, padding, specks. No pixel is decoded.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from linnaeus.data.images.header import read_size
 from linnaeus.data.manifest import UNASSIGNED, Manifest
 from linnaeus.data.sources.options import SourceOptions
 from linnaeus.errors import NoImagesError, UnreadableImageError
@@ -34,7 +35,7 @@ class BoxCollector:
     """What an annotation file says, box by box, as far as it can be said in numbers.
 
     Attributes:
-        relative: whether corners are shares of the scene's width and height instead of pixels.
+        relative: whether corners are fractions of the scene's width and height instead of pixels.
     """
 
     def __init__(self, source: Path, *, relative: bool = False) -> None:
@@ -105,7 +106,7 @@ class BoxCollector:
         _, starts, sizes = np.unique(scene_of, return_index=True, return_counts=True)
         number = np.arange(len(order)) - np.repeat(starts, sizes) + 1
 
-        rows = _Sieve(self, scene_of, number)
+        rows = _KeptBoxes(self, scene_of, number)
         extent = self._extents(rows, scene_of)
         kept, boxes = _to_pixels(corners, extent, rows, labels, options, relative=self.relative)
         if len(kept) == 0:
@@ -115,12 +116,8 @@ class BoxCollector:
         found = dataclasses.replace(self._build(kept, boxes, scene_of, number, labels), columns=told)
         return found if (weights == 1).all() else dataclasses.replace(found, weights=weights)
 
-    def _extents(self, rows: _Sieve, scene_of: _Rows) -> _Corners:
-        """float64 [M, 4]: width, height, width, height of each box's scene. Boxes without a scene leave the sieve."""
-        from linnaeus.data.images.scenes import (
-            read_size,  # it imports decode, which imports the sources, which import this
-        )
-
+    def _extents(self, rows: _KeptBoxes, scene_of: _Rows) -> _Corners:
+        """float64 [M, 4]: width, height, width, height of each box's scene. Boxes without a scene are left out."""
         sizes = np.zeros((len(self._paths), 2))
         missing, unreadable = np.zeros(len(sizes), bool), np.zeros(len(sizes), bool)
         for scene in np.unique(scene_of).tolist():
@@ -176,7 +173,7 @@ def _printable(name: str) -> str:
     return name.encode("utf-8", "replace").decode()
 
 
-class _Sieve:
+class _KeptBoxes:
     """Which boxes are still in, and why the others are not."""
 
     def __init__(self, collector: BoxCollector, scene_of: _Rows, number: _Rows) -> None:
@@ -199,9 +196,9 @@ class _Sieve:
 
 
 def _to_pixels(
-    corners: _Corners, extent: _Corners, rows: _Sieve, labels: _Rows, options: SourceOptions, *, relative: bool
+    corners: _Corners, extent: _Corners, rows: _KeptBoxes, labels: _Rows, options: SourceOptions, *, relative: bool
 ) -> tuple[_Rows, npt.NDArray[np.int32]]:
-    """The boxes that stay and int32 [n, 4] of their corners: rounded, clipped to their scene, with context."""
+    """The boxes that stay and int32 [n, 4] of their corners: rounded, clipped to their scene, padded."""
     rows.drop("boxes that are not four numbers", ~np.isfinite(corners).all(axis=1))
     rows.drop("boxes of a class without a name", labels < 0)
     rows.drop("boxes with swapped corners", (corners[:, 2:] < corners[:, :2]).any(axis=1))
@@ -214,10 +211,12 @@ def _to_pixels(
         if len(clipped):
             rows.note(f"boxes that reach outside their scene, clipped: {len(clipped):,}", clipped)
         sides = inner[:, 2:] - inner[:, :2]
-        if options.min_box_px is not None:
-            rows.drop(f"boxes with a side under {options.min_box_px:g} px", (sides < options.min_box_px).any(axis=1))
-        if options.context is not None:
-            margin = (edges[:, 2:] - edges[:, :2]) * options.context
+        if options.min_box_size_px is not None:
+            rows.drop(
+                f"boxes with a side under {options.min_box_size_px:g} px", (sides < options.min_box_size_px).any(axis=1)
+            )
+        if options.box_padding is not None:
+            margin = (edges[:, 2:] - edges[:, :2]) * options.box_padding
             inner = np.clip(np.rint(np.concatenate([edges[:, :2] - margin, edges[:, 2:] + margin], axis=1)), 0, extent)
     kept = np.flatnonzero(rows.inside)
     return kept, inner[kept].astype(np.int32)

@@ -1,34 +1,17 @@
-"""Built-in data sets: images that come with a dependency, so that a first run needs no download.
-
-`digits`: 1,797 handwritten digits of 8x8 pixels (Alpaydin and Kaynak, 1998, UCI), carried by scikit-learn.
-"""
+"""Built-in data sets: images that come with a dependency, so that a first run needs no download."""
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from linnaeus.data.images.builtin import SCHEME, digits
 from linnaeus.data.manifest import UNASSIGNED, Manifest
-
-SCHEME = "builtin://"
-
-
-@lru_cache(maxsize=1)
-def _digits() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """Pixels uint8 [1797, 8, 8, 3], 0-255, and targets int64 [1797]."""
-    from sklearn.datasets import load_digits  # scikit-learn takes half a second to import
-
-    loaded = load_digits()
-    grey = np.round(loaded.images * (255 / 16)).astype(np.uint8)
-    return np.repeat(grey[..., None], 3, axis=-1), loaded.target.astype(np.int64)
 
 
 def read_digits() -> Manifest:
     """1,797 rows of the classes "0" to "9", not divided into splits."""
-    _, targets = _digits()
+    _, targets = digits()
     num_rows = len(targets)
     return Manifest(
         ids=pa.array([f"digits/{row:04d}" for row in range(num_rows)], pa.large_string()),
@@ -37,11 +20,3 @@ def read_digits() -> Manifest:
         splits=np.full(num_rows, UNASSIGNED, np.int8),
         classes=tuple(str(digit) for digit in range(10)),
     )
-
-
-def read_builtin_pixels(uri: str) -> npt.NDArray[np.uint8]:
-    """uint8 RGB [8, 8, 3], 0-255, of `builtin://digits/ROW`."""
-    name, _, row = uri.removeprefix(SCHEME).partition("/")
-    assert name == "digits" and row.isdigit(), uri
-    pixels: npt.NDArray[np.uint8] = _digits()[0][int(row)]
-    return pixels

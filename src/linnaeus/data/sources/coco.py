@@ -37,7 +37,7 @@ def read_coco(path: Path, options: SourceOptions = NO_OPTIONS) -> Manifest:
 
     Args:
         path: a JSON file, or a folder in one of the layouts.
-        options: context, min_box_px, and image_root, the folder that the file names in the JSON start from.
+        options: box_padding, min_box_size_px, and image_root, the folder that the file names in the JSON start from.
 
     A scene that stands in the files of two splits keeps the first; its boxes in the other are counted and left out.
     Raises DataNotFoundError if there is no such file, DataError naming a damaged one, NoImagesError if no box is
@@ -145,7 +145,7 @@ def _split_of(file: Path, root: Path) -> int:
 
 
 def _image_folders(file: Path, root: Path, image_root: Path | None) -> list[Path]:
-    """Where the file names of the JSON may start from, the likeliest first."""
+    """Where the file names of the JSON may start from, the most likely first."""
     if image_root is not None:
         if not image_root.is_dir():
             raise DataError(f"There is no folder {image_root} of images.")

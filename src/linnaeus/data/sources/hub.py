@@ -1,7 +1,7 @@
 """Data sets from the network, only when asked for by name: `torchvision:NAME` and `hf:NAME`.
 
 They are downloaded by their own package, written once as class folders of lossless PNG files into the user's cache
-folder, and read from there ever after.
+folder, and read from there ever after. Two processes that ask for the same one download it once.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from linnaeus.data.cache.folder import cache_folder
+from linnaeus.atomic import locked
+from linnaeus.data.cache.folder import cache_folder, unfinished
 from linnaeus.data.manifest import Manifest
 from linnaeus.data.sources.folder import read_folder
-from linnaeus.errors import DataError, DataNotFoundError, LinnaeusError, nearest_name
+from linnaeus.errors import DataError, DataNotFoundError, LinnaeusError, OutputError, nearest_name
+from linnaeus.progress import SILENT
 
 SCHEMES = ("torchvision:", "hf:")
 _Samples = Iterable[tuple[str, Any, str]]
@@ -31,29 +33,40 @@ def is_hub(source: str) -> bool:
 def read_hub(source: str) -> Manifest:
     """Download a data set, unless that was done before, and read it.
 
-    Raises DataNotFoundError, saying what is needed, without the package or the network or for an unknown name.
+    Raises DataNotFoundError, saying what is needed, without the package or the network or for an unknown name;
+    OutputError if the cache folder cannot be written.
     """
-
     scheme, _, name = source.partition(":")
-    folder = cache_folder() / f"{scheme}-{re.sub(r'[^A-Za-z0-9]+', '-', name)}"
+    # As the hub itself writes them in file names: a/b-c and a-b/c stay two names.
+    folder = cache_folder() / f"{scheme}-{re.sub(r'[^A-Za-z0-9._-]', '_', name.replace('/', '--'))}"
     if not folder.is_dir():
-        started = folder.with_name(f".{folder.name}.part")
-        shutil.rmtree(started, ignore_errors=True)
         try:
-            samples = _torchvision(name, started / "download") if scheme == "torchvision" else _huggingface(name)
-            _write(samples, started / "images")
-            (started / "images").rename(folder)
-        except LinnaeusError:
-            raise
-        except Exception as error:  # each data set has its own way to fail without a network
-            said = " ".join(str(error).split())[:200]
-            raise DataNotFoundError(
-                f"{source} could not be downloaded ({type(error).__name__}: {said}). It needs a network; "
-                "data sets on this machine are named by their path."
-            ) from error
-        finally:
-            shutil.rmtree(started, ignore_errors=True)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"Cannot write {folder.parent}: {error.strerror or error}.") from error
+        with locked(folder, SILENT):
+            if not folder.is_dir():  # else another process was quicker
+                _download(source, scheme, name, folder)
     return read_folder(folder)
+
+
+def _download(source: str, scheme: str, name: str, folder: Path) -> None:
+    started = unfinished(folder)
+    shutil.rmtree(started, ignore_errors=True)  # of a download that was killed
+    try:
+        samples = _torchvision(name, started / "download") if scheme == "torchvision" else _huggingface(name)
+        _write(samples, started / "images")
+        (started / "images").rename(folder)
+    except LinnaeusError:
+        raise
+    except Exception as error:  # each data set has its own way to fail without a network
+        said = " ".join(str(error).split())[:200]
+        raise DataNotFoundError(
+            f"{source} could not be downloaded ({type(error).__name__}: {said}). It needs a network; "
+            "data sets on this machine are named by their path."
+        ) from error
+    finally:
+        shutil.rmtree(started, ignore_errors=True)
 
 
 def _torchvision(name: str, download: Path) -> Iterator[tuple[str, Any, str]]:

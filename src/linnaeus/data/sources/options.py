@@ -20,8 +20,8 @@ class SourceOptions:
         image_shape: of one sample of an array, such as (300, 300, 3) or (3, 300, 300).
         classes: keep only these classes, by name.
         top_classes: keep only so many of the most frequent classes.
-        context: widen every box by this share of its sides, 0.2 for a fifth.
-        min_box_px: drop boxes of which a side is shorter than this many pixels.
+        box_padding: widen every box by this fraction of its sides, 0.2 for a fifth.
+        min_box_size_px: drop boxes of which a side is shorter than this many pixels.
     """
 
     image_column: str | None = None
@@ -30,8 +30,8 @@ class SourceOptions:
     image_shape: tuple[int, ...] | None = None
     classes: tuple[str, ...] = ()
     top_classes: int | None = None
-    context: float | None = None
-    min_box_px: float | None = None
+    box_padding: float | None = None
+    min_box_size_px: float | None = None
 
 
 NO_OPTIONS = SourceOptions()

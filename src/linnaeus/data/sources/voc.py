@@ -52,7 +52,7 @@ def read_voc(path: Path, options: SourceOptions = NO_OPTIONS) -> Manifest:
 
     Args:
         path: the folder.
-        options: context, min_box_px, and image_root, the folder of the images if it is another than usual.
+        options: box_padding, min_box_size_px, and image_root, the folder of the images if it is another than usual.
 
     An image in several lists is in the test split before validation before training. Raises DataNotFoundError if there
     are no annotations, DataError naming the file of a damaged one, NoImagesError if no box is usable.

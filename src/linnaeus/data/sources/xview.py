@@ -50,8 +50,8 @@ def read_xview(path: Path, options: SourceOptions = NO_OPTIONS) -> Manifest:
 
     Args:
         path: the GeoJSON file, or the folder with it.
-        options: context, min_box_px, and image_root, the folder of the scenes; otherwise they are looked for beside
-            the GeoJSON and one folder below.
+        options: box_padding, min_box_size_px, and image_root, the folder of the scenes; otherwise they are looked for
+            beside the GeoJSON and one folder below.
 
     Raises DataNotFoundError if there is no GeoJSON file, DataError if it or the label file is damaged, NoImagesError
     if no box is usable.

@@ -1,4 +1,4 @@
-"""YOLO: one text file of boxes per image, in shares of its sides (Redmon et al., 2016; the layout of Ultralytics).
+"""YOLO: one text file of boxes per image, in fractions of its sides (Redmon et al., 2016; the layout of Ultralytics).
 
     data.yaml                      names: [cat, dog], and where train, val and test images lie
     images/train/1.jpg             or train/images/1.jpg, or images/1.jpg without splits
@@ -43,7 +43,7 @@ def read_yolo(path: Path, options: SourceOptions = NO_OPTIONS) -> Manifest:
 
     Args:
         path: the folder, or the YAML file in it.
-        options: context and min_box_px.
+        options: box_padding and min_box_size_px.
 
     The split of an image is told by train, val and test of the YAML file, else by the folder it lies in. Raises
     DataNotFoundError if there are no label files or no class names, DataError for a damaged YAML file, NoImagesError if

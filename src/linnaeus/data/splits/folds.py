@@ -17,7 +17,7 @@ def stratified_folds(
     classes: tuple[str, ...],
     groups: npt.NDArray[np.int64] | None = None,
 ) -> npt.NDArray[np.int64]:
-    """The fold of each row, with about the same share of every class in each; groups are never divided.
+    """The fold of each row, with about the same fraction of every class in each; groups are never divided.
 
     Args:
         targets: int64 [N].

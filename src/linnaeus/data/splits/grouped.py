@@ -3,7 +3,7 @@
 The grouped half of `split`. Three steps: groups are fixed so that every class stands in every split (`_cover`); groups
 that are large or hold several classes are dealt one by one to the side that lacks them most, and dealt again where that
 brings the proportions nearer; small groups of one class, which may be millions, are dealt at once. The measure is chi
-square: squared distance from the share that is due, over that share, summed over the classes.
+square: squared distance from the fraction that is due, over that fraction, summed over the classes.
 """
 
 from __future__ import annotations
@@ -58,14 +58,14 @@ class _Groups:
 
 
 def divide_groups(
-    groups: _Ints, targets: _Ints, *, shares: list[float], most: list[int | None], names: tuple[str, ...], seed: int
+    groups: _Ints, targets: _Ints, *, fractions: list[float], most: list[int | None], names: tuple[str, ...], seed: int
 ) -> _Ints:
-    """Deal whole groups to places: place 1 + k has about shares[k] of the rows, place 0 what is left (training).
+    """Deal whole groups to places: place 1 + k has about fractions[k] of the rows, place 0 what is left (training).
 
     Args:
         groups: int64 [N], any numbers. targets: int64 [N], classes 0..K-1, all of which occur.
-        shares: in (0, 1), their sum below 1; dealt in this order, each without regard to those after it.
-        most: about so many rows at most in the place of that share; None for no bound.
+        fractions: in (0, 1), their sum below 1; dealt in this order, each without regard to those after it.
+        most: about so many rows at most in the place of that fraction; None for no bound.
         names: K class names, for the message.
         seed: the same seed deals the same.
 
@@ -78,12 +78,12 @@ def divide_groups(
     _, compact = np.unique(groups, return_inverse=True)
     table = _tabulate(compact.reshape(-1), targets, len(names))
     rng = np.random.default_rng(seed)
-    _require_enough_groups(table, len(shares) + 1, names)
-    fixed = _cover(table, len(shares) + 1, names, rng)
+    _require_enough_groups(table, len(fractions) + 1, names)
+    fixed = _cover(table, len(fractions) + 1, names, rng)
     place = np.zeros(table.num_groups, np.int64)
     total = table.totals(np.ones(table.num_groups, bool))
-    for number, (share, bound) in enumerate(zip(shares, most, strict=True), 1):
-        due = total * share
+    for number, (fraction, bound) in enumerate(zip(fractions, most, strict=True), 1):
+        due = total * fraction
         if bound is not None and due.sum() > bound:
             due *= bound / due.sum()
         open_groups = (fixed < 0) & (place == 0)
@@ -170,8 +170,8 @@ def _deal(
     # What small groups can still make up is left to them: the others are dealt among themselves, in proportion.
     later, now = table.totals(small), table.totals(singly)
     missing = np.maximum(due - got, 0)
-    share_now = np.divide(now, now + later, out=np.zeros_like(now), where=now + later > 0)
-    taken = _deal_singly(table, singly, due=missing * share_now, available=now, rng=rng)
+    fraction_now = np.divide(now, now + later, out=np.zeros_like(now), where=now + later > 0)
+    taken = _deal_singly(table, singly, due=missing * fraction_now, available=now, rng=rng)
 
     missing -= table.totals(taken)
     order = rng.permutation(np.flatnonzero(small))

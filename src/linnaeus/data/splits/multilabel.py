@@ -3,7 +3,7 @@
 The half of `split` and `folds` for several labels. Iterative stratification: Sechidis, Tsoumakas and Vlahavas, "On the
 Stratification of Multi-Label Data" (ECML PKDD 2011, algorithm 1). The label that fewest undealt images have is dealt
 first, each image to the part that lacks that label most; images without labels fill up what is missing at the end.
-Two things are added. Images with the very same labels can stand for each other, so whole shares of them are dealt at
+Two things are added. Images with the very same labels can stand for each other, so whole fractions of them are dealt at
 once, which makes a million images a matter of seconds. And where a part got none of a label that is frequent enough
 for all, one image is moved. A group (a scene, a patient, copies) is one unit, and is never divided.
 """
@@ -58,14 +58,14 @@ class _Units:
 
 
 def divide_labels(
-    targets: Labels, *, shares: list[float], most: list[int | None], seed: int, groups: _Ints | None = None
+    targets: Labels, *, fractions: list[float], most: list[int | None], seed: int, groups: _Ints | None = None
 ) -> _Ints:
-    """Deal rows, or whole groups, to places: place 1 + k has about shares[k] of the rows and of each label's images.
+    """Deal rows, or whole groups, to places: place 1 + k has about fractions[k] of the rows and of each label's images.
 
     Args:
         targets: uint8 [N, K] of 0 and 1; rows of zeros are dealt like the others.
-        shares: in (0, 1), their sum below 1; dealt in this order, each without regard to those after it.
-        most: about so many rows at most in the place of that share; None for no bound.
+        fractions: in (0, 1), their sum below 1; dealt in this order, each without regard to those after it.
+        most: about so many rows at most in the place of that fraction; None for no bound.
         seed: the same seed deals the same.
         groups: int64 [N], any numbers; None where every row stands alone.
 
@@ -73,18 +73,18 @@ def divide_labels(
     training first, then in the places in their order. Raises SplitError for fewer units than places.
     """
     units, unit_of_row = _tabulate(targets, groups)
-    if len(units) <= len(shares):
+    if len(units) <= len(fractions):
         raise SplitError(
-            f"{len(units):,} images (or groups of them) cannot be divided into {len(shares) + 1} splits; one is needed "
-            "for each."
+            f"{len(units):,} images (or groups of them) cannot be divided into {len(fractions) + 1} splits; one is "
+            "needed for each."
         )
     place = np.zeros(len(units), np.int64)
     total, num_rows = units.label_totals(), float(units.sizes.sum())
-    for number, (share, bound) in enumerate(zip(shares, most, strict=True), 1):
+    for number, (fraction, bound) in enumerate(zip(fractions, most, strict=True), 1):
         undealt = np.flatnonzero(place == 0)
         rest = units.take(undealt)
-        size = share * num_rows if bound is None else min(share * num_rows, bound)
-        still_to_serve = len(shares) - number + 1  # the places after this one, and training
+        size = fraction * num_rows if bound is None else min(fraction * num_rows, bound)
+        still_to_serve = len(fractions) - number + 1  # the places after this one, and training
         left = np.bincount(rest.label_of, minlength=rest.num_labels)  # units with each label
         kept_back = np.minimum(still_to_serve, np.maximum(left - 1, 1))
         least = np.stack([np.minimum(left, kept_back), np.clip(left - kept_back, 0, 1)])
@@ -108,7 +108,7 @@ def _train_on_every_label(units: _Units, place: _Ints) -> None:
 
 
 def multilabel_folds(targets: Labels, *, num_folds: int, seed: int, groups: _Ints | None = None) -> _Ints:
-    """The fold of each row, int64 [N] in 0 to F - 1, with about the same share of every label in each.
+    """The fold of each row, int64 [N] in 0 to F - 1, with about the same fraction of every label in each.
 
     Args:
         targets: uint8 [N, K] of 0 and 1.
@@ -182,9 +182,9 @@ def _deal(units: _Units, due: _Floats, due_rows: _Floats, least: _Ints, rng: np.
     return place
 
 
-def _deal_alike(units: _Units, shares: _Floats, rng: np.random.Generator) -> _Ints:
-    """int64 [U]: of n units with the very same labels and size, floor(n * share) to each part; -1 for the others."""
-    # A hash instead of the labels themselves: should two differ and agree in it, the shares are merely less exact.
+def _deal_alike(units: _Units, fractions: _Floats, rng: np.random.Generator) -> _Ints:
+    """int64 [U]: of n units with the very same labels and size, floor(n * fraction) to each part; -1 for the others."""
+    # A hash instead of the labels themselves: should two differ and agree in it, the fractions are merely less exact.
     weights = rng.integers(0, 2**64, units.num_labels + 1, np.uint64)
     running = np.cumsum(weights[units.label_of] * units.count.astype(np.uint64), dtype=np.uint64)
     running = np.concatenate([np.zeros(1, np.uint64), running])
@@ -193,10 +193,10 @@ def _deal_alike(units: _Units, shares: _Floats, rng: np.random.Generator) -> _In
     order = rng.permutation(len(units))
     order = order[np.argsort(kind[order], kind="stable")]
     position = np.arange(len(units)) - np.repeat(np.cumsum(number) - number, number)
-    ends = np.cumsum(np.floor(number[:, None] * shares + 1e-9).astype(np.int64), axis=1)  # [kinds, P]
+    ends = np.cumsum(np.floor(number[:, None] * fractions + 1e-9).astype(np.int64), axis=1)  # [kinds, P]
     part = (position[:, None] >= ends[kind[order]]).sum(axis=1)
     place = np.empty(len(units), np.int64)
-    place[order] = np.where(part < len(shares), part, -1)
+    place[order] = np.where(part < len(fractions), part, -1)
     return place
 
 

@@ -34,13 +34,13 @@ def epoch_order(num_rows: int, *, seed: int, epoch: int, rank: int = 0, world_si
     return np.resize(order, per_rank * world_size)[rank::world_size].astype(np.int64)
 
 
-def epoch_length(num_rows: int, *, balance: Balance, growth: float) -> int:
+def epoch_length(num_rows: int, *, balance: Balance, oversample_factor: float) -> int:
     """How many images one epoch over `num_rows` shows."""
-    return max(num_rows, round(growth * num_rows)) if balance == "oversample" else num_rows
+    return max(num_rows, round(oversample_factor * num_rows)) if balance == "oversample" else num_rows
 
 
 def draw_positions(
-    targets: Targets, *, balance: Balance, growth: float, seed: int, epoch: int
+    targets: Targets, *, balance: Balance, oversample_factor: float, seed: int, epoch: int
 ) -> npt.NDArray[np.int64]:
     """int64 [M], M as `epoch_length` says: positions 0..N-1 that the epoch shows, some several times, not shuffled.
 
@@ -49,7 +49,7 @@ def draw_positions(
         balance: "none", each once; "oversample", each once, and then one after the other from those that carry the
             label that is rarest by then (reference system M: images without a label are never taken again);
             "square_root", classes in proportion to the square root of their images (arXiv 1805.00932, section 2.2).
-        growth: with "oversample", images of an epoch as a multiple of N.
+        oversample_factor: with "oversample", images of an epoch as a multiple of N.
         seed, epoch: each pair draws anew.
     """
     num_rows = len(targets)
@@ -57,32 +57,36 @@ def draw_positions(
         return np.arange(num_rows)
     generator = np.random.default_rng([seed, epoch, 1])
     if balance == "oversample":
-        return _oversample(targets, epoch_length(num_rows, balance=balance, growth=growth), generator)
-    shares = _square_root_weights(targets)
-    # Systematic sampling: an image whose share is 2.3 is shown two or three times, 2.3 times on average.
+        return _oversample(
+            targets, epoch_length(num_rows, balance=balance, oversample_factor=oversample_factor), generator
+        )
+    fractions = _square_root_weights(targets)
+    # Systematic sampling: an image whose fraction is 2.3 is shown two or three times, 2.3 times on average.
     points = (generator.random() + np.arange(num_rows)) / num_rows
-    drawn = np.searchsorted(np.cumsum(shares) / shares.sum(), points)
+    drawn = np.searchsorted(np.cumsum(fractions) / fractions.sum(), points)
     return np.minimum(drawn, num_rows - 1).astype(np.int64)
 
 
-def row_weights(targets: Targets, *, balance: Balance, growth: float, seed: int) -> npt.NDArray[np.float64]:
+def row_weights(targets: Targets, *, balance: Balance, oversample_factor: float, seed: int) -> npt.NDArray[np.float64]:
     """float64 [N], of mean 1: how often an epoch shows each row, in proportion; of "oversample" what the first epoch
     does. For solvers that look at every row once.
     """
     if balance == "square_root":
         weights = _square_root_weights(targets)
     else:
-        drawn = draw_positions(targets, balance=balance, growth=growth, seed=seed, epoch=0)
+        drawn = draw_positions(targets, balance=balance, oversample_factor=oversample_factor, seed=seed, epoch=0)
         weights = np.bincount(drawn, minlength=len(targets)).astype(np.float64)
     return np.asarray(weights / weights.mean(), np.float64)
 
 
 def shown_counts(
-    targets: Targets, *, num_classes: int, balance: Balance, growth: float, seed: int
+    targets: Targets, *, num_classes: int, balance: Balance, oversample_factor: float, seed: int
 ) -> npt.NDArray[np.float64]:
     """float64 [K]: images per class that an epoch shows."""
-    length = epoch_length(len(targets), balance=balance, growth=growth)
-    weights = row_weights(targets, balance=balance, growth=growth, seed=seed) * length / len(targets)
+    length = epoch_length(len(targets), balance=balance, oversample_factor=oversample_factor)
+    weights = (
+        row_weights(targets, balance=balance, oversample_factor=oversample_factor, seed=seed) * length / len(targets)
+    )
     if targets.ndim == 2:
         return np.asarray(weights @ targets, np.float64)
     return np.asarray(np.bincount(targets, weights=weights, minlength=num_classes), np.float64)

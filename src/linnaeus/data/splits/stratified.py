@@ -23,7 +23,7 @@ _Counts = npt.NDArray[np.int64]
 
 
 def assign_splits(
-    manifest: Manifest, *, validation_share: float, validation_max: int, test_share: float, seed: int
+    manifest: Manifest, *, validation_fraction: float, validation_max: int, test_fraction: float, seed: int
 ) -> Manifest:
     """Put every row in exactly one split.
 
@@ -31,32 +31,33 @@ def assign_splits(
     proportion, from its other rows, and what is left trains.
 
     Args:
-        manifest: of its groups, if it has any, none is divided; shares and cap then hold as nearly as whole groups
+        manifest: of its groups, if it has any, none is divided; fractions and cap then hold as nearly as whole groups
             allow, and as several labels per image allow. Splits that the data brought stay even where they divide a
             group.
-        validation_share, test_share: in (0, 1), shares of the rows drawn from.
+        validation_fraction, test_fraction: in (0, 1), fractions of the rows drawn from.
         validation_max: no more validation rows than this, or 50 per class if that is more.
-        seed: the same seed draws the same test rows, whatever the validation share.
+        seed: the same seed draws the same test rows, whatever the validation fraction.
 
     Where images have several labels, those with too few images for every split are named in a note of the manifest.
 
     Raises ClassesError for fewer than two classes or a class in too few rows or groups to stand in every split,
-    SplitError if the shares leave nothing to train on, or groups cannot be divided.
+    SplitError if the fractions leave nothing to train on, or groups cannot be divided.
     """
     if manifest.task == "single" and manifest.num_classes < 2:
         raise ClassesError(f"A classifier needs at least two classes; the data has {manifest.num_classes}.")
     splits = np.where(manifest.splits == UNASSIGNED, TRAIN, manifest.splits).astype(np.int8)
-    shares = {TEST: test_share, VALIDATION: validation_share}
-    wanted = [split for split in shares if not (splits == split).any()]
-    if sum(shares[split] for split in wanted) >= 1:
+    fractions = {TEST: test_fraction, VALIDATION: validation_fraction}
+    wanted = [split for split in fractions if not (splits == split).any()]
+    if sum(fractions[split] for split in wanted) >= 1:
         raise SplitError(
-            f"Shares of {validation_share:g} for validation and {test_share:g} for test leave no training images."
+            f"Fractions of {validation_fraction:g} for validation and {test_fraction:g} for test leave no training "
+            "images."
         )
     pool = np.flatnonzero(splits == TRAIN)
     cap = max(validation_max, MIN_VALIDATION_PER_CLASS * manifest.num_classes)
     if manifest.task == "multi":
         return _assign_several(
-            manifest, splits, pool, shares={split: shares[split] for split in wanted}, cap=cap, seed=seed
+            manifest, splits, pool, fractions={split: fractions[split] for split in wanted}, cap=cap, seed=seed
         )
     counts = manifest.class_counts(pool)
     _require_enough(manifest, counts, wanted)
@@ -64,7 +65,7 @@ def assign_splits(
         places = divide_groups(
             manifest.groups[pool],
             manifest.targets[pool].astype(np.int64),
-            shares=[shares[split] for split in wanted],
+            fractions=[fractions[split] for split in wanted],
             most=[cap if split == VALIDATION else None for split in wanted],
             names=manifest.classes,
             seed=seed,
@@ -77,7 +78,7 @@ def assign_splits(
     place_in_class = np.arange(len(pool)) - np.repeat(np.cumsum(counts) - counts, counts)
     taken = np.zeros_like(counts)
     for position, split in enumerate(wanted):
-        total = round(shares[split] * len(pool))
+        total = round(fractions[split] * len(pool))
         if split == VALIDATION:
             total = min(total, cap)
         still_to_serve = len(wanted) - position  # the splits after this one, training among them, one row each
@@ -89,21 +90,21 @@ def assign_splits(
 
 
 def _assign_several(
-    manifest: Manifest, splits: npt.NDArray[np.int8], pool: _Counts, *, shares: dict[int, float], cap: int, seed: int
+    manifest: Manifest, splits: npt.NDArray[np.int8], pool: _Counts, *, fractions: dict[int, float], cap: int, seed: int
 ) -> Manifest:
-    """Draw the splits named in `shares` from the rows `pool`, where images have several labels."""
+    """Draw the splits named in `fractions` from the rows `pool`, where images have several labels."""
     targets = manifest.targets[pool].astype(np.uint8)
     groups = None if manifest.groups is None else manifest.groups[pool]
-    if shares:
+    if fractions:
         places = divide_labels(
             targets,
-            shares=list(shares.values()),
-            most=[cap if split == VALIDATION else None for split in shares],
+            fractions=list(fractions.values()),
+            most=[cap if split == VALIDATION else None for split in fractions],
             seed=seed,
             groups=groups,
         )
-        splits[pool] = np.array([TRAIN, *shares], np.int8)[places]
-    scarce = scarce_labels(targets, needed=1 + len(shares), classes=manifest.classes, groups=groups)
+        splits[pool] = np.array([TRAIN, *fractions], np.int8)[places]
+    scarce = scarce_labels(targets, needed=1 + len(fractions), classes=manifest.classes, groups=groups)
     notes = manifest.notes if scarce is None or scarce in manifest.notes else (*manifest.notes, scarce)
     return dataclasses.replace(manifest.with_splits(splits), notes=notes)
 

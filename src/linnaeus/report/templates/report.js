@@ -123,22 +123,22 @@ if (slider) {
   const percent = (part, whole) => (whole ? (100 * part) / whole : 0);
   const words = (value) => (value === 100 || value === 0 ? String(value) : value.toFixed(1));
   const compute = (step) => {
-    let allHits = 0, allMisses = 0, allSupport = 0, f1s = 0;
-    counts.forEach(([own, support, hits, misses], k) => {
-      const [hit, miss] = step === null ? own : [hits[step], misses[step]];
-      const f1 = percent(2 * hit, hit + miss + support);
-      allHits += hit; allMisses += miss; allSupport += support; f1s += f1;
+    let allTruePositives = 0, allFalsePositives = 0, allSupport = 0, f1s = 0;
+    counts.forEach(([own, support, truePositives, falsePositives], k) => {
+      const [tp, fp] = step === null ? own : [truePositives[step], falsePositives[step]];
+      const f1 = percent(2 * tp, tp + fp + support);
+      allTruePositives += tp; allFalsePositives += fp; allSupport += support; f1s += f1;
       const cells = rows[k].cells;
       const shown = step === null
         ? chosen[k].slice(1, 5)
-        : [(step / slider.max).toFixed(2), words(percent(hit, hit + miss)), words(percent(hit, support)), words(f1)];
+        : [(step / slider.max).toFixed(2), words(percent(tp, tp + fp)), words(percent(tp, support)), words(f1)];
       shown.forEach((text, j) => { cells[j + 1].textContent = text; });
     });
     document.getElementById("threshold-value").textContent = step === null ? "as chosen" : (step / slider.max).toFixed(2);
     document.getElementById("threshold-summary").textContent =
-      `All labels together: precision ${words(percent(allHits, allHits + allMisses))} %, ` +
-      `recall ${words(percent(allHits, allSupport))} %, F1 ${words(percent(2 * allHits, allHits + allMisses + allSupport))} %; ` +
-      `F1 averaged over labels ${words(f1s / counts.length)} %.`;
+      `All labels together: precision ${words(percent(allTruePositives, allTruePositives + allFalsePositives))} %, ` +
+      `recall ${words(percent(allTruePositives, allSupport))} %, F1 ${words(percent(2 * allTruePositives, allTruePositives + allFalsePositives + allSupport))} %; ` +
+      `macro F1 ${words(f1s / counts.length)} %.`;
   };
   slider.addEventListener("input", () => compute(Number(slider.value)));
   document.getElementById("threshold-reset").addEventListener("click", () => compute(null));

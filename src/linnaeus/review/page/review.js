@@ -27,7 +27,7 @@ function say(text, failed = false) {
   $("status").classList.toggle("failed", failed);
 }
 
-const percent = (share) => `${(100 * share).toFixed(share > 0.995 || share < 0.01 ? 1 : 0)} %`;
+const percent = (fraction) => `${(100 * fraction).toFixed(fraction > 0.995 || fraction < 0.01 ? 1 : 0)} %`;
 const listing = (names) => (names.length ? names.join(", ") : "none");
 
 /* Queues */
@@ -166,7 +166,7 @@ function draw_labels() {
     button.append(make("kbd", number < 9 ? String(number + 1) : ""));
     const name = make("span", entry.name, "name");
     if (item.given.includes(entry.name)) name.append(make("small", "its label"));
-    button.append(name, make("span", entry.probability === null ? "" : percent(entry.probability), "share"));
+    button.append(name, make("span", entry.probability === null ? "" : percent(entry.probability), "fraction"));
     const bar = make("span", undefined, "bar"), fill = make("span");
     fill.style.setProperty("--v", String(entry.probability ?? 0));
     bar.append(fill);
