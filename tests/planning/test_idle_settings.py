@@ -123,7 +123,7 @@ ALWAYS = {
     "early_stopping": "monitor patience min_delta",
     "evaluate": """tta logit_adjustment confidence coverage in_distribution_fraction targets costs bootstrap_samples
         explained_errors batch_size""",
-    "runtime": "device devices precision threads checkpoint_seconds tensorboard",
+    "runtime": "device devices precision threads checkpoint_seconds log_every_steps tensorboard",
 }
 """Fields that act in every run, or are refused where they would not. Whoever adds a field decides: here, or by a marker
 that says when it acts."""

@@ -21,6 +21,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix
 import linnaeus
 from linnaeus.cli.main import main
 from linnaeus.data.manifest import SPLITS, TEST, TRAIN, VALIDATION
+from linnaeus.judging.evaluation import Evaluation
 from linnaeus.run.finished import Run
 from linnaeus.run_folder import RunDir
 
@@ -77,10 +78,10 @@ def test_the_evaluation_agrees_with_the_predictions_on_disk(tmp_path: Path) -> N
     table = pq.read_table(RunDir(run.path).predictions).to_pandas()
     test = table[table["split"] == SPLITS.index("test")]
     predicted = np.stack(test["logits"]).argmax(axis=1)
-    scores = run.evaluation["test"]
-    assert scores["accuracy"]["value"] == accuracy_score(test["target"], predicted)
-    assert scores["confusion"] == confusion_matrix(test["target"], predicted, labels=[0, 1, 2]).tolist()
-    assert scores["num_images"] == len(test) == 9
+    scores = run.evaluation.test
+    assert scores.score("accuracy").value == accuracy_score(test["target"], predicted)
+    assert scores.confusion == confusion_matrix(test["target"], predicted, labels=[0, 1, 2]).tolist()
+    assert scores.num_images == len(test) == 9
     manifest = run.manifest
     by_id = dict(zip(manifest.ids.to_pylist(), manifest.targets.tolist(), strict=True))
     assert [by_id[name] for name in test["id"]] == test["target"].tolist()
@@ -100,7 +101,7 @@ def test_prediction_from_the_shipped_model_repeats_the_test(tmp_path: Path) -> N
 def test_a_separate_test_set_is_the_only_test(tmp_path: Path) -> None:
     photos, extra = write_digits(tmp_path / "photos"), write_digits(tmp_path / "extra", each=7)
     assert main(["train", str(photos), "--test-data", str(extra), "--out", "run", *QUICK]) == 0
-    assert Run(Path("run")).evaluation["test"]["num_images"] == 21
+    assert Run(Path("run")).evaluation.test.num_images == 21
     manifest = Run(Path("run")).manifest
     assert len(manifest.rows(TRAIN)) + len(manifest.rows(VALIDATION)) == 60
 
@@ -258,22 +259,14 @@ def test_resuming_what_is_no_run_is_an_error(tmp_path: Path, capsys: pytest.Capt
 def test_evaluation_json_has_the_documented_shape(tmp_path: Path) -> None:
     run = linnaeus.train(write_digits(tmp_path / "photos"), epochs=1, out="run")
     page = json.loads(RunDir(run.path).evaluation.read_text(encoding="utf-8"))
-    assert set(page) == {"format", "test", "validation", *TRUST, "seconds"}
-    for split in ("test", "validation"):
+    assert page["format"] == 2 and set(page) == set(Evaluation.model_fields)
+    assert all(page[section] for section in TRUST), "all that a run with validation images and features can tell"
+    for scores in (run.evaluation.test, run.evaluation.validation):
+        assert scores is not None
         for name in ("accuracy", "balanced_accuracy", "macro_precision", "macro_f1"):
-            score = page[split][name]
-            assert 0 <= score["low"] <= score["value"] <= score["high"] <= 1
-        assert set(page[split]["per_class"]) == {"zero", "one", "two"}
-        for scores in page[split]["per_class"].values():
-            assert set(scores) == {
-                "precision",
-                "recall",
-                "specificity",
-                "f1",
-                "support",
-                "roc_auc",
-                "average_precision",
-            }
+            score = scores.score(name)
+            assert 0 <= score.low <= score.value <= score.high <= 1
+        assert scores.micro_f1 is None and list(scores.per_class or {}) == ["one", "two", "zero"]
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,8 @@ def choices(run: Run) -> dict[str, Any]:
     bundle = json.loads((folder.model / "bundle.json").read_text(encoding="utf-8"))
     del bundle["provenance"]  # holds the test scores
     predictions = run.predictions
-    point = evaluation["operating_point"]
+    point, ood = evaluation.operating_point, evaluation.ood
+    assert point is not None and ood is not None
     return {
         "weights": (folder.model / "model.safetensors").read_bytes(),
         "reference features": (folder.model / "ood.safetensors").read_bytes(),
@@ -67,10 +68,10 @@ def choices(run: Run) -> dict[str, Any]:
         "decisions": folder.plan.read_text(encoding="utf-8"),
         "predictions": predictions.logits.tobytes(),
         "their temperature and point": (predictions.temperature, predictions.operating_point),
-        "validation scores": evaluation["validation"],
-        "validation calibration": [evaluation["calibration"][part] for part in ("temperature", "validation")],
-        "targets on validation": [{k: v for k, v in target.items() if k != "test"} for target in point["targets"]],
-        "flagged test images": evaluation["ood"]["flagged"],
+        "validation scores": evaluation.validation,
+        "validation calibration": (evaluation.calibration.temperature, evaluation.calibration.validation),
+        "targets on validation": [target.model_copy(update={"test": None}) for target in point.targets],
+        "test images out of distribution": ood.flagged,
     }
 
 
@@ -98,7 +99,7 @@ def test_other_test_labels_change_nothing_but_the_test_scores(
         labels.to_csv(tmp_path / "images" / "labels.csv", index=False)
         runs.append(linnaeus.train(tmp_path / "images", epochs=2, out=name, settings=settings))
     one, other = runs
-    assert one.evaluation["test"] != other.evaluation["test"]
+    assert one.evaluation.test != other.evaluation.test
     assert (one.predictions.of_split(TEST).targets != other.predictions.of_split(TEST).targets).any()
     before, after = choices(one), choices(other)
     for name, value in before.items():

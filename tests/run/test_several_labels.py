@@ -62,33 +62,35 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> linnaeus.Run:
 
 
 def test_labels_are_learned_and_the_scores_are_those_of_the_predictions_on_disk(run: linnaeus.Run) -> None:
-    test, scores = run.predictions.of_split(TEST), run.evaluation["test"]
-    thresholds = np.array([scores["per_class"][name]["threshold"] for name in LABELS])
-    given = test.probabilities >= thresholds
-    assert scores["micro_f1"]["value"] == pytest.approx(f1_score(test.targets, given, average="micro"), abs=1e-12)
+    test, scores = run.predictions.of_split(TEST), run.evaluation.test
+    predicted = test.probabilities >= np.array(thresholds_of(run))
+    micro_f1 = scores.score("micro_f1").value
+    assert micro_f1 == pytest.approx(f1_score(test.targets, predicted, average="micro"), abs=1e-12)
     expected = average_precision_score(test.targets, test.logits, average="macro")
-    assert scores["mean_average_precision"]["value"] == pytest.approx(expected, abs=1e-12)
-    assert scores["micro_f1"]["value"] > 0.75
-    assert scores["num_images"] == len(test) == sum(scores["wrong_labels"])
+    assert scores.score("mean_average_precision").value == pytest.approx(expected, abs=1e-12)
+    assert micro_f1 > 0.75
+    assert scores.num_images == len(test) == sum(scores.wrong_labels or [])
 
 
-def test_evaluation_json_has_the_documented_shape(run: linnaeus.Run) -> None:
-    page = json.loads(RunDir(run.path).evaluation.read_text(encoding="utf-8"))
-    documented = (Path(__file__).parents[2] / "docs" / "evaluation-json.md").read_text(encoding="utf-8")
-    for split in ("test", "validation"):
-        for name, score in page[split].items():
-            assert f"`{name}`" in documented, name
-            if isinstance(score, dict) and "value" in score:
-                assert 0 <= score["low"] <= score["value"] <= score["high"] <= 1
-        for scores in page[split]["per_class"].values():
-            assert all(f"`{name}`" in documented for name in scores)
-            assert {"threshold", "false_negatives", "false_positives", "average_precision"} <= set(scores)
+def thresholds_of(run: linnaeus.Run) -> tuple[float | None, ...]:
+    """What evaluation.json says they are, in the order of LABELS."""
+    per_class = run.evaluation.test.per_class or {}
+    return tuple(per_class[name].threshold for name in LABELS)
+
+
+def test_scores_of_several_labels_are_those_that_apply_to_them(run: linnaeus.Run) -> None:
+    evaluation = run.evaluation
+    for scores in (evaluation.test, evaluation.validation):
+        assert scores is not None and scores.accuracy is None and scores.confusion is None
+        for name, score in scores.named():
+            assert 0 <= score.low <= score.value <= score.high <= 1, name
+        assert all(row.false_negatives is not None for row in (scores.per_class or {}).values())
 
 
 def test_the_shipped_model_gives_the_labels_of_the_test(run: linnaeus.Run) -> None:
     test = run.predictions.of_split(TEST)
     bundle = load_bundle(RunDir(run.path).model)
-    assert bundle.thresholds == tuple(run.evaluation["test"]["per_class"][name]["threshold"] for name in LABELS)
+    assert bundle.thresholds == thresholds_of(run)
     data = Path(run.config.data.source)
     table = linnaeus.predict(run.path, [data / name for name in test.ids.to_pylist()], top_k=3, all_probabilities=True)
     found = table[[f"probability:{name}" for name in LABELS]].to_numpy()
@@ -124,7 +126,7 @@ def test_history_and_plan_speak_of_labels(run: linnaeus.Run) -> None:
 def test_the_card_says_what_thresholds_there_are(run: linnaeus.Run) -> None:
     card = (RunDir(run.path).model / "README.md").read_text(encoding="utf-8")
     assert "An image classifier for 3 labels" in card
-    threshold = run.evaluation["test"]["per_class"]["noisy"]["threshold"]
+    threshold = thresholds_of(run)[LABELS.index("noisy")]
     assert f"| noisy | {threshold:.3g} |" in card
     assert "| Micro F1 |" in card and "softmax" not in card
 
@@ -208,4 +210,4 @@ def test_a_stopped_run_goes_on_to_the_same_model_and_thresholds(tmp_path: Path) 
     models = [RunDir(one.path).model for one in (whole, stopped)]
     assert (models[0] / "model.safetensors").read_bytes() == (models[1] / "model.safetensors").read_bytes()
     assert load_bundle(models[0]).thresholds == load_bundle(models[1]).thresholds
-    assert whole.evaluation["test"] == stopped.evaluation["test"]
+    assert whole.evaluation.test == stopped.evaluation.test

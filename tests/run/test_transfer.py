@@ -84,41 +84,42 @@ def test_folds_give_every_image_a_prediction_by_a_head_that_has_not_seen_it(weig
 
 def test_what_the_features_answer_without_training_stands_beside_the_model(weights: Path) -> None:
     run = run_of("--backbone", "resnet10t", "--weights", str(weights), "--set", "phases.1.epochs=0.5")
-    found = run.evaluation["baselines"]
-    assert list(found) == ["nearest_centroid", "nearest_neighbours"]
-    assert found["nearest_neighbours"]["num_neighbours"] in (1, 3, 5, 10, 20, 50)
-    assert found["nearest_neighbours"]["test"]["accuracy"]["value"] > 0.5
-    assert "Against no training at all" in run.report.read_text()
+    found = run.evaluation.baselines
+    assert found is not None and list(found) == ["nearest_centroid", "nearest_neighbours"]
+    assert found["nearest_neighbours"].num_neighbours in (1, 3, 5, 10, 20, 50)
+    assert found["nearest_neighbours"].test.score("accuracy").value > 0.5
+    assert 'id="baselines"' in run.report.read_text()
 
 
 def test_what_balancing_did_is_what_a_run_without_it_shows(weights: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ("--backbone", "resnet10t", "--weights", str(weights), "--recipe", head_only(), "--classes", "1,2,3,8")
     plain = run_of(*arguments, "--set", "data.out_of_fold=0")
-    assert "balancing" not in plain.evaluation
-    plain_seconds = plain.evaluation["seconds"]
+    before = plain.evaluation
+    assert before.balancing is None and before.validation is not None and before.seconds.cached_features is None
     assert "cached features" not in capsys.readouterr().out
     weighed = run_of(*arguments, "--force", "--set", "data.out_of_fold=0", "--set", "loss.class_weights=balanced")
-    scores = weighed.evaluation["balancing"]["scores"]
+    after = weighed.evaluation
+    assert after.balancing is not None and after.validation is not None
     for name in ("accuracy", "balanced_accuracy", "macro_f1"):
-        assert scores[name]["without"] == pytest.approx(plain.evaluation["validation"][name]["value"], abs=0.01)
-        assert scores[name]["with"] == pytest.approx(weighed.evaluation["validation"][name]["value"], abs=0.01)
-    assert "What balancing did" in weighed.report.read_text()
-    assert "cached_features" not in plain_seconds
-    assert weighed.evaluation["seconds"]["cached_features"] > 0, "those of the run before"
-    assert "with cached features that had taken" in " ".join(capsys.readouterr().out.split())
+        found = after.balancing.scores[name]
+        assert found.without == pytest.approx(before.validation.score(name).value, abs=0.01)
+        assert found.with_balancing == pytest.approx(after.validation.score(name).value, abs=0.01)
+    assert 'id="balancing"' in weighed.report.read_text()
+    assert after.seconds.cached_features is not None and after.seconds.cached_features > 0, "those of the run before"
+    assert "cached features" in " ".join(capsys.readouterr().out.split())
 
 
-def test_the_suggested_tta_is_what_they_then_give(weights: Path) -> None:
+def test_what_test_time_augmentation_would_bring_is_what_it_then_gives(weights: Path) -> None:
     arguments = ("--backbone", "resnet10t", "--weights", str(weights), "--recipe", head_only())
     arguments += ("--set", "data.out_of_fold=0")
-    assert "tta" not in run_of(*arguments).evaluation, "training shows no mirror images"
+    assert run_of(*arguments).evaluation.tta is None, "training shows no mirror images"
     flipping = (*arguments, "--force", "--set", "augment.flip=horizontal")
-    run = run_of(*flipping)
-    suggestion = run.evaluation["tta"]
-    assert suggestion["now"] == run.evaluation["validation"]["accuracy"]["value"]
-    then = run_of(*flipping, "--set", "evaluate.tta=flip")
-    assert suggestion["then"] == pytest.approx(then.evaluation["validation"]["accuracy"]["value"], abs=0.01)
-    assert "tta" not in then.evaluation
+    plain = run_of(*flipping).evaluation
+    assert plain.tta is not None and plain.validation is not None
+    assert plain.tta.first == plain.validation.score("accuracy").value
+    averaged = run_of(*flipping, "--set", "evaluate.tta=flip").evaluation
+    assert averaged.tta is None and averaged.validation is not None
+    assert plain.tta.second == pytest.approx(averaged.validation.score("accuracy").value, abs=0.01)
 
 
 def test_labels_are_checked_by_default_and_the_model_is_the_same_without(
@@ -136,7 +137,7 @@ def test_labels_are_checked_by_default_and_the_model_is_the_same_without(
     assert not Path("run/label_issues.csv").exists()
     other = unchecked.bundle.classifier.state_dict()
     assert all(torch.equal(kept[name], other[name]) for name in kept)
-    assert unchecked.evaluation["validation"] == run.evaluation["validation"]
+    assert unchecked.evaluation.validation == run.evaluation.validation
 
 
 def head_only() -> str:
@@ -154,7 +155,7 @@ def test_a_head_with_hidden_layers_trains_on_features_and_stops_early(weights: P
     )
     run = run_of("--backbone", "resnet10t", "--weights", str(weights), "--recipe", "mlp.yaml")
     assert len(run.history) < 60
-    assert run.evaluation["test"]["accuracy"]["value"] > 0.6
+    assert run.evaluation.test.score("accuracy").value > 0.6
     frame = Predictor(run.bundle).predict([])
     assert len(frame) == 0
 
@@ -228,4 +229,4 @@ def test_real_weights_classify_clothes_from_their_features(tmp_path: Path) -> No
                 (tmp_path / "few" / split / name / photo.name).symlink_to(photo)
     options = ["--backbone", "tf_efficientnet_lite0", "--weights", str(folder), "--recipe", head_only()]
     assert main(["train", "few", "--out", "run", "--image-size", "128", *options]) == 0
-    assert Run(Path("run")).evaluation["test"]["accuracy"]["value"] > 0.6
+    assert Run(Path("run")).evaluation.test.score("accuracy").value > 0.6

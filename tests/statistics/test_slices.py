@@ -93,7 +93,7 @@ def test_a_bad_slice_of_many_groups_is_found():
 def test_among_columns_of_noise_that_groups_fraction_a_false_alarm_is_rare(num_groups):
     rng = np.random.default_rng(5)
     alarms = dict.fromkeys((True, False), 0)
-    for _ in range(150):
+    for _ in range(60):
         groups = np.repeat(np.arange(num_groups), rng.choice([4, 8, 24], num_groups))
         scores = (rng.random(num_groups)[groups] < 0.85).astype(float)
         columns = {f"c{k}": rng.integers(0, 3, num_groups).astype(str)[groups] for k in range(3)}
@@ -101,7 +101,7 @@ def test_among_columns_of_noise_that_groups_fraction_a_false_alarm_is_rare(num_g
         for known in alarms:
             found = find_slices(scores, columns, groups=groups if known else None, confidence=0.95)
             alarms[known] += any(row.worse for row in found.slices)
-    assert alarms[True] <= 15 and alarms[False] > 75  # 7.5 expected at most
+    assert alarms[True] <= 7 and alarms[False] > 40  # 3 expected at most; more than 7 has a chance of 1 %
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))

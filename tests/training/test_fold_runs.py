@@ -66,7 +66,7 @@ def test_every_image_is_left_out_once_and_the_test_images_of_all_folds_are_the_s
 def test_one_bundle_holds_all_and_answers_with_their_mean(whole: Run) -> None:
     assert len(whole.bundle.members) == 3
     test = whole.predictions.of_split(TEST)
-    assert whole.evaluation["test"]["accuracy"]["value"] == pytest.approx((test.predicted == test.targets).mean())
+    assert whole.evaluation.test.score("accuracy").value == pytest.approx((test.predicted == test.targets).mean())
     unseen = whole.out_of_fold
     assert len(unseen) == len(whole.manifest.rows_of(TRAIN, VALIDATION))
     validation = unseen.of_split(VALIDATION)

@@ -73,7 +73,7 @@ def test_kill_9_at_any_moment_costs_nothing_but_time(moment: str, uninterrupted:
     deterministic = ["epoch", "lr", "train_loss", "train_accuracy", "validation_loss", "kept"]
     ours, theirs = Run(path).history, Run(uninterrupted).history
     assert ours[deterministic].equals(theirs[deterministic])
-    assert Run(path).evaluation["test"] == Run(uninterrupted).evaluation["test"]
+    assert Run(path).evaluation.test == Run(uninterrupted).evaluation.test
 
 
 @pytest.fixture(scope="module")

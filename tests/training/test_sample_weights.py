@@ -93,7 +93,7 @@ def test_training_from_a_table_learns_from_what_has_weight(tmp_path: Path, monke
     page = {"model": {"name": "mish_cnn"}, "phases": [{"batch_size": 16, "monitor": "last"}], "image": {"size": 32}}
     run = linnaeus.train(data, out=tmp_path / "run", epochs=6, settings={**page, "runtime": {"threads": 1}})
     assert run.manifest.weights is not None and run.manifest.weights.max() == 1.0
-    assert run.evaluation["test"]["accuracy"]["value"] < 0.5
+    assert run.evaluation.test.score("accuracy").value < 0.5
 
 
 def test_a_saved_set_keeps_the_weights(tmp_path: Path) -> None:

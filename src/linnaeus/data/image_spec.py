@@ -77,11 +77,6 @@ class ImageSpec:
         """Plain JSON values."""
         return asdict(self)
 
-    @staticmethod
-    def from_dict(values: dict[str, Any]) -> ImageSpec:
-        """The inverse of `to_dict`."""
-        return ImageSpec(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
-
 
 def _per_channel(values: Channels, device: torch.device) -> torch.Tensor:
     """float32 [1, 3, 1, 1], filled on the device: a copy from the host, at every batch, would make the host wait."""

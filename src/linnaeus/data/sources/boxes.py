@@ -106,7 +106,7 @@ class BoxCollector:
         _, starts, sizes = np.unique(scene_of, return_index=True, return_counts=True)
         number = np.arange(len(order)) - np.repeat(starts, sizes) + 1
 
-        rows = _KeptBoxes(self, scene_of, number)
+        rows = _BoxFilter(self, scene_of, number)
         extent = self._extents(rows, scene_of)
         kept, boxes = _to_pixels(corners, extent, rows, labels, options, relative=self.relative)
         if len(kept) == 0:
@@ -116,8 +116,8 @@ class BoxCollector:
         found = dataclasses.replace(self._build(kept, boxes, scene_of, number, labels), columns=told)
         return found if (weights == 1).all() else dataclasses.replace(found, weights=weights)
 
-    def _extents(self, rows: _KeptBoxes, scene_of: _Rows) -> _Corners:
-        """float64 [M, 4]: width, height, width, height of each box's scene. Boxes without a scene are left out."""
+    def _extents(self, rows: _BoxFilter, scene_of: _Rows) -> _Corners:
+        """float64 [M, 4]: width, height, width, height of each box's scene. Boxes without a scene are dropped."""
         sizes = np.zeros((len(self._paths), 2))
         missing, unreadable = np.zeros(len(sizes), bool), np.zeros(len(sizes), bool)
         for scene in np.unique(scene_of).tolist():
@@ -173,7 +173,7 @@ def _printable(name: str) -> str:
     return name.encode("utf-8", "replace").decode()
 
 
-class _KeptBoxes:
+class _BoxFilter:
     """Which boxes are still in, and why the others are not."""
 
     def __init__(self, collector: BoxCollector, scene_of: _Rows, number: _Rows) -> None:
@@ -196,7 +196,7 @@ class _KeptBoxes:
 
 
 def _to_pixels(
-    corners: _Corners, extent: _Corners, rows: _KeptBoxes, labels: _Rows, options: SourceOptions, *, relative: bool
+    corners: _Corners, extent: _Corners, rows: _BoxFilter, labels: _Rows, options: SourceOptions, *, relative: bool
 ) -> tuple[_Rows, npt.NDArray[np.int32]]:
     """The boxes that stay and int32 [n, 4] of their corners: rounded, clipped to their scene, padded."""
     rows.drop("boxes that are not four numbers", ~np.isfinite(corners).all(axis=1))

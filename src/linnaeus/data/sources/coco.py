@@ -20,7 +20,6 @@ from linnaeus.data.sources.listing import split_named, visible_files, visible_fo
 from linnaeus.data.sources.options import NO_OPTIONS, SourceOptions
 from linnaeus.errors import DataError, DataNotFoundError
 
-_ROBOFLOW = "_annotations.coco.json"
 _HEAD_BYTES, _TAIL_BYTES = 2**16, 2**16
 _KEYS = (b'"images"', b'"annotations"', b'"categories"')
 
