@@ -95,7 +95,8 @@ def train(
     with counted_waits(device) as waits:
         run = fit.fit({**settings, **shared}, recipe=recipe, epochs=epochs, manifest=manifest, out=folder)
     seconds = time.perf_counter() - clock
-    accuracy, speed = run.evaluation["test"]["accuracy"]["value"], run.history["images_per_second"].iloc[-1]
+    test, speed = run.predictions.of_split(TEST), run.history["images_per_second"].iloc[-1]
+    accuracy = float((test.predicted == test.targets).mean())
     settled = waits[_SETTLED_STEPS:]
     return Row(name, device, len(manifest), accuracy, float(speed), max(settled) if settled else None, seconds)
 

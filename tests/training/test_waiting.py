@@ -203,7 +203,9 @@ def test_a_step_waits_for_nothing_under_any_loss(name: str, mixup: float, job: C
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "muon"])
 def test_a_step_waits_for_nothing_under_any_optimizer(optimizer: str, job: Callable[..., Job]) -> None:
-    phase = PHASE.model_copy(update={"optimizer": optimizer, "ema_decay": 0.9, "clip_norm": 1.0, "micro_batch_size": 5})
+    phase = PHASE.model_copy(
+        update={"optimizer": optimizer, "ema_decay": 0.9, "grad_clip_norm": 1.0, "micro_batch_size": 5}
+    )
     assert waits_of_two_steps(job(), phase, "speed_cnn") == []
 
 
