@@ -70,7 +70,7 @@ def _condition_text(section: type[BaseModel], name: str) -> str:
 
 
 def _link(section: type[BaseModel]) -> str:
-    name = section.__name__.removesuffix("Config").lower()
+    name = next(name for name, known in SECTIONS.items() if known is section)
     return f"[{name}](#{name})"
 
 
