@@ -25,8 +25,8 @@ _INTRODUCTION = """# Configuration
 Every setting of a run, with its default. There are three ways to give one:
 
 - in a recipe, a YAML page such as those that `linnaeus recipes` lists: `image: {size: 64}`;
-- on the command line, which goes before the recipe: `linnaeus train photos/ --set image.size=64`;
-- in Python: `linnaeus.train("photos/", settings={"image": {"size": 64}})`, which also goes before the recipe.
+- on the command line, which overrides the recipe: `linnaeus train photos/ --set image.size=64`;
+- in Python: `linnaeus.train("photos/", settings={"image": {"size": 64}})`, which also overrides the recipe.
 
 Values on the command line are read as YAML: `--set augment.flip=none`, `--set 'loss.l2={convolutions: 0.001}'`. Phases
 are numbered from 0: `--set phases.0.lr=3e-4`. A setting that does not exist is an error that lists those that do, and

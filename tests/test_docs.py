@@ -219,5 +219,7 @@ def test_prose_paths_and_python_are_no_command_lines() -> None:
 
 
 def test_a_link_to_nowhere_is_found() -> None:
-    text = "[a](nowhere.md) [b](configuration.md#nothing) [c](configuration.md#stop) [d](https://example.org/x)"
+    text = (
+        "[a](nowhere.md) [b](configuration.md#nothing) [c](configuration.md#early_stopping) [d](https://example.org/x)"
+    )
     assert broken_links(ROOT / "docs" / "x.md", text) == ["nowhere.md", "configuration.md#nothing"]

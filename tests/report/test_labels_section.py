@@ -18,7 +18,7 @@ def test_the_number_the_fraction_and_the_commonest_doubts_are_told(make_facts):
     section = make_label_issues(make_facts(label_issues=issues(rows)))
     assert section.number == "8\xa0labels"
     assert section.fraction == "16.7\xa0%", "of 48 training and validation images"
-    assert numbers(section.pairs) == [3, 2, 2], "the commonest doubt first"
+    assert numbers(section.pairs) == [3, 2, 2], "the most frequent doubt first"
     assert [section.pairs.index(name) for name in ("ant", "cow")] == sorted(map(section.pairs.index, ("ant", "cow")))
     assert numbers(section.shown) == [] and len(section.suspects) == len(rows)
     assert all(suspect.uri.startswith("data:image/png") for suspect in section.suspects)

@@ -108,9 +108,9 @@ class Imbalance(AuditPart):
     """How unevenly images are spread over the classes."""
 
     ratio: float | None
-    """Images of the commonest class to those of the rarest; null where one has none."""
+    """Images of the most frequent class to those of the rarest; null where one has none."""
     largest: ClassCount
-    """The commonest class."""
+    """The most frequent class."""
     smallest: ClassCount
     """The rarest class."""
 
@@ -136,7 +136,7 @@ class Sizes(AuditPart):
     num_different: int
     """How many sizes there are."""
     common: list[SizeCount]
-    """The commonest twelve."""
+    """The most frequent twelve."""
 
 
 class Duplicate(NamedImage):
@@ -210,7 +210,7 @@ class Shortcut(AuditPart):
     accuracy: float
     """How often the tree is right, 0-1."""
     baseline: float
-    """How often always answering the commonest class is right, 0-1."""
+    """How often always answering the most frequent class is right, 0-1."""
     error_reduction: float
     """Fraction of the baseline's mistakes that the property avoids; properties from 0.25 are listed."""
 
@@ -249,7 +249,7 @@ class Audit(AuditPart):
     """Images of each split (`train`, `validation`, `test`, `unassigned`) and class; splits without images are left
     out."""
     imbalance: Imbalance
-    """The commonest class and the rarest."""
+    """The most frequent class and the rarest."""
     cooccurrence: list[list[int]] | None
     """For several labels: images that have label `i` and label `j`; the diagonal counts label `i`."""
     skipped: dict[str, int]

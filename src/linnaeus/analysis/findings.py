@@ -93,7 +93,7 @@ def _shortcuts(audit: Audit) -> list[Finding]:
         whom = "the class" if shortcut.label is None else f"'{shortcut.label}'"
         sentence = (
             f"The {shortcut.property} alone predicts {whom} for {shortcut.accuracy:.0%} of the images "
-            f"(always answering the commonest: {shortcut.baseline:.0%}). "
+            f"(always answering the most frequent: {shortcut.baseline:.0%}). "
         )
         if audit.num_scenes is not None and shortcut.property in _OF_OBJECTS:
             sentence += "Boxes are as large as their objects, which is no mistake if it holds for new images too."

@@ -2,7 +2,7 @@
 
 Where all cats are 640 px wide and all dogs 800, or all sick patients were scanned as PNG, a model learns the width or
 the format, and fails on the next camera. A shallow decision tree on one property, cross-validated, tells how far that
-property goes beyond always answering the commonest class.
+property goes beyond always answering the most frequent class.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _properties(health: Health, rows: npt.NDArray[np.int64]) -> dict[str, npt.ND
 
 
 def _predict(values: npt.NDArray[np.float64], targets: _Labels, *, seed: int) -> tuple[float, float] | None:
-    """Cross-validated accuracy of a shallow tree on one property, and that of always answering the commonest class;
+    """Cross-validated accuracy of a shallow tree on one property, and that of always answering the most frequent class;
     None where there are too few images to say.
     """
     counts = np.bincount(targets)

@@ -68,7 +68,7 @@ def _print_tta(evaluation: Evaluation, console: Console) -> None:
     found = evaluation.tta
     if found is not None and found.significant and found.value > 0:
         console.print(
-            f"Averaging each image with its mirror image would raise validation {score_words(found.score)} from "
+            f"Averaging each image with its horizontal flip would raise validation {score_words(found.score)} from "
             f"{found.first:.1%} to {found.second:.1%} ({p_words(found.p_value)}) and double the time of every "
             "prediction: --set evaluate.tta=flip",
             soft_wrap=True,

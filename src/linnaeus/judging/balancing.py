@@ -23,7 +23,8 @@ def balance_effect(
     groups: IntArray | None,
     seed: int,
 ) -> Balancing:
-    """Compare the rarest third of the classes and the commonest third (one class at least) with and without balancing.
+    """Compare the rarest third of the classes and the most frequent third (one class at least) with and without
+    balancing.
 
     Args:
         balanced, plain: of the same images in the same order, of validation. Of a single label the most probable class

@@ -68,9 +68,15 @@ class Chosen:
             score_target = result.score_target
             words = f"{score_target.score} of {score_target.label} at least {score_target.value:g}"
             if result.reached is None:
-                lines.append(f"The target for a {words} cannot be judged: no validation image speaks of it.")
+                lines.append(
+                    f"The target for a {words} cannot be judged: no validation image has this label or prediction."
+                )
             elif not result.met:
-                best = "the nearest that goes together with the other targets" if len(self.results) > 1 else "the most"
+                best = (
+                    "the best value that is compatible with the other targets"
+                    if len(self.results) > 1
+                    else "the best value"
+                )
                 lines.append(f"The target for a {words} cannot be met: {best} is {result.reached:.3f} on validation.")
             else:
                 lines.append(f"The target for a {words} is met on validation ({result.reached:.3f}).")
@@ -317,7 +323,7 @@ def _on_test(
     groups: IntArray | None,
     confidence: float,
 ) -> Score | None:
-    """The score that was asked for, on test images; None where none of them speaks of it."""
+    """The score that was asked for, on test images; None where it is undefined on them."""
     k = table.classes.index(score_target.label)
     if thresholds is None:
         has, given = table.targets == k, table.answers.predicted == k

@@ -14,7 +14,7 @@ from linnaeus.errors import ConfigError
 from linnaeus.planning.plan import Plan
 
 UNEVEN = 3
-"""From so many times the images of the rarest class on, the commonest is worth a word."""
+"""From so many times the images of the rarest class on, the most frequent is worth a word."""
 _MOST_NAMED = 12
 
 
@@ -45,7 +45,7 @@ def plan_balance(plan: Plan, manifest: Manifest, *, shown: npt.NDArray[np.float6
     ratio = float(counts.max() / max(1, counts.min()))
     if len(plan.decisions) == num_decisions and ratio >= UNEVEN:
         look = "balanced accuracy" if manifest.task == "single" else "the macro scores"
-        why = f"the commonest has {ratio:,.0f} times the images of the rarest: look at {look}"
+        why = f"the most frequent class has {ratio:,.0f} times the images of the rarest: look at {look}"
         plan = plan.note("imbalance", "every image counts the same", why)
     return plan
 

@@ -64,7 +64,7 @@ def divide_anew(facts: ReportFacts) -> Recommendation | None:
     return Recommendation(
         f"Take {plural(copies, 'copy', 'copies')} out of the test set",
         f"{percent(copies / test.num_images)} of the test images are copies or near copies of images the model "
-        f"learned from or was chosen by; without them {score_words(test.main)} is "
+        f"was trained or selected on; without them {score_words(test.main)} is "
         f"{percent(rest.score(test.main).value)}, not {percent(test.score(test.main).value)}.",
         f"linnaeus inspect {facts.config.data.source}",
     )
@@ -102,7 +102,7 @@ def mend_files(facts: ReportFacts) -> Recommendation | None:
         return None
     number = len(facts.problems)
     return Recommendation(
-        f"Mend {plural(number, 'unreadable file')}",
+        f"Repair {plural(number, 'unreadable file')}",
         f"{'It was' if number == 1 else 'They were'} left out; quarantine.csv has "
         f"{'its name and the reason' if number == 1 else 'their names and the reasons'}.",
     )
@@ -160,21 +160,21 @@ def collect_more(facts: ReportFacts) -> Recommendation | None:
 
 
 def help_slice(facts: ReportFacts) -> Recommendation | None:
-    """Images of one kind fare significantly worse."""
+    """Images of one kind score significantly worse."""
     worst = next((each for each in facts.evaluation.slices.slices if each.worse), None)
     if worst is None:
         return None
     score = "F1 per image" if facts.evaluation.test.several_labels else "right"
     return Recommendation(
         f"Collect more images with {worst.column} {worst.value}",
-        f"The {plural(worst.num_images, 'test image')} of that kind fare significantly worse "
+        f"The {plural(worst.num_images, 'test image')} of that kind score significantly worse "
         f"({p_words(worst.p_value)}, corrected for the number of slices): {percent(worst.score.value)} {score}, "
         f"against {percent(worst.rest)} for the rest.",
     )
 
 
 def weigh_rare_classes(facts: ReportFacts) -> Recommendation | None:
-    """Rare classes fare worse, and there is a recipe for that."""
+    """Scores of rare classes are lower, and there is a recipe for that."""
     test, train = facts.evaluation.test, facts.manifest.class_counts(facts.manifest.rows(TRAIN))
     present = train[train > 0]
     recipe = "best-imbalanced"
@@ -185,14 +185,14 @@ def weigh_rare_classes(facts: ReportFacts) -> Recommendation | None:
         return None
     return Recommendation(
         "Give rare classes more weight",
-        f"The commonest class has {uneven:.0f} times the training images of the rarest, and balanced accuracy is "
+        f"The most frequent class has {uneven:.0f} times the training images of the rarest, and balanced accuracy is "
         f"{100 * gap:.0f} points below accuracy.",
         f"linnaeus train {facts.config.data.source} --recipe {recipe}",
     )
 
 
 def vary_more(facts: ReportFacts) -> Recommendation | None:
-    """Training images are known by heart, others are not."""
+    """The model overfits its training images."""
     history = facts.history
     if not {"train_accuracy", "validation_accuracy"} <= set(history) or history.empty:
         return None
@@ -202,9 +202,9 @@ def vary_more(facts: ReportFacts) -> Recommendation | None:
     if not train - validation >= BY_HEART:
         return None
     return Recommendation(
-        "Add images, or vary them more",
+        "Add images, or use stronger augmentation",
         f"{percent(train)} of the training images are right, but {percent(validation)} of the validation images: the "
-        "model knows its images by heart. More of them, or stronger augmentation, help more than a longer training.",
+        "model overfits. More images, or stronger augmentation, help more than a longer training.",
     )
 
 
@@ -251,8 +251,8 @@ def take_a_backbone(facts: ReportFacts) -> Recommendation | None:
         return None
     return Recommendation(
         "Build on a pretrained backbone",
-        f"The network learned from {plural(train, 'image')} alone. With so few of {size} px, one that has seen a "
-        "million others is usually far better.",
+        f"The network was trained from scratch on {plural(train, 'image')}. With so few images of {size} px, a "
+        "pretrained backbone is usually far better.",
         f"linnaeus train {facts.config.data.source} --backbone resnet50 --allow-download",
     )
 
@@ -263,9 +263,10 @@ def augment_at_test_time(facts: ReportFacts) -> Recommendation | None:
     if found is None or not found.significant or found.value <= 0:
         return None
     return Recommendation(
-        "Average each image with its mirror image",
-        f"On the validation images that raises {score_words(found.score)} from {percent(found.first)} to "
-        f"{percent(found.second)}, which is significantly better ({p_words(found.p_value)}). Every prediction then "
+        "Turn on test-time augmentation",
+        f"Averaging each image with its horizontal flip raises validation {score_words(found.score)} from "
+        f"{percent(found.first)} to {percent(found.second)}, which is significantly better "
+        f"({p_words(found.p_value)}). Every prediction then "
         "takes twice as long.",
         f"linnaeus train {facts.config.data.source} --backbone {facts.config.model.name} --set evaluate.tta=flip",
     )

@@ -97,7 +97,7 @@ def make_tiles(audit: Audit) -> list[AuditTile]:
         AuditTile(
             "Imbalance",
             "–" if ratio is None else f"{ratio:,.0f} : 1" if ratio >= 100 else f"{ratio:.3g} : 1",
-            "images of the commonest class to those of the rarest",
+            "images of the most frequent class to those of the rarest",
             ratio is not None and ratio < 3,
         ),
     ]
@@ -132,7 +132,7 @@ def make_cooccurrence(audit: Audit) -> CoOccurrence | None:
 
 
 def make_shapes(audit: Audit) -> dict[str, Any]:
-    """Sizes, aspect ratios, file sizes as quartiles; the commonest sizes, formats and modes as bars."""
+    """Sizes, aspect ratios, file sizes as quartiles; the most frequent sizes, formats and modes as bars."""
     sizes = audit.sizes
     spreads = [
         ("Width", "px", sizes.width, "{:,.0f}"),
@@ -274,7 +274,7 @@ def _member(item: NamedImage, thumbnails: Thumbnails, *, title: str, words: str)
 
 
 def make_shortcuts(audit: Audit) -> list[dict[str, Any]]:
-    """Properties that predict the label: how often, and how often the commonest class would be right."""
+    """Properties that predict the label: how often, and how often the most frequent class would be right."""
     return [
         {
             "property": shortcut.property,

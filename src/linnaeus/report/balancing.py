@@ -39,7 +39,7 @@ def make_balancing(facts: ReportFacts) -> BalancingSection | None:
     if effect is None:
         return BalancingSection(
             [
-                "This run balances rare classes. What that did to them cannot be told from one run: train again with "
+                "This run balances rare classes. A single run does not show what that changed: train again with "
                 "--set data.balance=none --set loss.class_weights=none --set loss.logit_adjustment=0, and let linnaeus "
                 "compare put the two side by side."
             ],

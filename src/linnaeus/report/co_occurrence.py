@@ -27,7 +27,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class CoOccurrence:
-    """A row and a column for each of the commonest labels.
+    """A row and a column for each of the most frequent labels.
 
     Attributes:
         headings: (short, whole name).

@@ -176,7 +176,7 @@ def _notices(facts: ReportFacts) -> list[Notice]:
             f"Balanced accuracy, which counts every class alike, is {100 * gap:.0f} points lower "
             f"({figure(balanced.value)} against {percent(accuracy.value)})."
         )
-        notices.append(Notice("rare-classes", "Rare classes fare worse.", sentence))
+        notices.append(Notice("rare-classes", "Scores of rare classes are lower.", sentence))
     return notices
 
 

@@ -98,7 +98,7 @@ def _suspect(item: dict[Any, Any], row: int | None, thumbnails: Callable[[int], 
 
 
 def _most_frequent(issues: pd.DataFrame) -> str | None:
-    """The commonest kinds of doubt, such as `shirt that may be t-shirt (9)`; those that occur twice at least."""
+    """The most frequent kinds of doubt, such as `shirt that may be t-shirt (9)`; those that occur twice at least."""
     doubts = Counter(zip(issues["given"].tolist(), issues["suggested"].tolist(), strict=True))
     words = []
     for (given, suggested), number in doubts.most_common(_NUM_PAIRS):

@@ -121,5 +121,5 @@ def _notices(test: Scores) -> list[Notice]:
             f"Macro F1, which counts every label alike, is {100 * gap:.0f} points lower "
             f"({figure(macro_f1.value)} against {percent(score.value)})."
         )
-        notices.append(Notice("rare-labels", "Rare labels fare worse.", sentence))
+        notices.append(Notice("rare-labels", "Scores of rare labels are lower.", sentence))
     return notices

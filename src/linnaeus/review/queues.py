@@ -65,7 +65,7 @@ def make_queues(
             "Labels that models which have not seen the image think wrong, the most suspicious first.",
             np.asarray(suspects.drop_null().to_numpy(zero_copy_only=False), np.int64),
         ),
-        Queue("Most confident errors", "The model is sure of something else than the label says.", wrong),
+        Queue("Most confident errors", "The model confidently predicts something else than the label.", wrong),
         Queue("Most uncertain", "The model hesitates most about these.", unsure),
         Queue(
             "Test errors",
@@ -114,7 +114,7 @@ def _uncertainty(manifest: Manifest, probabilities: npt.NDArray[np.float32]) -> 
 def _pairs(
     manifest: Manifest, probabilities: npt.NDArray[np.float32], issues: pd.DataFrame, wrong: _Rows
 ) -> list[Queue]:
-    """The commonest confusions of two classes, or for several labels the suspects of each label."""
+    """The most frequent confusions of two classes, or for several labels the suspects of each label."""
     if manifest.task == "single":
         predicted = probabilities[wrong].argmax(axis=1) if len(wrong) else wrong
         keys = [(int(manifest.targets[row]), int(k)) for row, k in zip(wrong, predicted, strict=True)]
