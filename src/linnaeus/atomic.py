@@ -91,6 +91,7 @@ def locked(path: Path, progress: Progress | None, *, work: str = "") -> Iterator
                 fcntl.flock(file, fcntl.LOCK_EX)
             except OSError as error:
                 _log.debug("%s cannot be locked: %s", path, error)
+                place.unlink(missing_ok=True)
                 yield False
                 return
             if not _is_same_file(file.fileno(), place):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -160,4 +161,17 @@ def test_a_lock_is_held_by_one_and_leaves_nothing(tmp_path: Path) -> None:
             pass
     with locked(tmp_path / "x", None) as held:
         assert held
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no flock")
+def test_a_drive_that_knows_no_locks_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import fcntl
+
+    def unsupported(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    with locked(tmp_path / "x", None) as held:
+        assert not held
     assert list(tmp_path.iterdir()) == []
