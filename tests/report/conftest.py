@@ -113,8 +113,8 @@ def make_label_facts() -> Callable[..., ReportFacts]:
         logits = np.where(np.concatenate([PREDICTED] * 3) > 0, 2.0, -2.0).astype(np.float32)
         logits[-5, 2] = 4.0  # the surest mistake: image 13 has no cat
         predictions = Predictions(ids, logits, targets, classes, splits, manifest.fingerprint)
-        settled = Settled(1.0, Chosen("f1", None, (0.5, 0.5, 0.5), ()))
-        evaluation = judge(Submission(predictions, settled=settled), FEW_RESAMPLES, seed=0).evaluation
+        at_a_half = Settled(1.0, Chosen("f1", None, (0.5, 0.5, 0.5), ()))
+        evaluation = judge(Submission(predictions, settled=at_a_half), FEW_RESAMPLES, seed=0).evaluation
         values = {
             "title": "hills",
             "config": settled({"phases": [{"monitor": "validation_mean_average_precision"}]}),

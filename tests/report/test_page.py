@@ -68,7 +68,7 @@ def test_headline_and_tiles_show_the_numbers_of_the_evaluation(make_facts, page)
     for name in ("accuracy", "balanced_accuracy", "macro_precision", "macro_f1"):
         score = test.score(name)
         shown = [float(figure(value)) for value in (score.value, score.low, score.high)]
-        assert set(shown) <= set(numbers(read.within("checks").replace("–", " "))), name
+        assert set(shown) <= set(numbers(read.within("scores").replace("–", " "))), name
     top = numbers(read.within("result").replace("–", " "))
     accuracy = test.score("accuracy")
     assert top[:2] == [float(figure(accuracy.value)), test.num_images]
@@ -79,7 +79,7 @@ def test_groups_are_counted_beside_images_where_intervals_resample_them(make_fac
     grouped, single = page(per_class=60, num_groups=20), page(per_class=60)
     test = make_facts(per_class=60, num_groups=20).evaluation.test
     assert (test.num_images, test.num_groups) == (60, 20)
-    for words in (grouped.within("result"), grouped.within("checks")):
+    for words in (grouped.within("result"), grouped.within("scores")):
         assert re.search(rf"{test.num_images} images in {test.num_groups} groups", words.replace("\xa0", " "))
     assert "groups" not in single.within("result")
 

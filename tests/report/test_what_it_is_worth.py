@@ -30,7 +30,7 @@ def facts(make_facts):
     plain = make_facts(CLASSES, per_class=180)
     test = plain.predictions.of_split(2)
     camera = np.where(test.predicted == test.targets, "right", "<b>left")
-    config = EvaluateConfig(bootstrap_samples=100, require=["recall:<script>=0.99", "precision:ant=1"])
+    config = EvaluateConfig(bootstrap_samples=100, targets=["recall:<script>=0.99", "precision:ant=1"])
     features = [np.random.default_rng(k).normal(size=(180, 4)) for k in range(3)]
     submission = Submission(
         replace(plain.predictions, temperature=1.0, operating_point=None),

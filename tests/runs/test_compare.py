@@ -87,7 +87,7 @@ def write_run(
     write_json(run.evaluation, evaluation.to_json())
     classifier = build_classifier("speed_cnn", num_classes=3, image_size=16, options={"widths": [4, 4, 4]})
     spec = ImageSpec(16, 16, "squash", "bilinear", (0.5,) * 3, (0.5,) * 3)
-    save_bundle(with_settled(Bundle(classifier, spec, classes, "one"), found.settled), run.model)
+    save_bundle(with_settled(Bundle(classifier, spec, classes, "none"), found.settled), run.model)
     return path
 
 
