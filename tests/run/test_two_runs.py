@@ -19,13 +19,14 @@ from linnaeus.run.finished import Run
 from linnaeus.run_folder import RunDir
 
 CHILD = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 
 import linnaeus
 from linnaeus.errors import Interrupted, RunError
 from linnaeus.progress import SILENT
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background has it ignored
 name, out, mode = sys.argv[1], sys.argv[2] or None, sys.argv[3]
 
 
@@ -75,7 +76,10 @@ def start(folder: Path, name: str, *, out: str = "", mode: str = "train") -> sub
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
-    said, errors = process.communicate(timeout=300)
+    try:
+        said, errors = process.communicate(timeout=600)
+    finally:
+        process.kill()  # it has ended, unless something is wrong
     assert "Traceback" not in errors, errors
     return process.returncode, said.strip()
 

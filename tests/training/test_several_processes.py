@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from several_processes import SETTINGS
+from tests.training.several_processes import SETTINGS
 
 from linnaeus.predictions import Predictions
 from linnaeus.run import fit

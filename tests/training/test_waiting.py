@@ -10,13 +10,13 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
-from linnaeus.augment.sets import REFERENCE_SETS
 from PIL import Image
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from linnaeus.config.pages import read_recipe
 from linnaeus.config.settings import AugmentConfig, LossConfig, PhaseConfig, parse_config
 from linnaeus.data.cache.images import open_cache
 from linnaeus.data.image_spec import ImageSpec
@@ -41,7 +41,11 @@ CONSTANTS = {torch.tensor, torch.as_tensor}
 """Of numbers in Python: on a GPU a copy from ordinary memory, which waits as well."""
 
 AUGMENTATIONS: dict[str, list[dict[str, Any]]] = {
-    "policy": [{"policy": "trivial_augment"}, {"policy": "rand_augment"}, *REFERENCE_SETS.values()],
+    "policy": [
+        {"policy": "trivial_augment"},
+        {"policy": "rand_augment"},
+        *(read_recipe(name)["augment"] for name in ("c1", "m1", "p3", "u2", "x3")),
+    ],
     "policy_num_ops": [{"policy": "rand_augment", "policy_num_ops": 3}],
     "policy_magnitude": [{"policy": "rand_augment", "policy_magnitude": 20, "rotate_degrees": 5}],
     "flip": [{"flip": kind} for kind in ("horizontal", "vertical", "both")],

@@ -42,11 +42,10 @@ def ensemble(
     """
     from linnaeus.runs import ensemble  # takes seconds: torch
 
-    path = out or _free_path()
     if average_weights:
-        result = ensemble.combine_weights(runs, out=path, force=force, progress=Bars())
+        result = ensemble.combine_weights(runs, out=out, force=force, progress=Bars())
     else:
-        result = ensemble.combine(runs, out=path, force=force, progress=Bars())
+        result = ensemble.combine(runs, out=out, force=force, progress=Bars())
     console = Console(highlight=False)
     table = Table("run", "weight", box=None, pad_edge=False, header_style="bold")
     for name, weight in result.weights.items():
@@ -57,8 +56,3 @@ def ensemble(
     console.print(f"Model    {escape(str(result.path / 'model'))}", soft_wrap=True)
     console.print(f"Next     linnaeus predict {escape(str(result.path))} IMAGES...", soft_wrap=True)
     return 0
-
-
-def _free_path() -> Path:
-    taken = (Path("runs") / ("ensemble" if k == 1 else f"ensemble-{k}") for k in range(1, 10**6))
-    return next(path for path in taken if not path.exists())
