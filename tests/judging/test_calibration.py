@@ -54,7 +54,7 @@ def test_the_temperature_has_the_least_loss_that_torch_finds():
     assert fit_temperature(predictions) == pytest.approx(float(log.detach().exp()), rel=1e-4)
 
 
-def test_each_of_several_labels_gets_its_temperature_and_rare_ones_fraction_one():
+def test_each_of_several_labels_gets_its_temperature_and_rare_ones_share_one():
     rng = np.random.default_rng(1)
     honest = 2 * rng.normal(size=(6000, 3))
     targets = (rng.random(honest.shape) < expit(honest)).astype(np.uint8)

@@ -56,7 +56,7 @@ def test_neighbours_without_a_number_between_them_are_told_apart() -> None:
     assert 0.3 < chosen <= high
 
 
-def test_labels_with_few_images_fraction_the_threshold_of_all() -> None:
+def test_labels_with_few_images_share_the_threshold_of_all() -> None:
     rng = np.random.default_rng(0)
     targets = (rng.random((200, 3)) < [0.5, 0.3, 0.1]).astype(np.uint8)
     targets[:, 2] = 0

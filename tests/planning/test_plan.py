@@ -138,7 +138,7 @@ def trained(*phases: dict[str, object]) -> Plan:
         (6.5, [1.0]),  # 1,175 images are less than half an epoch of each, and a head is trained
     ],
 )
-def test_phases_fraction_the_time_that_features_leave(seconds: float, epochs: list[float]) -> None:
+def test_phases_share_the_time_that_features_leave(seconds: float, epochs: list[float]) -> None:
     plan = trained({"epochs": 1.0}, {"epochs": 4.0}, {"epochs": 6.0})
     costs = [(5_000.0, 0.0), (0.0, 2_000.0), (0.0, 2_000.0)]
     plan = plan_phases_within(plan, plan.resolved.phases, seconds=seconds, costs=costs, images_per_second=1000.0)

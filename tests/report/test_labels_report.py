@@ -62,7 +62,7 @@ def test_mistakes_are_counted_by_image_by_label_and_by_pair(make_label_facts: Ca
     assert mistakes.instead == [("sky", "cat", "1", 1.0)]
 
 
-def test_many_wrong_labels_fraction_a_row(make_label_facts: Callable[..., ReportFacts]) -> None:
+def test_many_wrong_labels_share_a_row(make_label_facts: Callable[..., ReportFacts]) -> None:
     facts = edited(make_label_facts(), {"test/wrong_labels": [1, 0, 0, 0, 0, 0, 0, 2, 1, 1, 1]})
     last = make_label_mistakes(facts).per_image[-1]
     assert (last.name, last.numbers) == ("8 or more", ["3"])

@@ -160,7 +160,7 @@ def test_a_head_with_hidden_layers_trains_on_features_and_stops_early(weights: P
     assert len(frame) == 0
 
 
-def test_joined_backbones_fraction_a_head(weights: Path) -> None:
+def test_joined_backbones_share_a_head(weights: Path) -> None:
     run = run_of("--backbone", "resnet10t+resnet18", "--weights", str(weights), "--recipe", head_only())
     stages = 64 + 64 + 128 + 256 + 512  # stem and four stages: of each a mean and a deviation
     assert run.bundle.classifier.head.in_features == 2 * (2 * stages + 512)

@@ -90,7 +90,7 @@ def test_a_bad_slice_of_many_groups_is_found():
 
 
 @pytest.mark.parametrize("num_groups", [15, 60])
-def test_among_columns_of_noise_that_groups_fraction_a_false_alarm_is_rare(num_groups):
+def test_among_columns_of_noise_that_groups_share_a_false_positive_is_rare(num_groups):
     rng = np.random.default_rng(5)
     alarms = dict.fromkeys((True, False), 0)
     for _ in range(60):

@@ -220,7 +220,7 @@ def test_another_librarys_leniency_with_truncated_files_is_neither_used_nor_lost
     assert limit == Image.MAX_IMAGE_PIXELS
 
 
-def test_threads_fraction_the_rules_and_the_last_one_lifts_them(tmp_path: Path) -> None:
+def test_threads_share_the_rules_and_the_last_one_lifts_them(tmp_path: Path) -> None:
     good = write(tmp_path, "a.png", encode(Image.fromarray(scene()), "PNG"))
     large = write(
         tmp_path, "large.png", png_claiming(14_000, 14_000)

@@ -30,7 +30,7 @@ def test_the_order_is_shuffled() -> None:
 
 
 @given(num_rows=st.integers(1, 100), world_size=st.integers(1, 9), epoch=st.integers(0, 5))
-def test_ranks_fraction_the_rows_equally_and_miss_none(num_rows: int, world_size: int, epoch: int) -> None:
+def test_ranks_share_the_rows_equally_and_miss_none(num_rows: int, world_size: int, epoch: int) -> None:
     parts = [epoch_order(num_rows, seed=1, epoch=epoch, rank=rank, world_size=world_size) for rank in range(world_size)]
     assert {len(part) for part in parts} == {-(-num_rows // world_size)}
     visits = np.bincount(np.concatenate(parts), minlength=num_rows)
