@@ -80,17 +80,20 @@ def test_fractions_are_equally_long_and_join_in_the_order_of_the_rows(
         assert joined.tolist() == [[float(row), float(row + 1)] for row in rows]
 
 
+Said = tuple[bool, Any]
+
+
 class Fabric:
     """Of the main process of two, or of the other one; `broadcast` gives what the main process says."""
 
     world_size = 2
 
-    def __init__(self, *, main: bool, said: bool | None = None) -> None:
+    def __init__(self, *, main: bool, said: Said | None = None) -> None:
         self.is_global_zero = main
         self.said = said
-        self.told: list[bool] = []
+        self.told: list[Said] = []
 
-    def broadcast(self, value: bool) -> bool:
+    def broadcast(self, value: Said) -> Said:
         self.told.append(value)
         return value if self.said is None else self.said
 
@@ -99,20 +102,19 @@ def test_where_the_main_process_fails_the_others_end_without_a_word() -> None:
     def runtime(fabric: Fabric) -> Runtime:
         return Runtime(fabric, torch.device("cpu"), "32", "")  # type: ignore[arg-type]
 
-    def fail() -> None:
+    def fail() -> str:
         raise ValueError("no such folder")
 
     main = Fabric(main=True)
     with pytest.raises(ValueError, match="no such folder"):
         runtime(main).on_main(fail)
-    assert main.told == [False]
+    assert main.told == [(False, None)]
     with pytest.raises(SystemExit) as ended:
-        runtime(Fabric(main=False, said=False)).on_main(fail)
+        runtime(Fabric(main=False, said=(False, None))).on_main(fail)
     assert ended.value.code == 0, "another code would make the main process be killed before it has said why"
-    runtime(Fabric(main=False, said=True)).on_main(fail)  # it does nothing itself
-    done: list[int] = []
-    runtime(Fabric(main=True)).on_main(lambda: done.append(1))
-    assert done == [1]
+    assert runtime(Fabric(main=False, said=(True, "run"))).on_main(fail) == "run", "it does nothing itself"
+    main = Fabric(main=True)
+    assert runtime(main).on_main(lambda: "run") == "run" and main.told == [(True, "run")]
 
 
 def test_processes_wait_for_each_other_as_long_as_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -169,7 +169,7 @@ def test_the_watch_sees_what_waits() -> None:
         values[0].item()
         mask.nonzero()
         values[mask]
-        values[mask] = values[:2]
+        values[mask] = torch.ones(2)
         bool(values[0] > 1)
         torch.tensor([1.0, 2.0])
         torch.nn.functional.one_hot(values.long(), 4)
