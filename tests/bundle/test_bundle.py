@@ -360,13 +360,11 @@ def test_the_python_of_the_card_runs(saved: Path, tmp_path: Path, monkeypatch: p
     assert "no such file" in capsys.readouterr().out
 
 
-def test_a_bundle_of_format_1_is_still_read(copy: Path) -> None:
-    facts = json.loads((copy / "bundle.json").read_text(encoding="utf-8"))
-    del facts["operating_point"]
-    (copy / "bundle.json").write_text(json.dumps(facts | {"format": 1}), encoding="utf-8")
-    reseal(copy)
-    bundle = load_bundle(copy)
-    assert (bundle.temperature, bundle.operating_point) == (facts["temperature"], None)
+@pytest.mark.parametrize("old", [1, 2])
+def test_a_bundle_of_an_earlier_format_is_refused_with_what_to_do(copy: Path, old: int) -> None:
+    change_facts(copy, format=old)
+    with pytest.raises(BundleError, match=rf"format {old}, from before the first release.*linnaeus train DATA"):
+        load_bundle(copy)
 
 
 @pytest.mark.parametrize("rule", [SetRule(0.9, 0.7, 0.1, 2), LabelSetRule(0.9, 0.25)])

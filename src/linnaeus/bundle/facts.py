@@ -19,10 +19,8 @@ from linnaeus.metrics.operating_point import OperatingPoint
 from linnaeus.models import Classifier, count_parameters
 from linnaeus.version import __version__
 
-FORMAT = 2
-_PLAIN_FORMAT = 1
-"""Of a single classifier that answers with its most probable class and has one temperature; only an ensemble, an
-operating point, a temperature per label, or prediction sets of several labels need a reader of format 2."""
+FORMAT = 3
+"""Of bundle.json; raised when a field gets another name or meaning."""
 COPY_AGAIN = "Copy the model folder again from where it came from."
 
 
@@ -52,7 +50,7 @@ class _OodFacts(BaseModel):
 class Facts(BaseModel):
     """What bundle.json holds: everything but the weights."""
 
-    format: int = _PLAIN_FORMAT
+    format: int = FORMAT
     linnaeus: str = __version__
     model: _ModelFacts
     num_parameters: int
@@ -77,7 +75,6 @@ def describe_bundle(bundle: Bundle) -> dict[str, Any]:
     """What bundle.json says of it, as JSON values."""
     classifier = bundle.classifier
     facts: dict[str, Any] = Facts(
-        format=_PLAIN_FORMAT if _is_plain(bundle) else FORMAT,
         model=_model_facts(classifier),
         num_parameters=count_parameters(classifier)[0],
         classes=bundle.classes,
@@ -96,11 +93,6 @@ def describe_bundle(bundle: Bundle) -> dict[str, Any]:
     if not bundle.members:
         del facts["members"]
     return facts
-
-
-def _is_plain(bundle: Bundle) -> bool:
-    several = isinstance(bundle.temperature, tuple) or isinstance(bundle.sets, LabelSetRule)
-    return not bundle.members and bundle.operating_point is None and not several
 
 
 def _model_facts(classifier: Classifier) -> _ModelFacts:
@@ -124,14 +116,19 @@ def _member_facts(member: Bundle) -> MemberFacts:
 
 
 def read_facts(path: Path) -> Facts:
-    """Those in the file `path`. Raises BundleError if they describe no model, or a newer Linnaeus wrote them."""
+    """Those in the file `path`. Raises BundleError if they describe no model, or are of another format."""
     text = path.read_bytes()
     try:
         header = _FormatOnly.model_validate_json(text)
         if header.format > FORMAT:
             raise BundleError(
                 f"{path} is of format {header.format}, written by Linnaeus {header.linnaeus}; Linnaeus {__version__} "
-                f"reads formats up to {FORMAT}. Update it: pip install --upgrade linnaeus"
+                f"reads format {FORMAT}. Update it: pip install --upgrade linnaeus"
+            )
+        if header.format < FORMAT:
+            raise BundleError(
+                f"{path} is of format {header.format}, from before the first release; Linnaeus {__version__} reads "
+                f"format {FORMAT}. Train the model again: linnaeus train DATA"
             )
         return Facts.model_validate_json(text)
     except ValidationError as error:

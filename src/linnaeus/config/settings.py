@@ -465,9 +465,18 @@ def parse_config(page: Mapping[str, Any], *, where: str = "the configuration") -
         raise ConfigError(f"In {where}: {explain_errors(error)}") from error
 
 
+_MOST_EXPLAINED = 3
+
+
 def explain_errors(error: ValidationError) -> str:
-    """What does not fit, in words, with the nearest known name for a setting that does not exist."""
-    return "; ".join(_explain(item) for item in error.errors())
+    """What does not fit, in words, with the nearest known name for a setting that does not exist.
+
+    Of many such faults the first few, and how many there are.
+    """
+    items = error.errors()
+    words = [_explain(item) for item in items[:_MOST_EXPLAINED]]
+    more = len(items) - len(words)
+    return "; ".join([*words, f"and {more} more that do not fit"] if more else words)
 
 
 def _explain(item: Any) -> str:

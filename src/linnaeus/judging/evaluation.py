@@ -553,8 +553,8 @@ def read_evaluation(path: Path) -> Evaluation:
     found = values.get("format") if isinstance(values, dict) else None
     if found != FORMAT:
         raise RunError(
-            f"{path} is of format {found}; this Linnaeus reads format {FORMAT}. Work it out again from the run's "
-            f"predictions: linnaeus evaluate {path.parent} --out {path}"
+            f"{path} is of format {found}, from before the first release; this Linnaeus reads format {FORMAT}. Train "
+            f"the run again: linnaeus train DATA --out {path.parent} --force"
         )
     try:
         return Evaluation.model_validate(values)
