@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,12 @@ import pytest
 from tests.training.killed_run import FOLDS
 
 from linnaeus.config.pages import overlay
-from linnaeus.data.manifest import TEST, TRAIN, VALIDATION, Manifest
+from linnaeus.data.images.decode import read_image
+from linnaeus.data.manifest import TEST, TRAIN, UNASSIGNED, VALIDATION, Manifest
+from linnaeus.deployment.predictor import Predictor
 from linnaeus.errors import ClassesError
-from linnaeus.predictions import Predictions
+from linnaeus.judging.calibration import fit_temperature
+from linnaeus.predictions import Predictions, rows_of
 from linnaeus.run import fit
 from linnaeus.run.finished import Run
 from linnaeus.run_folder import RunDir
@@ -52,14 +56,17 @@ def weights(path: Path) -> bytes:
     return (RunDir(path).model / "model.safetensors").read_bytes()
 
 
-def test_every_image_is_left_out_once_and_the_test_images_of_all_folds_are_the_same(
+def test_every_training_image_is_left_out_once_and_validation_and_test_images_always(
     whole: Run, seen: list[Manifest]
 ) -> None:
-    rows = whole.manifest.rows_of(TRAIN, VALIDATION)
+    rows = whole.manifest.rows(TRAIN)
     left_out = np.concatenate([manifest.rows(VALIDATION) for manifest in seen])
     assert sorted(left_out) == sorted(rows)
+    held_out = whole.manifest.rows(VALIDATION)
+    assert len(held_out)
     for manifest in seen:
         assert sorted(np.concatenate([manifest.rows(TRAIN), manifest.rows(VALIDATION)])) == sorted(rows)
+        assert (manifest.splits[held_out] == UNASSIGNED).all(), "what ships is judged by images that it has not seen"
         assert (manifest.rows(TEST) == whole.manifest.rows(TEST)).all()
 
 
@@ -69,8 +76,14 @@ def test_one_bundle_holds_all_and_answers_with_their_mean(whole: Run) -> None:
     assert whole.evaluation.test.score("accuracy").value == pytest.approx((test.predicted == test.targets).mean())
     unseen = whole.out_of_fold
     assert len(unseen) == len(whole.manifest.rows_of(TRAIN, VALIDATION))
-    validation = unseen.of_split(VALIDATION)
-    assert np.array_equal(whole.predictions.of_split(VALIDATION).logits, validation.logits)
+    held_out = whole.predictions.of_split(VALIDATION)
+    np.testing.assert_allclose(held_out.logits, unseen.of_split(VALIDATION).logits, atol=1e-5)
+    shipped = whole.bundle
+    assert shipped.temperature == held_out.temperature == fit_temperature(replace(held_out, temperature=1.0))
+    predictor = Predictor(shipped, precision="32")
+    rows = rows_of(held_out, whole.manifest)
+    images = np.stack([predictor.fit(read_image(whole.manifest.uris[int(row)].as_py()))[0] for row in rows])
+    np.testing.assert_allclose(predictor.probabilities(images), held_out.probabilities, atol=1e-4)
     assert whole.history["phase"].tolist() == ["fold 1: one", "fold 2: one", "fold 3: one"]
     assert whole.history["epoch"].tolist() == [1, 2, 3]
     assert whole.report.exists()
@@ -100,6 +113,6 @@ def test_a_kill_in_the_middle_of_fold_3_costs_nothing_but_time(whole: Run, tmp_p
 
 
 def test_more_folds_than_images_of_a_class_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ClassesError, match="too few for 500 folds"):
-        fit.fit(overlay(FOLDS, {"data": {"folds": 500}}), out=tmp_path / "run")
+    with pytest.raises(ClassesError, match="too few for 200 folds"):
+        fit.fit(overlay(FOLDS, {"data": {"folds": 200}}), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
