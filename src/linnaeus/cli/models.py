@@ -29,7 +29,7 @@ def models(
     pattern
         Part of a name, or a pattern such as "efficientnet_b?".
     weights
-        Another folder to look for weights in, besides the Hugging Face cache.
+        Another folder to look for weights in, besides the packages installed with Linnaeus and the Hugging Face cache.
     """
     from linnaeus.models.backbones import backbone_spec, count_backbone, timm_names  # takes seconds: timm
 
@@ -61,6 +61,7 @@ def models(
 def _weights_line(name: str, folder: Path | None) -> str:
     from linnaeus.errors import WeightsNotFoundError
     from linnaeus.models.backbones import hub_repository
+    from linnaeus.models.packaged import packaged_weights
     from linnaeus.models.weights import cached_weights, find_weights
 
     if folder is not None:
@@ -68,6 +69,8 @@ def _weights_line(name: str, folder: Path | None) -> str:
             return f"here: {find_weights(name, str(folder)).name}"
         except WeightsNotFoundError:
             pass
+    if packaged_weights(name) is not None:
+        return "here: packaged"
     if cached_weights(name) is not None:
         return "here: the hub's cache"
     return "on the hub (--allow-download)" if hub_repository(name) else "none published"

@@ -1,7 +1,7 @@
 """Pretrained weights: where they are, what is in the file, and how they get into a backbone. Never the network unasked.
 
-Files of timm, torchvision and Hugging Face's transformers are understood, stored in any floating type. Knows nothing
-of heads: those in a file are left out.
+Files of timm, torchvision, Hugging Face's transformers and EfficientNet-PyTorch are understood, stored in any floating
+type. Knows nothing of heads: those in a file are left out.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from torch import nn
 
 from linnaeus.errors import ModelError, WeightsNotFoundError
 from linnaeus.models.backbones import adapt_input_channels, bodies, hub_repository
+from linnaeus.models.packaged import PACKAGED, check_packaged, describe_packaged, from_lite, packaged_weights
 from linnaeus.models.transformers_names import State, from_transformers_resnet, from_transformers_vit
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
@@ -39,6 +40,7 @@ class WeightsReport:
         ignored_heads: names of the file's own classification layers.
         unexpected: names that nothing in the backbone answers to.
         notes: sentences on what had to be adapted.
+        origins: where packaged weights come from and their licence, one sentence for each backbone that has them.
     """
 
     source: Path
@@ -47,6 +49,7 @@ class WeightsReport:
     ignored_heads: tuple[str, ...]
     unexpected: tuple[str, ...]
     notes: tuple[str, ...]
+    origins: tuple[str, ...] = ()
 
     def describe(self) -> list[str]:
         """Sentences for people."""
@@ -62,7 +65,8 @@ def load_pretrained(backbone: nn.Module, *, name: str, weights: str, allow_downl
     Args:
         backbone: as `build_classifier` made it.
         name: of the architecture.
-        weights: a file, a folder with NAME.safetensors (or .pth, .pt, .bin), or "auto" for the hub's cache.
+        weights: a file, a folder with NAME.safetensors (or .pth, .pt, .bin), or "auto" for the packaged ones and the
+            hub's cache.
         allow_download: fetch them from the hub where they are not in its cache.
 
     Raises WeightsNotFoundError if there are none, ModelError if a file does not fit.
@@ -79,11 +83,18 @@ def load_pretrained(backbone: nn.Module, *, name: str, weights: str, allow_downl
         ignored_heads=tuple(key for report in reports for key in report.ignored_heads),
         unexpected=tuple(key for report in reports for key in report.unexpected),
         notes=tuple(note for report in reports for note in report.notes),
+        origins=tuple(origin for report in reports for origin in report.origins),
     )
 
 
 def find_weights(name: str, weights: str, *, allow_download: bool = False) -> Path:
-    """The file of pretrained weights of an architecture; raises WeightsNotFoundError, which says where it looked."""
+    """The file of pretrained weights of an architecture.
+
+    Under "auto" the packaged file comes before the hub's cache: it is float32 as published and the same on every machine,
+    while a cache may hold any revision, or a copy in half precision that someone put there.
+
+    Raises WeightsNotFoundError, which says where it looked, and ModelError for a packaged file that was changed.
+    """
     if weights != "auto":
         path = Path(weights).expanduser()
         if path.is_file():
@@ -99,13 +110,18 @@ def find_weights(name: str, weights: str, *, allow_download: bool = False) -> Pa
             return only[0]
         there = ", ".join(sorted(file.name for file in path.iterdir() if file.suffix in SUFFIXES)[:6])
         raise WeightsNotFoundError(f"{path} holds no {stem}.safetensors. Weights there: {there or 'none'}.")
+    packaged = packaged_weights(name)
+    if packaged is not None:
+        check_packaged(name, packaged)
+        return packaged
     cached = cached_weights(name)
     if cached is not None:
         return cached
     if allow_download:
         return _download(name)
+    package = f"the package {PACKAGED[name].distribution} is not installed, and " if name in PACKAGED else ""
     raise WeightsNotFoundError(
-        f"There are no pretrained weights of {name} on this machine: they are not in the hub's cache. Name a file or "
+        f"There are no pretrained weights of {name} on this machine: {package}they are not in the hub's cache. Name a file or "
         "folder with --weights, let them be fetched with --allow-download, or start from random ones with --weights "
         "none: on a few thousand photos that costs tens of points of accuracy."
     )
@@ -189,14 +205,21 @@ def load_weights(body: nn.Module, path: Path, *, name: str) -> WeightsReport:
     heads = tuple(key for key in left if key.startswith(_HEADS))
     unexpected = tuple(key for key in left if not key.startswith(_HEADS) and not key.endswith("num_batches_tracked"))
     loaded = {key: state[key] for key in own if key in state}
-    return WeightsReport(path, _digest(loaded), len(loaded), heads, unexpected, tuple(notes))
+    origin = describe_packaged(name, path)
+    origins = () if origin is None else (origin,)
+    return WeightsReport(path, _digest(loaded), len(loaded), heads, unexpected, tuple(notes), origins)
 
 
 def _layouts(stored: State, body: nn.Module) -> Iterable[State]:
     """The file's tensors under every set of names that they may be meant by."""
+    own = body.state_dict()
+
+    def in_order(state: State) -> State:
+        return from_lite(state, own)
+
     for state in (stored, *_without_prefixes(stored)):
         yield state
-        for rename in (_timm_filter(body), from_transformers_resnet, from_transformers_vit):
+        for rename in (_timm_filter(body), from_transformers_resnet, from_transformers_vit, in_order):
             try:
                 renamed = rename(dict(state))
             except (KeyError, RuntimeError, IndexError, AttributeError, TypeError, ValueError, AssertionError):
