@@ -92,7 +92,11 @@ def trace_image(manifest: Manifest, row: int, *, config: ResolvedConfig, spec: I
         loaded = ImageStore(cache, one, torch.device("cpu")).sample(np.array([0])).clone()
     steps.append(_step("batch", "of one, channels last in memory", loaded.numpy()))
     views = _augment(loaded.repeat(NUM_AUGMENTED, 1, 1, 1), config, num_classes=manifest.num_classes)
-    steps.append(_step("augmented", "changed at random, anew in every epoch; training only", views[:1].numpy()))
+    seen = any(phase.train == "all" or phase.feature_views > 1 for phase in config.phases)
+    words = "changed at random, anew in every epoch; training only"
+    if not seen:
+        words = "what training on images would see; a head alone, as planned here, sees them as they are"
+    steps.append(_step("augmented", words, views[:1].numpy()))
     normalised = spec.normalize(loaded)
     words = f"less mean {_triple(spec.mean)}, over deviation {_triple(spec.std)}"
     steps.append(_step("normalised", words, normalised.numpy()))

@@ -9,6 +9,7 @@ Written from the facts in bundle.json and nothing else. Of the provenance it sho
     num_images          {"train": 1257, "validation": 270, "test": 270}
     class_counts        training images per class, {NAME: count}
     scores              the value of "test" in evaluation.json: {"accuracy": {"value", "low", "high"}, "num_images"}
+    weights_origins     where packaged pretrained weights come from and their licence, ["tf_efficientnet_lite0: ..."]
     confidence          level of the intervals, such as 0.95
 
 Knows nothing of files, networks or tensors.
@@ -192,6 +193,7 @@ def _origin(facts: Mapping[str, Any]) -> str:
     ):
         if key in provenance:
             rows.append(f"- {title}: {provenance[key]}")
+    rows += [f"- Pretrained weights: {_cell(origin)}" for origin in provenance.get("weights_origins", ())]
     return "## Origin\n\n" + "\n".join(rows)
 
 

@@ -149,7 +149,9 @@ def _trace(manifest: Manifest, name: str, settings: Mapping[str, Any]) -> TraceV
     from linnaeus.planning.plan import Plan
     from linnaeus.planning.recipe import choose_recipe
     from linnaeus.planning.training import plan_training
+    from linnaeus.planning.transfer import plan_backbone
     from linnaeus.report.audit_trace import view_of
+    from linnaeus.run.begin import image_spec
 
     row = _row_of(manifest, name)
     trained = manifest.with_splits(np.where(manifest.splits == UNASSIGNED, TRAIN, manifest.splits))
@@ -158,10 +160,11 @@ def _trace(manifest: Manifest, name: str, settings: Mapping[str, Any]) -> TraceV
     def configure(recipe: str) -> RunConfig:
         return parse_config(overlay(read_recipe(recipe), settings), where=f"recipe {recipe} and the settings")
 
-    plan = choose_recipe(Plan(asked=RunConfig(), config=RunConfig()), fingerprint, configure)
-    plan = plan_image(plan, fingerprint)
+    asked = parse_config(settings)
+    plan = choose_recipe(Plan(asked=asked, config=asked), fingerprint, configure)
+    plan = plan_image(plan_backbone(plan), fingerprint)
     image = resolve_image(plan.config.image)
-    spec = spec_from_config(image)
+    spec = image_spec(plan.config)
     sample = trained.take(sample_rows(trained.rows(TRAIN), most=_TRACE_SAMPLE))
     with tempfile.TemporaryDirectory(prefix="linnaeus-trace-") as folder:
         cache = open_cache(sample, spec, folder=Path(folder))

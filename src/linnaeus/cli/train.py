@@ -52,10 +52,10 @@ def train(
         Name of a recipe (see `linnaeus recipes`) or the path of your own YAML file. By default the plan chooses one.
     backbone
         Pretrained timm architecture to build on, such as resnet50 (see `linnaeus models`). Several can be joined with
-        +.
+        +. `none` trains a network of our own from scratch. By default the plan chooses.
     weights
         Pretrained weights of the backbone: a file, a folder of files, or `none` to start from random weights. Default:
-        the Hugging Face cache on this machine.
+        the weights installed with Linnaeus, then the Hugging Face cache on this machine.
     allow_download
         Download the weights from the Hugging Face hub if they are not on this machine.
     folds

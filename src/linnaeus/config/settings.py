@@ -182,14 +182,15 @@ class ModelConfig(Section):
     """The network."""
 
     name: str = "auto"
-    """`auto`; one of our own networks: `speed_cnn`, `mish_cnn`, `feed_forward`, `gelu_cnn`, `relu_cnn`, `block_cnn`;
-    any timm architecture, or several of them joined by `+` (their features are concatenated)."""
+    """`auto`; `none` for no backbone, so that the plan takes a network of our own; one of those: `speed_cnn`,
+    `mish_cnn`, `feed_forward`, `gelu_cnn`, `relu_cnn`, `block_cnn`; any timm architecture, or several of them joined by
+    `+` (their features are concatenated)."""
     options: dict[str, Option] = Field(default_factory=dict)
     """Arguments of the architecture, such as `{widths: [64, 256, 256]}`; where several are joined, the arguments of one
     of them are written as `mobilenetv2_100.pad_type`."""
     weights: Annotated[str, OnlyFor("a pretrained backbone")] = "auto"
     """Pretrained weights of a timm architecture: a file, a folder that holds NAME.safetensors (or .pth, .bin), `auto`
-    (the Hugging Face cache on this machine), or `none` for random weights."""
+    (packages installed with Linnaeus, then the Hugging Face cache on this machine), or `none` for random weights."""
     allow_download: Annotated[bool, OnlyFor("a pretrained backbone")] = False
     """Download weights from the Hugging Face hub if they are not on this machine."""
     features: Annotated[FeatureKind | Auto, OnlyFor("a pretrained backbone")] = "auto"

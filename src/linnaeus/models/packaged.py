@@ -89,14 +89,14 @@ def check_packaged(name: str, path: Path) -> None:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
     if found != package.sha256:
         raise ModelError(
-            f"{path} of the package {package.distribution} is not the file it should be: its SHA-256 is {found[:16]}..., "
-            f"not {package.sha256[:16]}..., so it is not read. Install the package again, or name other weights with "
-            "--weights."
+            f"{path} of the package {package.distribution} is not the file it should be: its SHA-256 is "
+            f"{found[:16]}..., not {package.sha256[:16]}..., so it is not read. Install the package again, or name "
+            "other weights with --weights."
         )
 
 
 def describe_packaged(name: str, path: Path) -> str | None:
-    """Origin and licence of weights, for the model card, if the path is that of the packaged file of an architecture."""
+    """Origin and licence of weights, for the model card; None if the path is not the packaged file of that name."""
     if packaged_weights(name) != path:
         return None
     package = PACKAGED[name]
@@ -104,7 +104,7 @@ def describe_packaged(name: str, path: Path) -> str | None:
 
 
 def from_lite(stored: State, own: Mapping[str, object]) -> State:
-    """Tensors under timm's names, where the file is an EfficientNet in the layout of github.com/lukemelas/EfficientNet-PyTorch.
+    """Tensors of an EfficientNet in the layout of github.com/lukemelas/EfficientNet-PyTorch, under timm's names.
 
     Both sides hold the same tensors in the same order, that of the network's layers, so they are matched by position;
     a last word of a name (`weight`, `running_mean`) that differs is another layout. The counters of batch norm are not

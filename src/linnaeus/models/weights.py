@@ -90,8 +90,8 @@ def load_pretrained(backbone: nn.Module, *, name: str, weights: str, allow_downl
 def find_weights(name: str, weights: str, *, allow_download: bool = False) -> Path:
     """The file of pretrained weights of an architecture.
 
-    Under "auto" the packaged file comes before the hub's cache: it is float32 as published and the same on every machine,
-    while a cache may hold any revision, or a copy in half precision that someone put there.
+    Under "auto" the packaged file comes before the hub's cache: it is float32 as published and the same on every
+    machine, while a cache may hold any revision, or a copy in half precision that someone put there.
 
     Raises WeightsNotFoundError, which says where it looked, and ModelError for a packaged file that was changed.
     """
@@ -121,9 +121,9 @@ def find_weights(name: str, weights: str, *, allow_download: bool = False) -> Pa
         return _download(name)
     package = f"the package {PACKAGED[name].distribution} is not installed, and " if name in PACKAGED else ""
     raise WeightsNotFoundError(
-        f"There are no pretrained weights of {name} on this machine: {package}they are not in the hub's cache. Name a file or "
-        "folder with --weights, let them be fetched with --allow-download, or start from random ones with --weights "
-        "none: on a few thousand photos that costs tens of points of accuracy."
+        f"There are no pretrained weights of {name} on this machine: {package}they are not in the hub's cache. Name a "
+        "file or folder with --weights, let them be fetched with --allow-download, or start from random ones with "
+        "--weights none: on a few thousand photos that costs tens of points of accuracy."
     )
 
 

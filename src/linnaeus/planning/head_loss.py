@@ -12,6 +12,11 @@ from linnaeus.errors import ConfigError
 from linnaeus.planning.plan import Plan
 
 
+def solves_for_loss(config: RunConfig) -> bool:
+    """Whether a head by `lbfgs` minimises all that the loss of these settings holds."""
+    return not _not_minimised(config)
+
+
 def check_head_loss(config: RunConfig) -> None:
     """Raises ConfigError where the loss or its penalties would change nothing, because every phase is by `lbfgs`."""
     asked = _not_minimised(config)

@@ -39,7 +39,7 @@ def plan_network(plan: Plan, fingerprint: Fingerprint) -> Plan:
         return plan
     if plan.config.model.features == "auto":
         plan = plan.change({"model.features": "last"})
-    if plan.config.model.name == "auto":
+    if plan.config.model.name in ("auto", "none"):
         why = "the best score for the time: docs/benchmarks.md"
         plan = plan.settle("network", NETWORK, why, {"model.name": NETWORK})
     else:

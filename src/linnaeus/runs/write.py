@@ -6,6 +6,7 @@ After `ensemble`, which hands over everything. Knows nothing of how members were
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,6 +39,7 @@ def write_ensemble(
     predictions: Predictions,
     evaluation: Evaluation,
     said: str,
+    weights_origins: Sequence[str],
 ) -> None:
     """Write model, predictions, scores, plan, figures, tables and report into the folder of an ensemble.
 
@@ -47,6 +49,7 @@ def write_ensemble(
         best: the best single run, for what all runs share: the data, and how classes are shown.
         bundle, predictions, evaluation: of the ensemble, with everything settled.
         said: how it was made, as a sentence.
+        weights_origins: where the pretrained weights of its runs come from.
     """
     told, single = evaluation.ensemble, RunDir(best.path)
     assert told is not None
@@ -57,6 +60,7 @@ def write_ensemble(
         "scores": evaluation.test.model_dump(mode="json", exclude={"confusion"}, exclude_none=True),
         "confidence": evaluation.confidence,
         "ensemble": {"how": said, "weights": told.weights},
+        "weights_origins": weights_origins,
     }
     shutil.copyfile(RunDir(first.path).manifest, run.manifest)
     predictions.save(run.predictions)
