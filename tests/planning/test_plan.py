@@ -20,6 +20,7 @@ from linnaeus.planning.plan import Decision, Plan, plan_page
 from linnaeus.planning.recipe import choose_recipe
 from linnaeus.planning.time_limit import plan_epochs_within, plan_phases_within
 from linnaeus.planning.training import default_epochs, forward_batch, plan_training
+from linnaeus.planning.transfer import plan_backbone
 
 CIFAR = Fingerprint(num_train=47_500, num_classes=10, width=32, height=32)
 PHOTOS = Fingerprint(num_train=3_000, num_classes=10, width=224, height=168)
@@ -39,7 +40,7 @@ def recipe_for(fingerprint: Fingerprint) -> Plan:
     return choose_recipe(Plan(RunConfig(), RunConfig()), fingerprint, configure)
 
 
-@pytest.mark.parametrize(("fingerprint", "recipe"), [(CIFAR, "best-scratch-small"), (PHOTOS, "best-scratch-large")])
+@pytest.mark.parametrize(("fingerprint", "recipe"), [(CIFAR, "best-scratch-small"), (PHOTOS, "best-frozen")])
 def test_the_recipe_follows_the_size_of_the_images(fingerprint: Fingerprint, recipe: str) -> None:
     plan = recipe_for(fingerprint)
     [decision] = plan.decisions
@@ -55,7 +56,7 @@ def test_the_recipe_follows_the_size_of_the_images(fingerprint: Fingerprint, rec
 )
 def test_nothing_is_left_open_whatever_the_data(num_train: int, width: int, height: int, grey: bool) -> None:
     fingerprint = Fingerprint(num_train, 2, width, height)
-    plan = plan_image(recipe_for(fingerprint), fingerprint)
+    plan = plan_image(plan_backbone(recipe_for(fingerprint)), fingerprint)
     plan = plan_training(plan, fingerprint, grey=grey).change({"data.out_of_fold": 0})  # of folds: test_plan_folds
     config, decisions = plan.resolved, plan.decisions
     for phase in config.phases:

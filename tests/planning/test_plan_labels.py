@@ -94,7 +94,7 @@ def test_a_backbone_for_several_labels_has_a_recipe_of_its_own() -> None:
     several = Fingerprint(num_train=500, num_classes=3, width=200, height=200, task="multi")
     assert recipe_for(page, several) == "best-multilabel"
     assert recipe_for(page, dataclasses.replace(several, task="single")) == "best-transfer"
-    assert recipe_for({}, several) == "best-scratch-large"
+    assert recipe_for({}, several) == "best-frozen"
 
 
 def test_the_recipe_for_several_labels_needs_no_change_by_the_plan() -> None:

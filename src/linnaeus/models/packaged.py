@@ -123,5 +123,7 @@ def from_lite(stored: State, own: Mapping[str, object]) -> State:
     if any(a.rpartition(".")[2] != b.rpartition(".")[2] for a, b in zip(theirs, ours, strict=False)):
         return {}
     renamed = {b: stored[a] for a, b in zip(theirs, ours, strict=False)}
-    rest = theirs[len(ours) :]
-    return {**renamed, **{key.replace("_fc.", "classifier."): stored[key] for key in rest}}
+    head = theirs[len(ours) :]
+    if not all(key.startswith("_fc.") for key in head):
+        return {}
+    return {**renamed, **{key.replace("_fc.", "classifier."): stored[key] for key in head}}

@@ -23,7 +23,7 @@ from linnaeus.training.phases import on_features
 SITUATIONS: dict[Situation, Callable[[RunConfig, Task], bool]] = {
     "one label per image": lambda config, task: task == "single",
     "several labels per image": lambda config, task: task == "multi",
-    "a pretrained backbone": lambda config, task: is_backbone(config.model) or config.model.weights == "none",
+    "a pretrained backbone": lambda config, task: is_backbone(config.model),
     "training on images": lambda config, task: not all(on_features(config, phase) for phase in config.phases),
     "augmented images": lambda config, task: any(
         phase.feature_views > 1 or not on_features(config, phase) for phase in config.phases

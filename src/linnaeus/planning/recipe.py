@@ -30,6 +30,10 @@ def choose_recipe(plan: Plan, fingerprint: Fingerprint, configure: Callable[[str
     `configure` gives the configuration of the person's settings over the recipe of a name.
     """
     asked = plan.asked
+    if asked.model.name == "auto" and asked.model.weights == "none":
+        # Without a backbone that could start from random weights, this is another way to ask for none.
+        none = asked.model.model_copy(update={"name": "none", "weights": "auto"})
+        plan = replace(plan, asked=asked.model_copy(update={"model": none}))
     if is_backbone(asked.model) and asked.model.weights != "none":
         return _take(
             plan, configure, _finetuning(fingerprint), f"a pretrained backbone is asked for{_several(fingerprint)}"
@@ -45,8 +49,8 @@ def choose_recipe(plan: Plan, fingerprint: Fingerprint, configure: Callable[[str
             return _take(plan, configure, _finetuning(fingerprint), f"{here}; {finetuned}{_several(fingerprint)}")
         return _take(plan, configure, "best-frozen", f"{here}; --backbone none trains from scratch")
     plan = _take(plan, configure, "best-scratch-large", f"{size}, more than {SMALL_PX}")
-    why = missing_default() if own is None else f"{own[0].upper()}{own[1:]}."
-    return plan.note("pretrained backbone", "none", f"{GAIN}. {why}")
+    why = f"{GAIN}. {missing_default()}" if own is None else f"{own}; {GAIN}"
+    return plan.note("pretrained backbone", "none", why)
 
 
 def _take(plan: Plan, configure: Callable[[str], RunConfig], name: str, why: str) -> Plan:
@@ -77,8 +81,8 @@ def _reason_for_scratch(asked: RunConfig) -> str | None:
 
 def _reason_for_finetuning(asked: RunConfig) -> str | None:
     """What of a person's settings a head that is solved for cannot do; None for nothing."""
-    if any("epochs" in phase.model_fields_set for phase in asked.phases):
-        return "epochs are asked for, and a head alone has none"
+    if any(phase.model_fields_set - {"feature_views"} for phase in asked.phases):
+        return "epochs or other settings of training are asked for, and a head that is solved for has none"
     if asked.data.fold_training == "finetune":
         return "whole networks are asked for in each fold"
     if not solves_for_loss(asked):
