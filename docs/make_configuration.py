@@ -65,7 +65,7 @@ def _condition_text(section: type[BaseModel], name: str) -> str:
     """When the field acts, as its markers say; nothing for one that always does, or as all of its section."""
     conditions = conditions_of(section, name)
     words = [f"`{said}`" if "=" in said else said for said in (marker.words() for marker in conditions.only_with)]
-    words += [situation for situation in conditions.only_for if situation != section.only_for]
+    words += [situation for situation in conditions.only_for if situation != getattr(section, "only_for", None)]
     return f"Only with {' and '.join(words)}." if words else ""
 
 
