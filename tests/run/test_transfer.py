@@ -110,8 +110,8 @@ def test_what_balancing_did_is_what_a_run_without_it_shows(weights: Path, capsys
 
 
 def test_what_test_time_augmentation_would_bring_is_what_it_then_gives(weights: Path) -> None:
-    arguments = ("--backbone", "resnet10t", "--weights", str(weights), "--recipe", head_only())
-    arguments += ("--set", "data.out_of_fold=0")
+    arguments = ["--backbone", "resnet10t", "--weights", str(weights), "--recipe", head_only()]
+    arguments += ["--set", "data.out_of_fold=0"]
     assert run_of(*arguments).evaluation.tta is None, "training shows no mirror images"
     flipping = (*arguments, "--force", "--set", "augment.flip=horizontal")
     plain = run_of(*flipping).evaluation
