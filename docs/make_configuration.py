@@ -34,7 +34,8 @@ an invalid value is an error that says why; nothing is started then.
 
 Where a value is `auto`, the plan chooses it from the training images and writes the choice and its reason to `plan.md`
 (`runtime.device` and `runtime.precision` follow the machine instead, at every start). The resolved configuration is
-saved in the run folder as `config.yaml` and is itself a recipe: `linnaeus train new/ --recipe runs/photos/config.yaml`."""
+saved in the run folder as `config.yaml` and is itself a recipe:
+`linnaeus train new/ --recipe runs/photos/config.yaml`."""
 
 
 def configuration_page() -> str:

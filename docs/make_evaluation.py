@@ -64,23 +64,23 @@ _CLOSING = """## Intervals and tests
   images with the weight of two images, so that a class of eight images without an error does not count as certain.
   If no image at all is wrong, n = K² / Σ 1/n_k for K classes of n_k images.
 - `log_loss` and `brier`: from the standard deviation over bootstrap resamples, on a log scale.
-- `ece`: the lower end is 0 where a perfectly calibrated model would show an error this large by chance; otherwise the bias
-  estimated by resampling is subtracted.
+- `ece`: the lower end is 0 where a perfectly calibrated model would show an error this large by chance; otherwise
+  the bias estimated by resampling is subtracted.
 - The difference of two models ([PairedDifference](#paireddifference)): a paired bootstrap of the common
   images. The p value is that of McNemar's exact test.
 
 **Groups.** Where images belong together (frames of a video, crops of a scene, photos of a patient), `num_groups` says
-how many groups there are, and every interval and test takes groups into account: whole groups are resampled, the interval of a fraction is
-Wilson's with the effective number of independent images, and McNemar's test is replaced by a permutation test that
-swaps the two models' predictions in whole groups. Errors within a group are correlated, so 400 images in 40 groups
-contain much less information than 400 independent ones: intervals that ignored this would be too narrow, and
-two equally good models would often seem different. For several labels the test is a permutation test too.
+how many groups there are, and every interval and test takes groups into account: whole groups are resampled, the
+interval of a fraction is Wilson's with the effective number of independent images, and McNemar's test is replaced by a
+permutation test that swaps the two models' predictions in whole groups. Errors within a group are correlated, so 400
+images in 40 groups contain much less information than 400 independent ones: intervals that ignored this would be too
+narrow, and two equally good models would often seem significantly different. For several labels the test is a permutation test too.
 
-In simulations the intervals hold the true score 92 to 97 times in 100 where every class has ten images or more, and
-less often (down to 80) where some have five: so few cannot tell much about their class.
+In simulations the 95 % intervals contain the true score in 92 to 97 of 100 cases if every class has at least ten
+images, and less often (down to 80) if some classes have five: so few images say little about their class.
 
-An interval tells how far the score could move on *other images of the same kind*. It does not cover what would happen
-with another training run, or with images from another camera, place or year.
+An interval is for the score on *other images of the same kind*. It does not cover the variation between training runs,
+or images from another camera, place or year.
 
 ## Agreement with scikit-learn
 
@@ -90,8 +90,7 @@ names with `zero_division=0`; for several labels `metrics/multilabel.py` says wh
 
 ## Format 1
 
-Files of earlier versions say `"format": 1`. A run's is brought up to date from its predictions by
-`linnaeus evaluate runs/photos --out runs/photos`."""
+Files with `"format": 1`, from before the first release, are refused: train the run again."""
 
 
 def evaluation_page() -> str:
