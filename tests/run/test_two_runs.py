@@ -30,7 +30,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the backg
 name, out, mode = sys.argv[1], sys.argv[2] or None, sys.argv[3]
 
 
-class Cooccurrence:
+class Meeting:
     '''Waits when the first images are decoded: until the other process is there, or for good.'''
     def say(self, message): pass
     def log_to(self, path): pass
@@ -46,7 +46,7 @@ settings = {"seed": ord(name), "image": {"size": 16 if name == "a" else 17}, "ru
 settings |= {"data": {"top_classes": 2}, "model": {"options": {"widths": [8, 8, 8]}}}
 settings |= {"evaluate": {"bootstrap_samples": 100, "explained_errors": 0}}
 try:
-    run = linnaeus.train("digits", out=out, epochs=1, settings=settings, progress=Cooccurrence())
+    run = linnaeus.train("digits", out=out, epochs=1, settings=settings, progress=Meeting())
 except RunError as error:
     print(error)
     sys.exit(2)

@@ -15,11 +15,13 @@ from linnaeus.bundle.files import load_bundle
 from linnaeus.cli.main import main
 from linnaeus.data.images.decode import read_image
 from linnaeus.data.manifest import TEST, VALIDATION
+from linnaeus.data.sources import read_source
 from linnaeus.deployment.predictor import Predictor
 from linnaeus.errors import ModelError, RunError
 from linnaeus.judging.calibration import fit_temperature
 from linnaeus.judging.conformal import calibrate_sets
 from linnaeus.judging.evaluation import Evaluation, Scores, read_evaluation
+from linnaeus.judging.operating_point import choose_point
 from linnaeus.predictions import Predictions, rows_of
 from linnaeus.run.finished import Run
 from linnaeus.run.fit import fit
@@ -259,3 +261,45 @@ def test_runs_that_began_with_different_weights_make_no_soup(runs: Path, capsys:
     finally:
         config.write_text(text)
     assert "random weights of seed 0 and random weights of seed 5" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def grouped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs on images of which ten belong together each, with settings of their own for how they are judged."""
+    folder = tmp_path_factory.mktemp("grouped")
+    digits = read_source("digits")
+    manifest = replace(digits, groups=np.arange(len(digits), dtype=np.int64) // 10)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LINNAEUS_CACHE", str(folder / "cache"))
+        for name, lr in (("a", 0.12), ("b", 0.2)):
+            settings = {
+                "image": {"size": 16},
+                "model": {"options": {"widths": [8, 16, 16]}},
+                "phases": [{"lr": lr}],
+                "evaluate": {"confidence": 0.9, "coverage": 0.8, "decide": "f1", "bootstrap_samples": 200},
+                "runtime": {"threads": 1, "precision": "32"},
+            }
+            fit(settings, recipe="best-scratch-small", epochs=1, manifest=manifest, out=folder / name)
+    return folder
+
+
+@pytest.mark.parametrize("options", [(), ("--average-weights",)])
+def test_groups_and_settings_of_the_runs_hold_for_what_is_made_of_them(
+    grouped: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("LINNAEUS_CACHE", str(grouped / "cache"))
+    assert ensemble(grouped, "a", "b", options=options) == 0
+    found, bundle = evaluation_of("both"), load_bundle(Path("both/model"))
+    manifest = Run(grouped / "a").manifest
+    assert manifest.groups is not None
+    assert found.test.num_groups == len(np.unique(manifest.groups[manifest.rows(TEST)]))
+    assert found.confidence == 0.9 and found.prediction_sets is not None
+    assert found.prediction_sets.target_coverage == 0.8
+    assert found.operating_point is not None and found.operating_point.rule == "f1"
+    held_out = raw(Predictions.load(Path("both/predictions.parquet"))).of_split(VALIDATION)
+    calibrated = replace(held_out, temperature=bundle.temperature)
+    chosen = choose_point(calibrated, rule="f1", threshold_rule="balanced", costs={}, score_targets=[])
+    assert bundle.operating_point == chosen.point, "what was asked for is chosen anew, by what ships"
+    assert main(["evaluate", "both"]) == 0
+    again = evaluation_of("both/evaluation")
+    assert again.model_copy(update={"seconds": found.seconds}) == found
