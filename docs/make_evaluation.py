@@ -74,7 +74,8 @@ how many groups there are, and every interval and test takes groups into account
 interval of a fraction is Wilson's with the effective number of independent images, and McNemar's test is replaced by a
 permutation test that swaps the two models' predictions in whole groups. Errors within a group are correlated, so 400
 images in 40 groups contain much less information than 400 independent ones: intervals that ignored this would be too
-narrow, and two equally good models would often seem significantly different. For several labels the test is a permutation test too.
+narrow, and two equally good models would often seem significantly different. For several labels the test is a
+permutation test too.
 
 In simulations the 95 % intervals contain the true score in 92 to 97 of 100 cases if every class has at least ten
 images, and less often (down to 80) if some classes have five: so few images say little about their class.
