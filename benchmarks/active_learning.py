@@ -24,7 +24,7 @@ from linnaeus.review.selection import most_informative
 from linnaeus.run.finished import Run
 from linnaeus.training.head_path import solve_path
 from linnaeus.training.head_phase import feature_store
-from linnaeus.training.loop import Job
+from linnaeus.training.job import Job
 from linnaeus.training.runtime import start_runtime
 
 FIRST, MORE = 100, 100

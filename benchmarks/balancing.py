@@ -15,14 +15,15 @@ import numpy as np
 import torch
 from sklearn.metrics import f1_score
 
-from linnaeus.config.resolved import LossConfig, ResolvedImage
+from linnaeus.config.resolved import ResolvedImage
+from linnaeus.config.settings import LossConfig
 from linnaeus.data.cache.images import open_cache
 from linnaeus.data.image_spec import spec_from_config
 from linnaeus.data.loader import ImageStore
 from linnaeus.data.manifest import TRAIN, VALIDATION
 from linnaeus.data.sources import read_source
 from linnaeus.data.splits.folds import stratified_folds
-from linnaeus.data.splits.sampling import row_weights
+from linnaeus.data.splits.sampling import Balance, row_weights
 from linnaeus.losses import build_class_weights, log_fractions
 from linnaeus.models import build_classifier
 from linnaeus.models.backbones import backbone_spec
@@ -47,7 +48,9 @@ def main() -> None:
     for seed in SEEDS:
         folds = stratified_folds(targets, num_folds=NUM_FOLDS, seed=seed, classes=classes, groups=None)
 
-        def solve(weights: np.ndarray | None = None, added: np.ndarray | None = None, folds: np.ndarray = folds):
+        def solve(
+            weights: np.ndarray | None = None, added: np.ndarray | None = None, folds: np.ndarray = folds
+        ) -> np.ndarray:
             return solve_folds(
                 features,
                 targets,
@@ -64,8 +67,9 @@ def main() -> None:
         ways["loss 1"] = solve(added=fractions)
         ways["balanced"] = solve(balanced.numpy()[targets])
         ways["effective"] = solve(effective.numpy()[targets])
-        for kind in ("square_root", "oversample"):
-            ways[kind] = solve(row_weights(targets, balance=kind, growth=4.0, seed=seed))
+        kinds: tuple[Balance, ...] = ("square_root", "oversample")
+        for kind in kinds:
+            ways[kind] = solve(row_weights(targets, balance=kind, oversample_factor=4.0, seed=seed))
         for name, logits in ways.items():
             print(f"seed {seed}  {name:<12}{describe(logits.argmax(1), targets, counts.numpy())}", flush=True)
 

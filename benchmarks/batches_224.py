@@ -29,7 +29,7 @@ from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms import InterpolationMode, v2
 
 from linnaeus.augment import augment_batch
-from linnaeus.config.settings import AugmentConfig
+from linnaeus.config.resolved import ResolvedAugment
 from linnaeus.data.cache.images import open_cache
 from linnaeus.data.image_spec import IMAGENET_MEAN, IMAGENET_STD, ImageSpec
 from linnaeus.data.loader import ImageStore
@@ -39,8 +39,9 @@ from linnaeus.machine import keep_freed_memory
 SIZE, DEGREES, ZOOM, JITTER = 224, 15.0, 0.1, 0.2
 NUM_WORKERS = 2
 
-CONFIG = AugmentConfig(
+CONFIG = ResolvedAugment(
     flip="horizontal",
+    pad_crop_px=0,
     rotate_degrees=DEGREES,
     zoom=ZOOM,
     fill="zeros",

@@ -23,6 +23,7 @@ import os
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -70,7 +71,7 @@ def peer(data: Path, weights: Path, size: int, epochs: int) -> tuple[float, floa
         name: DataLoader(images, BATCH_SIZE, shuffle=name == "train", num_workers=NUM_WORKERS)
         for name, images in sets.items()
     }
-    backbone = timm.create_model(BACKBONE, num_classes=0)
+    backbone: Any = timm.create_model(BACKBONE, num_classes=0)
     backbone.load_state_dict(
         {k: v.float() for k, v in load_file(weights / f"{BACKBONE}.safetensors").items()}, strict=False
     )
@@ -82,7 +83,8 @@ def peer(data: Path, weights: Path, size: int, epochs: int) -> tuple[float, floa
 
     def features(images: torch.Tensor) -> torch.Tensor:
         with torch.no_grad(), autocast:
-            return backbone(images.contiguous(memory_format=torch.channels_last)).float()
+            found: torch.Tensor = backbone(images.contiguous(memory_format=torch.channels_last)).float()
+        return found
 
     def accuracy(name: str) -> float:
         right = sum(int((head(features(images)).argmax(1) == targets).sum()) for images, targets in loaders[name])

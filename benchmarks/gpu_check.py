@@ -80,7 +80,7 @@ def counted_waits(device: str) -> Iterator[list[int]]:
     try:
         yield waits
     finally:
-        loop.train_batch = plain  # type: ignore[assignment]
+        loop.train_batch = plain
 
 
 def train(

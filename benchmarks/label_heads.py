@@ -23,7 +23,7 @@ from linnaeus.judging.thresholds import choose_thresholds
 from linnaeus.losses.multilabel import asymmetric_loss, binary_cross_entropy
 from linnaeus.metrics.classification import macro_f1
 from linnaeus.metrics.multilabel import label_counts, mean_average_precision, micro_f1
-from linnaeus.run.fit import Run
+from linnaeus.run.finished import Run
 from linnaeus.training.head_path import solve_path
 
 SEEDS, EPOCHS, HALVES = 3, 12, 10

@@ -32,8 +32,9 @@ from linnaeus.data.manifest import TRAIN, VALIDATION, Manifest
 from linnaeus.predictions import Predictions
 from linnaeus.progress import SILENT
 from linnaeus.run import fit
+from linnaeus.run.finished import Run
 from linnaeus.training.head_phase import feature_store, solve_head
-from linnaeus.training.loop import Job
+from linnaeus.training.job import Job
 from linnaeus.training.runtime import start_runtime
 
 FRACTION = 0.05
@@ -72,17 +73,17 @@ def main() -> None:
             judge("posters", "flipped", seed, posters, planted, cells)
 
 
-def clean_job(name: str, data: dict[str, str], out: Path, arguments: argparse.Namespace) -> Job:
+def clean_job(name: str, source: dict[str, str], out: Path, arguments: argparse.Namespace) -> Job:
     """A run on the data as it is, and its head phase ready to be solved again with other labels."""
     if not (out / name / "model").is_dir():
         (out / "head.yaml").write_text(PAGE)
         settings = {
-            "data": data,
+            "data": source,
             "model": {"name": arguments.backbone, "weights": str(arguments.data / "weights")},
             "runtime": {"threads": arguments.threads},
         }
         fit.fit(settings, recipe=str(out / "head.yaml"), out=out / name, force=True)
-    run = fit.Run(out / name)
+    run = Run(out / name)
     data = run.config.data.model_copy(update={"folds": None, "out_of_fold": 5})
     config = run.config.model_copy(update={"data": data})
     runtime = start_runtime(config.runtime)
@@ -97,7 +98,8 @@ def confusions(unseen: Predictions) -> npt.NDArray[np.float64]:
     counts = np.full((len(unseen.classes),) * 2, 1e-6)
     np.add.at(counts, (unseen.targets.astype(np.int64), unseen.predicted), 1.0)
     np.fill_diagonal(counts, 0.0)
-    return counts / counts.sum(axis=1, keepdims=True)
+    confusions: npt.NDArray[np.float64] = counts / counts.sum(axis=1, keepdims=True)
+    return confusions
 
 
 def plant_single(manifest: Manifest, confusion: npt.NDArray[np.float64] | None, *, seed: int) -> tuple[Manifest, Cells]:

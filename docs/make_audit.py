@@ -18,9 +18,9 @@ _INTRODUCTION = """# audit.json
 
 <!-- Written by docs/make_audit.py from the docstrings of analysis/audit_types.py. Change those, not this. -->
 
-What `linnaeus inspect` found, for programs; `audit.html` beside it shows the same to people. UTF-8 JSON with plain
-values: never `NaN`, never `Infinity`. Within one `format` fields are neither removed nor given another meaning; new
-ones may be added. Lists are whole, however long.
+The results of `linnaeus inspect` in machine-readable form; `audit.html` in the same folder shows them to people. UTF-8
+JSON with finite numbers only: never `NaN`, never `Infinity`. Within one `format`, fields are neither removed nor given
+another meaning; new ones may be added. Lists are complete, however long.
 
 ```json
 {
@@ -42,7 +42,7 @@ ones may be added. Lists are whole, however long.
 }
 ```
 
-(The figures only show the shape, and most fields are left out.)
+(The numbers are only an example, and most fields are omitted.)
 
 The headings below are the names of Python types, in `linnaeus.analysis.audit_types`; the file is an [Audit](#audit)."""
 

@@ -24,17 +24,18 @@ _INTRODUCTION = """# Configuration
 
 Every setting of a run, with its default. There are three ways to give one:
 
-- in a recipe, a YAML page such as those that `linnaeus recipes` lists: `image: {size: 64}`;
+- in a recipe, a YAML file such as those that `linnaeus recipes` lists: `image: {size: 64}`;
 - on the command line, which overrides the recipe: `linnaeus train photos/ --set image.size=64`;
 - in Python: `linnaeus.train("photos/", settings={"image": {"size": 64}})`, which also overrides the recipe.
 
 Values on the command line are read as YAML: `--set augment.flip=none`, `--set 'loss.l2={convolutions: 0.001}'`. Phases
 are numbered from 0: `--set phases.0.lr=3e-4`. A setting that does not exist is an error that lists those that do, and
-a value that does not fit is an error that says why; nothing is started then.
+an invalid value is an error that says why; nothing is started then.
 
 Where a value is `auto`, the plan chooses it from the training images and writes the choice and its reason to `plan.md`
-(`runtime.device` and `runtime.precision` follow the machine instead, at every start). The settled page is saved in the
-folder of the run and is itself a recipe: `linnaeus train new/ --recipe runs/photos/config.yaml`."""
+(`runtime.device` and `runtime.precision` follow the machine instead, at every start). The resolved configuration is
+saved in the run folder as `config.yaml` and is itself a recipe:
+`linnaeus train new/ --recipe runs/photos/config.yaml`."""
 
 
 def configuration_page() -> str:
@@ -65,7 +66,7 @@ def _condition_text(section: type[BaseModel], name: str) -> str:
     """When the field acts, as its markers say; nothing for one that always does, or as all of its section."""
     conditions = conditions_of(section, name)
     words = [f"`{said}`" if "=" in said else said for said in (marker.words() for marker in conditions.only_with)]
-    words += [situation for situation in conditions.only_for if situation != section.only_for]
+    words += [situation for situation in conditions.only_for if situation != getattr(section, "only_for", None)]
     return f"Only with {' and '.join(words)}." if words else ""
 
 

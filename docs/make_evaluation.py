@@ -18,9 +18,10 @@ _INTRODUCTION = """# evaluation.json
 
 <!-- Written by docs/make_evaluation.py from the docstrings of judging/evaluation.py. Change those, not this. -->
 
-What a model is worth, for programs: a run, a run of folds, an ensemble, averaged weights, or predictions that any other
-model left in a file (`linnaeus evaluate --predictions theirs.csv`). All of them are judged by one function, and say the
-same things. UTF-8 JSON with plain numbers only: never `NaN`, never `Infinity`. Ignore fields that you do not know.
+The evaluation of a model in machine-readable form: of a run, a run of folds, an ensemble, averaged weights, or of
+predictions of any other model in a file (`linnaeus evaluate --predictions theirs.csv`). All are evaluated by the same
+function and have the same fields. UTF-8 JSON with finite numbers only: never `NaN`, never `Infinity`. Ignore fields
+that you do not know.
 
 ```json
 {
@@ -38,11 +39,11 @@ same things. UTF-8 JSON with plain numbers only: never `NaN`, never `Infinity`. 
     "num_groups": null
   },
   "ood": null,
-  "omitted": {"ood": "the model came without features"}
+  "omitted": {"ood": "A file of predictions has no features of the images."}
 }
 ```
 
-(The figures only show the shape, and most fields are left out.)
+(The numbers are only an example, and most fields are omitted.)
 
 The headings below are the names of Python types, in `linnaeus.judging.evaluation`:
 
@@ -58,28 +59,29 @@ _CLOSING = """## Intervals and tests
 - A fraction of the images, such as `accuracy`: the score interval of Wilson (JASA 22, 1927, 209-212).
 - The macro scores and F1 of several labels: the test set is resampled `bootstrap_samples` times with the seed `seed`,
   with replacement; of one label per image within each class, of several labels image by image. The variance of the
-  resampled scores tells how many independent images the score is worth (n = s(1-s) / variance); the interval is
-  Wilson's for the measured value among n. Before resampling, each class's error rate is drawn towards that of all
-  images by two images' weight, so that a class of eight images without an error does not count as certain. Where no
-  image at all is wrong, n = K² / Σ 1/n_k for K classes of n_k images.
-- `log_loss` and `brier`: as spread over resampled images, on the scale of logarithms.
-- `ece`: the lower end is 0 where a perfectly calibrated model would show an error this large by chance, else less the
-  bias that resampling shows.
-- The difference of two models ([PairedDifference](#paireddifference)): a paired bootstrap of the images that both
-  answered. The test beside it is McNemar's, in its exact form.
+  resampled scores gives the effective number of independent images (n = s(1-s) / variance); the interval is Wilson's
+  for the measured value and n. Before resampling, each class's error rate is shrunk towards that of all
+  images with the weight of two images, so that a class of eight images without an error does not count as certain.
+  If no image at all is wrong, n = K² / Σ 1/n_k for K classes of n_k images.
+- `log_loss` and `brier`: from the standard deviation over bootstrap resamples, on a log scale.
+- `ece`: the lower end is 0 where a perfectly calibrated model would show an error this large by chance; otherwise
+  the bias estimated by resampling is subtracted.
+- The difference of two models ([PairedDifference](#paireddifference)): a paired bootstrap of the common
+  images. The p value is that of McNemar's exact test.
 
 **Groups.** Where images belong together (frames of a video, crops of a scene, photos of a patient), `num_groups` says
-how many groups there are, and every interval and test goes by groups: whole groups are resampled, a fraction of the
-images is Wilson's among as many independent images as its groups are worth, and McNemar's test gives way to a
-permutation test that swaps the two models' answers in whole groups. Images of one group succeed and fail together, so
-that 400 images in 40 groups tell much less than 400 single ones: intervals that ignored this would be too narrow, and
-two equally good models would often seem different. For several labels the test is a permutation test too.
+how many groups there are, and every interval and test takes groups into account: whole groups are resampled, the
+interval of a fraction is Wilson's with the effective number of independent images, and McNemar's test is replaced by a
+permutation test that swaps the two models' predictions in whole groups. Errors within a group are correlated, so 400
+images in 40 groups contain much less information than 400 independent ones: intervals that ignored this would be too
+narrow, and two equally good models would often seem significantly different. For several labels the test is a
+permutation test too.
 
-In simulations the intervals hold the true score 92 to 97 times in 100 where every class has ten images or more, and
-less often (down to 80) where some have five: so few cannot tell much about their class.
+In simulations the 95 % intervals contain the true score in 92 to 97 of 100 cases if every class has at least ten
+images, and less often (down to 80) if some classes have five: so few images say little about their class.
 
-An interval tells how far the score could move on *other images of the same kind*. It does not cover what would happen
-with another training run, or with images from another camera, place or year.
+An interval is for the score on *other images of the same kind*. It does not cover the variation between training runs,
+or images from another camera, place or year.
 
 ## Agreement with scikit-learn
 
@@ -89,8 +91,7 @@ names with `zero_division=0`; for several labels `metrics/multilabel.py` says wh
 
 ## Format 1
 
-Files of earlier versions say `"format": 1`. A run's is brought up to date from its predictions by
-`linnaeus evaluate runs/photos --out runs/photos`."""
+Files with `"format": 1`, from before the first release, are refused: train the run again."""
 
 
 def evaluation_page() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ def picture(seed: int, size: tuple[int, int] = SIDE) -> Image.Image:
     return Image.fromarray(np.mean([np.asarray(layer, np.float32) for layer in layers], axis=0).astype(np.uint8))
 
 
-def save(image: Image.Image, path: Path, **options: object) -> None:
+def save(image: Image.Image, path: Path, **options: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     image.save(path, **options)
 

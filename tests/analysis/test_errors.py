@@ -1,5 +1,7 @@
 """Which mistakes are explained, and by which training images."""
 
+from typing import cast
+
 import numpy as np
 import pyarrow as pa
 import torch
@@ -7,6 +9,7 @@ from torch import nn
 
 from linnaeus.analysis.errors import MOST_OF_A_KIND, choose_mistakes, explain_errors
 from linnaeus.data.image_spec import ImageSpec
+from linnaeus.data.loader import ImageStore
 from linnaeus.data.manifest import manifest_from_columns
 from linnaeus.models import Classifier
 from linnaeus.predictions import Predictions, predictions_of
@@ -64,19 +67,20 @@ def test_an_error_is_explained_by_heat_and_by_the_most_similar_training_images()
         [f"{k}.png" for k in range(6)],
         [f"/{k}.png" for k in range(6)],
         list("aabbba"),
-        splits=splits,
+        splits=splits.tolist(),
         classes=("a", "b"),
     )
-    classifier = Classifier(Means(), nn.Linear(3, 2), name="mish_cnn", options={})
+    head = nn.Linear(3, 2)
+    classifier = Classifier(Means(), head, name="mish_cnn", options={})
     with torch.no_grad():
-        classifier.head.weight.copy_(torch.tensor([[5.0, 0, 0], [0, 5.0, 5.0]]))
-        classifier.head.bias.zero_()
+        head.weight.copy_(torch.tensor([[5.0, 0, 0], [0, 5.0, 5.0]]))
+        head.bias.zero_()
     store, spec = Store(pixels), ImageSpec(8, 8)
     logits = classifier(spec.normalize(store.sample([4]))).detach().numpy()
     features = classifier.features(spec.normalize(store.sample(range(6)))).detach().numpy()
     (found,) = explain_errors(
         classifier,
-        store,
+        cast(ImageStore, store),
         manifest,
         predictions_of(manifest, np.array([4]), logits),
         spec=spec,
@@ -87,6 +91,7 @@ def test_an_error_is_explained_by_heat_and_by_the_most_similar_training_images()
         known=features[:3],
     )
     assert (found.row, found.mistake.label, found.place) == (4, 0, "upper")
+    assert found.heat is not None
     assert found.heat[:4].min() == 1
     assert found.heat[4:].max() == 0
     assert [row for row, _ in found.neighbours] == [0, 1, 2]

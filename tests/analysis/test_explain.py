@@ -1,5 +1,7 @@
 """Heat maps: Grad-CAM against its closed form, rollout against plain matrices, and every kind of network."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,7 @@ from linnaeus.errors import ModelError
 from linnaeus.models import Classifier, build_classifier
 
 SIDE = 8
-SHALLOW = {
+SHALLOW: dict[str, dict[str, Any]] = {
     "densenet121": {"block_config": (2, 2, 2, 2)},
     "swin_tiny_patch4_window7_224": {"depths": (1, 1, 1, 1)},
     "mobilenetv2_100+vit_tiny_patch16_224": {"vit_tiny_patch16_224.depth": 2},
@@ -32,8 +34,10 @@ class Averaged(nn.Module):
         return self.layers(images).mean(dim=(2, 3))
 
 
-def averaging(*layers: nn.Module, channels: int, num_classes: int = 3) -> Classifier:
-    return Classifier(Averaged(*layers), nn.Linear(channels, num_classes), name="mish_cnn", options={})
+def averaging(*layers: nn.Module, channels: int, num_classes: int = 3) -> tuple[Classifier, nn.Linear]:
+    """A network of these layers, and its head."""
+    head = nn.Linear(channels, num_classes)
+    return Classifier(Averaged(*layers), head, name="mish_cnn", options={}), head
 
 
 def images_of(num: int, side: int = SIDE) -> torch.Tensor:
@@ -47,10 +51,11 @@ def build(name: str, side: int, **options) -> Classifier:
 
 def test_grad_cam_is_the_weighted_sum_of_maps_where_that_is_known_in_closed_form():
     torch.manual_seed(3)
-    classifier = averaging(nn.Conv2d(3, 5, 1, bias=False), channels=5)
+    layer = nn.Conv2d(3, 5, 1, bias=False)
+    classifier, head = averaging(layer, channels=5)
     images, targets = images_of(4), np.array([0, 2, 1, 2])
-    maps = classifier.backbone.layers(images).detach().numpy()
-    weights = classifier.head.weight.detach().numpy()[targets]
+    maps = layer(images).detach().numpy()
+    weights = head.weight.detach().numpy()[targets]
     expected = np.maximum((weights[:, :, None, None] * maps).sum(axis=1), 0)
     expected /= expected.max(axis=(1, 2), keepdims=True)
     found = heat_maps(classifier, images, targets=targets)
@@ -59,8 +64,8 @@ def test_grad_cam_is_the_weighted_sum_of_maps_where_that_is_known_in_closed_form
 
 
 def test_nothing_that_speaks_for_a_class_gives_a_map_of_zeros():
-    classifier = averaging(nn.Conv2d(3, 5, 1), nn.ReLU(), channels=5)
-    nn.init.constant_(classifier.head.weight, -1.0)
+    classifier, head = averaging(nn.Conv2d(3, 5, 1), nn.ReLU(), channels=5)
+    nn.init.constant_(head.weight, -1.0)
     assert not heat_maps(classifier, images_of(2), targets=np.array([0, 1])).maps.any()
 
 
@@ -68,9 +73,10 @@ def test_the_last_layer_that_is_fine_enough_is_asked():
     first, second = nn.Conv2d(3, 4, 4, stride=4), nn.Conv2d(4, 4, 4, stride=4)
     torch.manual_seed(0)
     images, targets = images_of(1, 32), np.array([1])
-    classifier = averaging(first, second, channels=4)  # 8 x 8, then 2 x 2 cells
+    classifier, head = averaging(first, second, channels=4)  # 8 x 8, then 2 x 2 cells
     maps = first(images).detach().requires_grad_()
-    classifier.head(second(maps).mean(dim=(2, 3)))[0, 1].backward()
+    head(second(maps).mean(dim=(2, 3)))[0, 1].backward()
+    assert maps.grad is not None
     cam = F.relu((maps.grad.mean(dim=(2, 3), keepdim=True) * maps).sum(dim=1, keepdim=True)).detach()
     expected = F.interpolate(cam, size=(32, 32), mode="bilinear")[0, 0].numpy()
     np.testing.assert_allclose(
@@ -88,7 +94,8 @@ def test_rollout_is_the_product_of_the_layers_with_the_last_one_leftmost():
 def test_a_transformers_heat_is_the_rollout_of_attention_computed_from_its_weights():
     side, patches = 64, 4
     classifier = build("vit_tiny_patch16_224", side, depth=3)
-    images, body = images_of(2, side), classifier.backbone
+    images = images_of(2, side)
+    body: Any = classifier.backbone  # a network of timm, whose parts have no types
     with torch.no_grad():
         x = body._pos_embed(body.patch_embed(images))
         through = np.stack([np.eye(1 + patches**2)] * 2)
@@ -148,12 +155,15 @@ def test_a_network_without_space_says_that_it_cannot():
 
 def bundle_of(thresholds=None) -> Bundle:
     """A model of 3 classes that sees red, green and blue: each where its colour is."""
-    classifier = averaging(nn.Conv2d(3, 3, 1), channels=3)
+    layer = nn.Conv2d(3, 3, 1)
+    classifier, head = averaging(layer, channels=3)
     with torch.no_grad():
-        classifier.backbone.layers[0].weight.copy_(torch.eye(3).reshape(3, 3, 1, 1))
-        classifier.head.weight.copy_(10 * torch.eye(3))
-        for layer in (classifier.backbone.layers[0], classifier.head):
-            layer.bias.zero_()
+        layer.weight.copy_(torch.eye(3).reshape(3, 3, 1, 1))
+        head.weight.copy_(10 * torch.eye(3))
+        nn.init.zeros_(head.bias)
+        for parameter in layer.parameters():
+            if parameter.ndim == 1:
+                parameter.zero_()
     return Bundle(classifier, ImageSpec(SIDE, SIDE), ("red", "green", "blue"), "none", thresholds=thresholds)
 
 
@@ -191,6 +201,6 @@ def test_an_overlay_leaves_the_pictures_shape_and_shows_heat_brighter():
     heat = np.zeros((SIDE, SIDE), np.float32)
     heat[0, 0] = 1
     shown = overlay(image, heat)
-    assert (shown.shape, shown.dtype) == (image.shape, np.uint8)
+    assert shown.shape == image.shape and shown.dtype == np.uint8
     assert shown[0, 0].sum() > 2 * shown[1, 1].sum()
     assert (shown[1:] == shown[1, 1]).all()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -44,7 +46,7 @@ def _warp(images: torch.Tensor, maps: torch.Tensor, *, fill: geometry.Fill) -> t
     return geometry.warp(images, of_column, of_row, fill=fill)
 
 
-CASES = {
+CASES: dict[str, dict[str, Any]] = {
     "rotate": {"rotate": 23.0},
     "rotate the other way": {"rotate": -71.0},
     "shift": {"shift": (5.0, -3.0)},

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from linnaeus.augment import augment_batch, pipeline
 from linnaeus.augment.pipeline import _draw_maps
-from linnaeus.config.settings import AugmentConfig
+from linnaeus.config.resolved import ResolvedAugment
 from linnaeus.errors import ConfigError
 
 EVERYTHING: dict[str, Any] = {
@@ -40,6 +40,10 @@ def _batch(num: int = 6, height: int = 12, width: int = 16) -> tuple[torch.Tenso
     return images, torch.arange(num) % NUM_CLASSES
 
 
+def _config(**settings: Any) -> ResolvedAugment:
+    return ResolvedAugment.model_validate({"flip": "none", "pad_crop_px": 0, **settings})
+
+
 def _augment(
     images: torch.Tensor,
     targets: torch.Tensor,
@@ -51,7 +55,7 @@ def _augment(
     return augment_batch(
         images,
         targets,
-        AugmentConfig(**settings),
+        _config(**settings),
         num_classes=NUM_CLASSES,
         epoch=epoch,
         rows=torch.arange(len(images)),
@@ -114,11 +118,11 @@ def test_the_same_generator_state_gives_the_same_batch_and_another_does_not() ->
 
 def test_the_global_generators_are_left_alone() -> None:
     images, targets = _batch()
-    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].tolist()  # noqa: NPY002
+    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state(legacy=False)["state"]["key"].tolist()  # noqa: NPY002
     for mixing in ({}, {"mixup": 0.0}, {"cutmix": 0.0}):
         _augment(images, targets, **{**EVERYTHING, **mixing})
     assert torch.equal(torch.get_rng_state(), torch_state)
-    assert np.random.get_state()[1].tolist() == numpy_state  # noqa: NPY002
+    assert np.random.get_state(legacy=False)["state"]["key"].tolist() == numpy_state  # noqa: NPY002
 
 
 def test_samples_of_a_batch_are_changed_differently() -> None:
@@ -153,14 +157,14 @@ def test_crops_and_flips_alone_move_whole_pixels() -> None:
 
 def test_alternating_flip_shows_the_mirror_image_in_the_next_epoch() -> None:
     images, targets = _batch()
-    asked = {"flip": "horizontal", "alternate_flip": True}
+    asked: dict[str, Any] = {"flip": "horizontal", "alternate_flip": True}
     first, second = (_augment(images, targets, epoch=epoch, state=epoch, **asked)[0] for epoch in (0, 1))
     assert torch.equal(first, second.flip(-1))
 
 
 def test_both_paths_flip_the_same_images() -> None:
     images, targets = _batch()
-    asked = {"flip": "both", "alternate_flip": True}
+    asked: dict[str, Any] = {"flip": "both", "alternate_flip": True}
     exact, _ = _augment(images, targets, **asked)
     resampled, _ = _augment(images, targets, **asked, rotate_degrees=1e-6)
     torch.testing.assert_close(resampled, exact, rtol=0, atol=1e-4)
@@ -203,7 +207,7 @@ def test_padding_as_large_as_the_image_is_an_error_that_names_the_setting() -> N
 def test_on_a_gpu_the_result_is_the_processor_s() -> None:
     images, targets = _batch()
     asked = {name: value for name, value in EVERYTHING.items() if name not in ("noise", "random_erasing")}
-    config = AugmentConfig(**asked)
+    config = _config(**asked)
     results = []
     for device in ("cpu", "cuda"):
         found, soft = augment_batch(
@@ -224,7 +228,7 @@ def test_on_a_gpu_the_result_is_the_processor_s() -> None:
 def test_so_many_images_are_changed_as_the_probability_says() -> None:
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (2000, 3, 8, 8), dtype=torch.uint8, generator=generator)
-    config = AugmentConfig.model_validate({"probability": 0.3, "noise": 0.1, "rotate_degrees": 10})
+    config = _config(probability=0.3, noise=0.1, rotate_degrees=10)
     changed, _ = augment_batch(
         images,
         torch.zeros(2000, dtype=torch.int64),
@@ -242,9 +246,7 @@ def test_so_many_images_are_changed_as_the_probability_says() -> None:
 
 def test_normally_drawn_amounts_have_the_deviation_that_is_asked_for() -> None:
     """Half a side is 32 px: shifts of deviation 0.1 * 64 = 6.4 px, rotations of deviation 10 degrees."""
-    config = AugmentConfig.model_validate(
-        {"distribution": "normal", "translate": 0.1, "rotate_degrees": 10, "zoom": 0.05}
-    )
+    config = _config(distribution="normal", translate=0.1, rotate_degrees=10, zoom=0.05)
     never = torch.zeros(20000, dtype=torch.bool)
     maps = _draw_maps(torch.zeros(20000, 3, 64, 64), config, never, never, torch.Generator().manual_seed(0))
     zoom = 1 / torch.linalg.det(maps[:, :, :2]).sqrt()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ from linnaeus.augment.policy import (
     moves,
     policy_maps,
 )
-from linnaeus.config.settings import AugmentConfig
+from linnaeus.config.resolved import ResolvedAugment
 
 NAMES = {"auto_contrast": "AutoContrast", "shear_x": "ShearX", "shear_y": "ShearY"}
 NAMES |= {"translate_x": "TranslateX", "translate_y": "TranslateY"}
@@ -110,7 +111,9 @@ def test_a_chain_of_maps_is_the_matrix_product() -> None:
 
 
 @pytest.mark.parametrize("policy", ["trivial_augment", "rand_augment"])
-def test_magnitudes_and_how_often_each_operation_is_drawn_are_torchvisions(policy: str) -> None:
+def test_magnitudes_and_how_often_each_operation_is_drawn_are_torchvisions(
+    policy: Literal["trivial_augment", "rand_augment"],
+) -> None:
     num, level = 20_000, 12
     draws = draw_operations(
         num,
@@ -148,7 +151,7 @@ def augment(images: torch.Tensor, *, seed: int = 0, **settings: object) -> torch
     return augment_batch(
         images.contiguous(memory_format=torch.channels_last),
         torch.zeros(num, dtype=torch.long),
-        AugmentConfig(**settings),
+        ResolvedAugment.model_validate({"flip": "none", "pad_crop_px": 0, **settings}),
         num_classes=2,
         epoch=0,
         rows=torch.arange(num),

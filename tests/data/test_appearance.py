@@ -33,6 +33,7 @@ def test_columns_of_a_table_of_boxes_stay_with_their_boxes(tmp_path: Path) -> No
     manifest = boxes_in_scenes(tmp_path)
     assert len(manifest) == 3, "a box without area is no box"
     known = known_columns(manifest, np.arange(3))
+    assert manifest.boxes is not None
     told = {
         manifest.ids[k].as_py(): (known["camera"][k], known["height"][k], tuple(manifest.boxes[k].tolist()))
         for k in range(3)

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from linnaeus.bundle import Bundle
 from linnaeus.bundle.files import load_bundle, save_bundle
@@ -28,6 +29,7 @@ def bundle() -> Bundle:
     classifier = build_classifier("speed_cnn", num_classes=3, image_size=16, options={"widths": [8, 8, 8]})
     with torch.no_grad():
         classifier.train()(torch.randn(32, 3, 16, 16))
+        assert isinstance(classifier.head, nn.Linear)
         classifier.head.weight.mul_(40)
     spec = ImageSpec(16, 16, "squash", "bilinear", (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
     return Bundle(classifier.eval(), spec, CLASSES, "flip", temperature=2.0, thresholds=(0.5, 0.2, 0.8))

@@ -22,7 +22,7 @@ from linnaeus.metrics.operating_point import OperatingPoint
 from linnaeus.predictions import Predictions
 
 SETTINGS: dict[str, Any] = {"confidence": 0.95, "bootstrap_samples": 100, "seed": 0}
-close = {"abs": 1e-12, "rel": 0}
+close: dict[str, Any] = {"abs": 1e-12, "rel": 0}
 
 
 def predictions_of(logits: np.ndarray, targets: np.ndarray, **more: Any) -> Predictions:

@@ -1,5 +1,7 @@
 """Baselines in evaluation.json: their own scores, and the model's lead on the same images."""
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -8,7 +10,13 @@ from sklearn.metrics import accuracy_score
 from linnaeus.judging.baselines import evaluate_baselines
 from linnaeus.predictions import Predictions
 
-SETTINGS = {"confidence": 0.95, "bootstrap_samples": 200, "seed": 0, "rule": "per_label", "groups": None}
+SETTINGS: dict[str, Any] = {
+    "confidence": 0.95,
+    "bootstrap_samples": 200,
+    "seed": 0,
+    "rule": "per_label",
+    "groups": None,
+}
 
 
 def answers(targets, logits):
@@ -30,7 +38,7 @@ def test_a_baseline_has_its_own_scores_and_the_models_lead_over_it():
     )
     entry = found["nearest_centroid"]
     expected = [accuracy_score(targets[200:], answer[200:]) for answer in (poor, good)]
-    assert entry.test.accuracy.value == pytest.approx(expected[0])
+    assert entry.test.score("accuracy").value == pytest.approx(expected[0])
     assert entry.model_minus_baseline.value == pytest.approx(expected[1] - expected[0])
     assert entry.model_minus_baseline.significant
     assert entry.validation.num_images == 200 and entry.test.confusion is None and entry.num_neighbours is None
@@ -57,6 +65,6 @@ def test_with_several_labels_a_baseline_has_thresholds_of_its_own():
         {"nearest_neighbours": answers(targets, low)}, answers(targets, clear), thresholds=(0.5,) * 3, **SETTINGS
     )
     entry = found["nearest_neighbours"]
-    assert entry.test.micro_f1.value == 1.0
+    assert entry.test.score("micro_f1").value == 1.0
     assert entry.model_minus_baseline.value == 0.0
     assert not entry.model_minus_baseline.significant

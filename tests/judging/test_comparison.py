@@ -1,5 +1,7 @@
 """Comparing predictions: scikit-learn's scores, images and classes in any order, groups, and what is said of it."""
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -9,7 +11,7 @@ from linnaeus.errors import ClassesError, DataError
 from linnaeus.judging.comparison import compare_predictions
 from linnaeus.predictions import Predictions
 
-SETTINGS = {"groups": None, "confidence": 0.95, "num_samples": 400, "seed": 0}
+SETTINGS: dict[str, Any] = {"groups": None, "confidence": 0.95, "num_samples": 400, "seed": 0}
 
 
 def predictions_of(targets, logits, *, classes=("a", "b", "c"), ids=None):
@@ -101,7 +103,7 @@ def test_images_of_one_group_count_once_whatever_the_order_of_the_second(multi):
         first, second = (predictions_of(np.eye(3, dtype=np.uint8)[targets], 4 * np.eye(3)[k] - 2) for k in (one, two))
     else:
         first, second = single(targets, one), single(targets, two)
-    settings = {**SETTINGS, "groups": groups}
+    settings: dict[str, Any] = {**SETTINGS, "groups": groups}
     found = compare_predictions(first, second, **settings)
     assert compare_predictions(first, second, **SETTINGS).significant and not found.significant
     assert found.test.p_value == 2 / 2**4 and found.num_groups == 12

@@ -74,6 +74,7 @@ def test_what_is_told_of_sets_is_what_they_are():
     told = describe_sets(table_of(probabilities, targets), rule, groups=None, confidence=0.95)
     sets = prediction_sets(probabilities, rule)
     held = sets[np.arange(500), targets]
+    assert told.coverage is not None
     assert told.coverage.value == held.mean() and told.target_coverage == 0.9
     assert told.mean_size == sets.sum(axis=1).mean() and told.empty == 0
     assert told.sizes[1] == (sets.sum(axis=1) == 2).mean() and sum(told.sizes) == pytest.approx(1)
@@ -125,6 +126,7 @@ def test_what_is_told_of_sets_of_several_labels_is_what_they_are(monkeypatch):
     monkeypatch.setattr(score_table, "CELLS_AT_ONCE", 100)
     told = describe_sets(table, rule, groups=None, confidence=0.95)
     sets = prediction_sets(probabilities, rule)
+    assert told.coverage is not None
     assert told.coverage.value == pytest.approx(fraction_held(sets, targets).mean(), abs=1e-12)
     assert told.coverage.low < told.coverage.value < told.coverage.high
     assert told.per_class["b"] == sets[targets[:, 1] > 0, 1].mean() and told.target_coverage == 0.9
@@ -168,6 +170,7 @@ def test_intervals_of_coverage_are_wider_where_images_come_in_groups(multi):
     names = tuple("abcdefgh"[: probabilities.shape[1]])
     table = ScoreTable(names, targets, lambda a, b: probabilities[a:b], lambda k: probabilities[:, k])
     alone, grouped = (describe_sets(table, rule, groups=each, confidence=0.95).coverage for each in (None, groups))
+    assert alone is not None and grouped is not None
     assert grouped.value == alone.value
     assert grouped.high - grouped.low > 2 * (alone.high - alone.low)
 

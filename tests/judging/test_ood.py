@@ -39,7 +39,9 @@ def test_in_distribution_images_are_flagged_as_rarely_as_was_asked_and_others_of
     )
     assert told.in_distribution_fraction == 0.95 and told.num_reference == 1000
     assert told.flagged.low <= told.flagged.value == flagged.mean() <= told.flagged.high
+    assert told.accuracy_flagged is not None
     assert told.accuracy_flagged.value == correct[flagged].mean()
+    assert told.accuracy_in_distribution is not None
     assert told.accuracy_in_distribution.value == correct[~flagged].mean()
     assert grouped.flagged.value == told.flagged.value and grouped.flagged.high > told.flagged.high
     near = describe_ood(known, np.zeros(5), correct=correct[:5], groups=None, confidence=0.95)

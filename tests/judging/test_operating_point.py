@@ -125,7 +125,7 @@ def test_a_class_without_validation_images_is_told():
 
 def test_factors_for_f1_raise_macro_f1_as_scikit_learn_measures_it():
     predictions = make_predictions(3, num=1500)
-    weights = best_f1_weights(predictions.probabilities, predictions.targets)
+    weights = best_f1_weights(predictions.probabilities, predictions.targets.astype(np.int64))
     answers = decide(predictions.probabilities, OperatingPoint(weights=tuple(weights)))
     plain = f1_score(predictions.targets, predictions.probabilities.argmax(axis=1), average="macro")
     assert f1_score(predictions.targets, answers, average="macro") > plain
@@ -152,6 +152,7 @@ def test_thresholds_of_several_labels_meet_targets(seed, score, k, value):
         costs={},
         score_targets=[ScoreTarget(score, CLASSES[k], value)],
     )
+    assert chosen.thresholds is not None
     given_label = predictions.probabilities[:, k] >= chosen.thresholds[k]
     whole = has.sum() if score == "recall" else given_label.sum()
     if chosen.results[0].reached is not None:
@@ -164,6 +165,7 @@ def test_costs_of_several_labels_set_the_threshold_where_both_mistakes_cost_the_
     chosen = choose_point(
         make_predictions(5, multi=True), threshold_rule="per_label", rule="f1", costs=costs, score_targets=[]
     )
+    assert chosen.thresholds is not None
     assert chosen.thresholds[1] == 0.25
 
 
@@ -225,13 +227,18 @@ def test_what_is_told_of_the_point_is_what_it_does_to_test_images(multi):
         has, given_label = (answers[:, None] == np.arange(3) for answers in (test.targets, test.predicted))
         argmax = test.probabilities.argmax(axis=1)
         assert told.num_changed == (argmax != test.predicted).sum() > 0
+        assert told.accuracy_of_argmax is not None
         assert told.accuracy_of_argmax.value == (argmax == test.targets).mean()
     recall, precision = told.targets
     assert (recall.class_name, recall.score, recall.target, recall.met) == ("bee", "recall", 0.95, True)
+    assert recall.test is not None
     assert recall.test.value == pytest.approx(given_label[has[:, 1], 1].mean())
+    assert precision.test is not None
     assert precision.test.value == pytest.approx(has[given_label[:, 0], 0].mean())
-    assert grouped.targets[0].test.value == recall.test.value
-    assert grouped.targets[1].test.low < precision.test.low
+    grouped_recall, grouped_precision = (target.test for target in grouped.targets)
+    assert grouped_recall is not None and grouped_precision is not None
+    assert grouped_recall.value == recall.test.value
+    assert grouped_precision.low < precision.test.low
 
 
 def test_costs_are_told_with_what_they_come_to():
@@ -241,4 +248,5 @@ def test_costs_are_told_with_what_they_come_to():
     told = describe_operating_point(chosen, table_of(test), groups=None, confidence=0.95)
     assert told.rule == "costs" and told.costs == [[0, 1, 1], [1, 0, 1], [10, 1, 0]]
     assert told.mean_cost == pytest.approx(np.array(told.costs)[test.targets, test.predicted].mean())
+    assert told.mean_cost is not None and told.mean_cost_of_argmax is not None
     assert told.mean_cost < told.mean_cost_of_argmax

@@ -1,6 +1,7 @@
 """Scores of one split, as evaluation.json has them."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +11,7 @@ from linnaeus.errors import DataError
 from linnaeus.judging.scores import evaluate_predictions
 from linnaeus.predictions import Predictions
 
-SETTINGS = {"confidence": 0.95, "bootstrap_samples": 200, "seed": 0}
+SETTINGS: dict[str, Any] = {"confidence": 0.95, "bootstrap_samples": 200, "seed": 0}
 
 
 def make_predictions(targets: list[int], predicted: list[int], classes: tuple[str, ...]) -> Predictions:
@@ -42,7 +43,8 @@ def test_the_shape_is_the_documented_one_and_is_plain_json():
     assert json.loads(json.dumps(plain, allow_nan=False)) == plain
     assert found.confusion == [[1, 1, 0], [0, 2, 0], [0, 0, 0]]
     assert (found.num_images, found.num_groups) == (4, None)
-    assert found.accuracy.value == 0.75
+    assert found.score("accuracy").value == 0.75
+    assert found.per_class is not None
     assert list(found.per_class) == ["a", "b", "c"]
     assert found.per_class["b"].model_dump(exclude_none=True) == pytest.approx(
         {

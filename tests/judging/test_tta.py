@@ -1,5 +1,7 @@
 """Test-time augmentation: called better only where the paired test says so."""
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -8,7 +10,7 @@ from scipy.stats import binomtest
 from linnaeus.judging.tta import compare_views
 from linnaeus.predictions import Predictions
 
-SETTINGS = {"thresholds": None, "groups": None, "confidence": 0.95, "bootstrap_samples": 200, "seed": 0}
+SETTINGS: dict[str, Any] = {"thresholds": None, "groups": None, "confidence": 0.95, "bootstrap_samples": 200, "seed": 0}
 
 
 def predictions_of(targets, logits):
@@ -52,7 +54,7 @@ def test_of_several_labels_micro_f1_is_compared_at_the_models_thresholds(extra, 
     targets = np.ones((200, 2), np.uint8)
     now = np.where(np.arange(200)[:, None] < 100, 0.0, 2.0) * np.ones(2)  # probability 0.5 or 0.88
     then = np.where(np.arange(200)[:, None] < 100 - extra, 0.0, 2.0) * np.ones(2)
-    settings = {**SETTINGS, "thresholds": (0.6, 0.7)}
+    settings: dict[str, Any] = {**SETTINGS, "thresholds": (0.6, 0.7)}
     found = compare_views(predictions_of(targets, now), predictions_of(targets, then), **settings)
     assert found.score == "micro_f1" and found.significant == (found.p_value < 0.05)
     assert found.first == pytest.approx(2 * 200 / (200 + 400))

@@ -13,14 +13,13 @@ from linnaeus.models.classifier import Classifier
 
 def network() -> Classifier:
     """Convolutions of -1s (8 weights) and 3s (4), dense layers of 2s (6) and of -4s (3, the head); biases of 5s."""
-    backbone = nn.Sequential(
-        nn.Conv2d(1, 2, 2), nn.BatchNorm2d(2), nn.Conv2d(2, 2, 1), nn.Flatten(), nn.Linear(2, 3), nn.BatchNorm1d(3)
-    )
-    classifier = Classifier(backbone, nn.Linear(3, 1), name="test", options={})
+    first, second, dense, head = nn.Conv2d(1, 2, 2), nn.Conv2d(2, 2, 1), nn.Linear(2, 3), nn.Linear(3, 1)
+    backbone = nn.Sequential(first, nn.BatchNorm2d(2), second, nn.Flatten(), dense, nn.BatchNorm1d(3))
+    classifier = Classifier(backbone, head, name="test", options={})
     for parameter in classifier.parameters():
         nn.init.constant_(parameter, 5.0)
-    for layer, value in ((backbone[0], -1.0), (backbone[2], 3.0), (backbone[4], 2.0), (classifier.head, -4.0)):
-        nn.init.constant_(layer.weight, value)
+    for weight, value in ((first.weight, -1.0), (second.weight, 3.0), (dense.weight, 2.0), (head.weight, -4.0)):
+        nn.init.constant_(weight, value)
     return classifier
 
 
@@ -55,11 +54,21 @@ def test_it_pulls_weights_and_neither_biases_nor_norms() -> None:
     """The derivative of a |w| + b w^2 is a sign(w) + 2 b w."""
     classifier = network()
     weight_penalty(choose_penalties(classifier, l1={"all": 0.25}, l2={"all": 0.5})).backward()
+    assert isinstance(classifier.backbone, nn.Sequential)
     first, norm, _, _, dense, _ = classifier.backbone
-    assert torch.equal(first.weight.grad, torch.full((2, 1, 2, 2), -1.25))
-    assert torch.equal(dense.weight.grad, torch.full((3, 2), 2.25))
-    assert torch.equal(classifier.head.weight.grad, torch.full((1, 3), -4.25))
-    assert first.bias.grad is None and classifier.head.bias.grad is None and norm.weight.grad is None
+    assert isinstance(first, nn.Conv2d) and isinstance(dense, nn.Linear) and isinstance(norm, nn.BatchNorm2d)
+    assert isinstance(classifier.head, nn.Linear)
+    gradients = [layer.weight.grad for layer in (first, dense, classifier.head)]
+    for gradient, expected in zip(
+        gradients, (torch.full((2, 1, 2, 2), -1.25), torch.full((3, 2), 2.25), torch.full((1, 3), -4.25)), strict=True
+    ):
+        assert gradient is not None and torch.equal(gradient, expected)
+    assert (
+        first.bias is not None
+        and first.bias.grad is None
+        and classifier.head.bias.grad is None
+        and norm.weight.grad is None
+    )
 
 
 def test_frozen_layers_pay_nothing_while_they_are_frozen() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,9 +22,8 @@ from linnaeus.models.heads import build_head
 SMALL = "resnet10t"
 
 
-def build(name: str, **settings):  # type: ignore[no-untyped-def]
-    settings = {"num_classes": 4, "image_size": 64, "options": {}, **settings}
-    return build_classifier(name, **settings)
+def build(name: str, **settings: Any) -> Any:  # a Classifier whose parts are timm's, which have no types
+    return build_classifier(name, **{"num_classes": 4, "image_size": 64, "options": {}, **settings})
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -12,13 +13,13 @@ from linnaeus.models import Classifier, build_classifier
 from linnaeus.models.folding import folded
 
 
-def trained(name: str, *, size: int = 64, **settings) -> Classifier:  # type: ignore[no-untyped-def]
+def trained(name: str, *, size: int = 64, **settings: Any) -> Classifier:
     """In evaluation mode, with statistics and weights of batch norm unlike those that a network begins with."""
     torch.manual_seed(0)
-    settings = {"num_classes": 3, "image_size": size, "options": {}, **settings}
-    classifier = build_classifier(name, **settings)
+    classifier = build_classifier(name, **{"num_classes": 3, "image_size": size, "options": {}, **settings})
     for module in classifier.modules():
         if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None and module.running_var is not None
             module.running_mean.normal_(0, 0.3)
             module.running_var.uniform_(0.5, 2)
             if module.weight is not None:
@@ -43,9 +44,9 @@ def num_norms(classifier: Classifier) -> int:
         ("inception_resnet_v2", {"size": 80}, 0),
     ],
 )
-def test_features_are_the_same_without_batch_norm(name: str, settings: dict[str, object], left: int) -> None:
+def test_features_are_the_same_without_batch_norm(name: str, settings: dict[str, Any], left: int) -> None:
     classifier = trained(name, **settings)
-    size = int(settings.get("size", 64))  # type: ignore[call-overload]
+    size = int(settings.get("size", 64))
     before = copy.deepcopy(classifier.state_dict())
     short = folded(classifier, height=size, width=size)
     assert num_norms(short) == left < num_norms(classifier)
@@ -83,6 +84,7 @@ class Shared(nn.Module):
         self.convolution, self.twice = nn.Conv2d(3, 4, 3), twice
         self.norm, self.other = (nn.BatchNorm2d(4, affine=False) for _ in range(2))
         for k, norm in enumerate((self.norm, self.other)):
+            assert norm.running_mean is not None
             norm.running_mean += 1 + k
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
 from linnaeus.errors import ModelError
-from linnaeus.models import MODELS, build_classifier, count_parameters
+from linnaeus.models import MODELS, Classifier, build_classifier, count_parameters
 from linnaeus.models.zoo.block_cnn import STAGES
 from linnaeus.models.zoo.speed_cnn import SpeedBackbone
 
 
-def build(name: str, *, classes: int = 10, size: int = 32, **options: object) -> nn.Module:
+def build(name: str, *, classes: int = 10, size: int = 32, **options: Any) -> Classifier:
     return build_classifier(name, num_classes=classes, image_size=size, options=options)
 
 
@@ -34,7 +36,7 @@ def test_speed_cnn_has_as_many_trainable_parameters_as_airbench94() -> None:
     assert count_parameters(build("speed_cnn"))[1] == filters + biases + 256 * 10
 
 
-SMALL_OPTIONS = {
+SMALL_OPTIONS: dict[str, dict[str, Any]] = {
     "gelu_cnn": {"channels": [8, 16], "widths": [8], "dropouts": [0.0]},
     "block_cnn": {"stages": STAGES[:3]},
 }
@@ -114,7 +116,7 @@ def test_timm_architectures_are_built_by_name() -> None:
         ("resnet10t", 64, {"nonsense": 1}, "resnet10t cannot be built"),
     ],
 )
-def test_impossible_networks_are_refused_in_words(name: str, size: int, options: dict[str, object], words: str) -> None:
+def test_impossible_networks_are_refused_in_words(name: str, size: int, options: dict[str, Any], words: str) -> None:
     with pytest.raises(ModelError) as caught:
         build(name, size=size, **options)
     assert words in str(caught.value)

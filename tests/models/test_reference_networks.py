@@ -92,6 +92,7 @@ def test_weights_begin_as_the_papers_say() -> None:
     filters = convolution(64, 128, initialize=he_normal)
     assert filters.weight.std().item() == pytest.approx(math.sqrt(2 / (9 * 64)), rel=0.01)
     assert filters.weight.abs().max().item() == pytest.approx(2 / 0.87962566 * math.sqrt(2 / (9 * 64)), rel=0.01)
+    assert filters.bias is not None
     assert not filters.bias.any() and not layer.bias.any()
 
 
@@ -131,7 +132,9 @@ def test_shortcuts_of_m3_carry_the_input_around_the_block() -> None:
     images = torch.randn(2, 3, 8, 8)
     stage = {"block": "residual", "width": 4, "shortcut": "identity"}
     model = build_classifier("block_cnn", num_classes=2, image_size=8, options={"stem": 4, "stages": [stage]}).eval()
+    assert isinstance(model.backbone, nn.Sequential)
     stem, block = model.backbone[0], model.backbone[1]
+    assert isinstance(block.branches, nn.Module)
     for parameter in block.branches.parameters():
         nn.init.zeros_(parameter)
     assert torch.equal(block(stem(images)), stem(images)), "what the branch adds is zero, and the stem ends in a ReLU"

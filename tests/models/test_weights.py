@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -67,7 +68,7 @@ def test_half_precision_becomes_single(tmp_path: Path) -> None:
 class Hostile:
     """Unpickling it would run a command."""
 
-    def __reduce__(self):  # type: ignore[no-untyped-def]
+    def __reduce__(self) -> tuple[Any, ...]:
         return (os.system, ("touch hacked",))
 
 
@@ -183,7 +184,7 @@ def test_torchvision_vgg_layout_gives_the_same_features(tmp_path: Path) -> None:
     features = body.eval()(images)
     assert torch.allclose(features, wanted, atol=1e-4)
     features.sum().backward()
-    assert all(torch.isfinite(parameter.grad).all() for parameter in body.parameters())
+    assert all(parameter.grad is not None and torch.isfinite(parameter.grad).all() for parameter in body.parameters())
 
 
 def test_a_folder_is_searched_for_the_architecture(tmp_path: Path) -> None:

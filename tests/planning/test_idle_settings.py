@@ -144,4 +144,5 @@ def test_conditions_name_fields_and_values_that_there_are(section: str) -> None:
             for other in marker.fields:
                 for value in (*marker.values, *marker.but):
                     field = SECTIONS[section].model_fields[other]
+                    assert field.annotation is not None
                     TypeAdapter(field.annotation).validate_python(value)

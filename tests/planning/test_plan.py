@@ -26,7 +26,7 @@ CIFAR = Fingerprint(num_train=47_500, num_classes=10, width=32, height=32)
 PHOTOS = Fingerprint(num_train=3_000, num_classes=10, width=224, height=168)
 
 
-def settle(name: str, fingerprint: Fingerprint, *, grey: bool = False, **settings: object):  # type: ignore[no-untyped-def]
+def settle(name: str, fingerprint: Fingerprint, *, grey: bool = False, **settings: object):
     config = parse_config(overlay(read_recipe(name), settings))
     plan = plan_image(Plan(parse_config(settings), config), fingerprint)
     plan = plan_training(plan, fingerprint, grey=grey)

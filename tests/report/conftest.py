@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -64,7 +65,7 @@ def make_facts() -> Callable[..., ReportFacts]:
             [f"{prefix}{row}.png" for row in range(len(targets))],
             [f"/nowhere/{row}.png" for row in range(len(targets))],
             [classes[k] for k in targets],
-            splits=splits,
+            splits=splits.tolist(),
             classes=classes,
             skipped={"no image": 2, "hidden": 0},
         )
@@ -105,7 +106,7 @@ def make_facts() -> Callable[..., ReportFacts]:
 def make_label_facts() -> Callable[..., ReportFacts]:
     """A builder: `make(classes, **fields of ReportFacts)`, for three labels."""
 
-    def build(classes: tuple[str, ...] = ("sky", "tree", "cat"), **fields: object) -> ReportFacts:
+    def build(classes: tuple[str, ...] = ("sky", "tree", "cat"), **fields: Any) -> ReportFacts:
         targets = np.concatenate([TRUE, TRUE, TRUE])
         splits = np.repeat(np.array([0, 1, 2], np.int8), len(TRUE))
         ids = pa.array([f"{row}.png" for row in range(len(targets))], pa.large_string())
@@ -115,7 +116,7 @@ def make_label_facts() -> Callable[..., ReportFacts]:
         predictions = Predictions(ids, logits, targets, classes, splits, manifest.fingerprint)
         half = Settled(1.0, Chosen("f1", None, (0.5, 0.5, 0.5), ()))
         evaluation = judge(Submission(predictions, settled=half), FEW_RESAMPLES, seed=0).evaluation
-        values = {
+        values: dict[str, Any] = {
             "title": "hills",
             "config": settled({"phases": [{"monitor": "validation_mean_average_precision"}]}),
             "manifest": manifest,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
+from typing import TypeVar
 
+T = TypeVar("T")
 VOID = {"meta", "link", "img", "input", "br"}
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -13,6 +15,12 @@ HOSTILE = [
     "{{ 7 * 7 }}{% raw %}",
     "</style></title>&amp;",
 ]
+
+
+def present(value: T | None) -> T:
+    """The value, such as a section that a page may leave out; asserts that it is there."""
+    assert value is not None
+    return value
 
 
 def numbers(text: str) -> list[float]:

@@ -3,7 +3,7 @@
 import dataclasses
 
 import numpy as np
-from tests.report.reading import Page, numbers
+from tests.report.reading import Page, numbers, present
 from tests.settled import settled
 
 from linnaeus.judging.balancing import balance_effect
@@ -28,6 +28,7 @@ def test_without_balancing_there_is_no_section(make_facts):
 def test_where_one_run_cannot_tell_it_says_how_to_find_out(make_facts):
     config = settled({"loss": {"class_weights": "balanced"}})
     section = make_balancing(make_facts(config=config))
+    assert section is not None
     assert "compare" in section.sentences[0] and section.rows == []
 
 
@@ -35,6 +36,7 @@ def test_rare_and_common_classes_have_a_sentence_and_their_rows_each(make_facts)
     facts = balancing_facts(make_facts, rightly=False)
     section, rare = make_balancing(facts), facts.evaluation.balancing.rare
     assert (rare.num_images, rare.only_with, rare.recall.with_balancing) == (8, 0, 0.0)
+    assert section is not None
     told = numbers(section.sentences[0])
     assert told[:3] == [8, 0, rare.only_without] and told[4] == 0
     assert [row.what for row in section.rows[:4]] == ["Rare classes: cow"] * 2 + ["Common classes: ant"] * 2
@@ -51,6 +53,6 @@ def test_it_is_told_whether_what_balancing_did_is_significant(make_facts):
                 update={"rare": rare.model_copy(update={"p_value": p_value})}
             )
             evaluation = facts.evaluation.model_copy(update={"balancing": changed})
-            told = make_balancing(dataclasses.replace(facts, evaluation=evaluation)).sentences[0]
+            told = present(make_balancing(dataclasses.replace(facts, evaluation=evaluation))).sentences[0]
             assert (f"significantly {word}" in told) == significant
             assert f"p = {p_value}" in told

@@ -1,7 +1,7 @@
 """The section on baselines: when it is there, and what it dares to say."""
 
 from tests.report.editing import difference, edited, score
-from tests.report.reading import Page, numbers
+from tests.report.reading import Page, numbers, present
 
 from linnaeus.report.baselines import make_baselines_section
 from linnaeus.report.page import render_report
@@ -31,6 +31,7 @@ def test_without_features_there_is_no_section(make_facts):
 def test_a_model_that_beats_them_all_is_measured_against_the_best(make_facts):
     facts = facts_with(make_facts, (0.3, 0.2, 0.001), (0.1, 0.05, 0.02))
     section = make_baselines_section(facts.evaluation)
+    assert section is not None
     assert [row.name for row in section.rows] == [
         "Nearest class mean",
         "Votes of the 5\xa0nearest training images",
@@ -44,5 +45,5 @@ def test_a_model_that_beats_them_all_is_measured_against_the_best(make_facts):
 def test_a_model_that_is_not_significantly_better_than_one_of_them_is_told_so(make_facts):
     close, worse, good = (0.02, -0.01, 0.3), (-0.2, -0.3, 0.001), (0.3, 0.2, 0.001)
     for first, second, named in ((close, good, "class mean"), (good, worse, "votes"), (good, close, "votes")):
-        verdict = make_baselines_section(facts_with(make_facts, first, second).evaluation).verdict
+        verdict = present(make_baselines_section(facts_with(make_facts, first, second).evaluation)).verdict
         assert "not significantly better" in verdict and named in verdict and numbers(verdict) in ([], [5])

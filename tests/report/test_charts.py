@@ -68,6 +68,7 @@ def test_the_kept_epoch_is_marked_on_the_last_line():
     svg = draw([1, 2, 3], [0.0, 0.0, 0.0], [0.2, 0.8, 0.3], marks=Marks(2, []))
     assert "kept: epoch 2" in svg
     ring = re.search(r'class="ring" cx="([\d.]+)" cy="([\d.]+)"', svg)
+    assert ring is not None
     assert (float(ring[1]), float(ring[2])) == points(svg)[1][1]
     assert "kept" not in draw([1, 2, 3], [0.0, 0.0, 0.0], marks=Marks(9, []))
 

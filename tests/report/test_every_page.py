@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from playwright.sync_api import Dialog
 from tests.axe import needs_axe, violations
 from tests.browsing import chromium, needs_chromium, patient
 from tests.runs.test_compare import write_run
@@ -127,7 +128,12 @@ def test_names_are_text_whatever_they_hold(
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
+
+    def refuse(dialog: Dialog) -> None:
+        said.append(dialog.message)
+        dialog.dismiss()
+
+    page.on("dialog", refuse)
     page.goto(write_page(name, HOSTILE).as_uri())
     cells = page.locator("table.matrix td button")
     for k in range(min(3, cells.count())):

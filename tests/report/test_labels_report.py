@@ -29,7 +29,7 @@ def test_the_headline_says_the_scores(make_label_facts: Callable[..., ReportFact
     # 6 labels in all, 8 given, 5 of them right: F1 = 10 / 14.
     assert headline.figure == figure(5 / 7) == "71.4"
     assert headline.precision == f"{figure(5 / 8)}\xa0%" and headline.recall == f"{figure(5 / 6)}\xa0%"
-    assert headline.subset_accuracy == "50.0\xa0%" == f"{figure(test.subset_accuracy.value)}\xa0%"
+    assert headline.subset_accuracy == "50.0\xa0%" == f"{figure(test.score('subset_accuracy').value)}\xa0%"
     assert headline.best is not None and headline.best.names == "tree"
     assert headline.worst is not None and headline.worst.names == "sky"
     # Sky for all six images: 3 right of 6 given, 6 wanted.

@@ -8,6 +8,7 @@ import re
 import numpy as np
 import pytest
 from PIL import Image
+from tests.report.reading import present
 
 from linnaeus.errors import UnreadableImageError
 from linnaeus.report.cell_pictures import MOST_PICTURES, SIDE_PX, make_cell_pictures, small_picture
@@ -47,7 +48,7 @@ def test_cells_show_their_surest_pictures_first_and_tell_how_many_there_are(make
         i, j = map(int, key.split("-"))
         assert cell.number == confusion[i][j] == len(cell.shown)
         assert {(p.true, p.predicted) for p in cell.shown} == {(facts.manifest.classes[i], facts.manifest.classes[j])}
-        sure = [float(p.probability.split("\xa0")[0]) for p in cell.shown]
+        sure = [float(present(p.probability).split("\xa0")[0]) for p in cell.shown]
         assert sure == sorted(sure, reverse=True)
 
 
@@ -67,7 +68,7 @@ def test_the_page_stays_bounded_however_many_test_images_there_are(make_facts):
     facts = make_facts(tuple("abcdefghij"), per_class=600, fitted=fitted)
     assert len(facts.predictions.of_split(2)) == 2000
     html = render_report(facts)
-    cells = json.loads(re.search(r'id="cells">(.*?)</script>', html, re.DOTALL)[1])
+    cells = json.loads(present(re.search(r'id="cells">(.*?)</script>', html, re.DOTALL))[1])
     assert 300 < sum(len(shown) for _, shown in cells.values()) <= MOST_PICTURES
     assert len(html.encode()) < 15_000_000
 
@@ -82,6 +83,7 @@ def test_small_pictures_come_from_the_pixels_the_network_saw(make_facts):
     assert small_picture(facts, 1) == (None, False)
     uri, coarse = small_picture(facts, 9)
     assert not coarse
+    assert uri is not None
     with Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))) as picture:
         assert picture.size == (SIDE_PX, SIDE_PX)
         assert abs(int(np.asarray(picture.convert("RGB")).mean()) - 63) <= 2
@@ -90,6 +92,7 @@ def test_small_pictures_come_from_the_pixels_the_network_saw(make_facts):
 def test_the_matrix_names_its_pictures_in_json_that_hostile_names_cannot_break(make_facts):
     html = render_report(make_facts(("<script>alert(1)</script>", "bee"), prefix='</script>"\\', per_class=60))
     found = re.search(r'<script type="application/json" id="cells">(.*?)</script>', html, re.DOTALL)
+    assert found is not None
     cells = json.loads(found[1])
     assert set(cells) <= {"0-0", "0-1", "1-0", "1-1"}
     number, shown = cells["0-0"]
@@ -103,6 +106,7 @@ def test_the_matrix_names_its_pictures_in_json_that_hostile_names_cannot_break(m
 def test_the_most_confused_pairs_are_pictured_and_there_is_no_section_without_mistakes(make_facts):
     facts = make_facts(("ant", "bee", "cow"), per_class=60)
     pairs = make_confused(facts)
+    assert pairs is not None
     assert [int(pair.number) for pair in pairs] == sorted((int(pair.number) for pair in pairs), reverse=True)
     assert all((p.true, p.predicted) == (pair.true, pair.predicted) for pair in pairs for p in pair.shown)
     assert make_confused(make_facts(accuracy=1.0)) is None

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from tests.report.editing import edited
-from tests.report.reading import numbers
+from tests.report.reading import numbers, present
 from tests.settled import settled
 
 from linnaeus.judging.evaluation import ClassScores, Score, Scores
@@ -65,7 +65,9 @@ def test_a_class_without_test_images_and_a_poor_model_are_warned_of(make_facts):
 def test_best_and_worst_class_go_by_recall_and_name_ties(make_facts):
     recalls = {f"test/per_class/{name}/recall": recall for name, recall in (("ant", 0.5), ("bee", 0.9), ("cow", 0.5))}
     headline = make_headline(edited(make_facts(("ant", "bee", "cow")), recalls))
+    assert headline.best is not None
     assert (headline.best.names, headline.best.verb) == ("bee", "is")
+    assert headline.worst is not None
     assert (headline.worst.names, headline.worst.verb) == ("ant and cow", "are")
     assert make_headline(make_facts(accuracy=1.0)).best is None
 
@@ -86,8 +88,8 @@ def test_the_kept_epoch_is_the_first_best_of_the_last_phase(make_facts, keep, ke
         }
     )
     config = settled({"phases": [{"name": "head"}, {"name": "all", "monitor": keep}]})
-    assert make_curves_section(make_facts(history=history, config=config)).kept == kept
-    assert make_curves_section(make_facts(history=history, config=config, kept_epoch=4)).kept == "4"
+    assert present(make_curves_section(make_facts(history=history, config=config))).kept == kept
+    assert present(make_curves_section(make_facts(history=history, config=config, kept_epoch=4))).kept == "4"
 
 
 def test_pairs_are_the_largest_mistakes_and_the_caption_tells_their_fraction():
@@ -101,7 +103,8 @@ def test_pairs_are_the_largest_mistakes_and_the_caption_tells_their_fraction():
 
 
 def test_matrix_cells_are_shaded_by_their_fraction_of_the_row():
-    cells = [cell for row in make_matrix(scores([[75, 25, 0], [0, 0, 0], [1, 0, 999]])).rows for cell in row]
+    matrix = present(make_matrix(scores([[75, 25, 0], [0, 0, 0], [1, 0, 999]])))
+    cells = [cell for row in matrix.rows for cell in row]
     assert [round(cell.shade**2, 3) for cell in cells] == [0.75, 0.25, 0, 0, 0, 0, 0.001, 0, 0.999]
     assert [cell.right for cell in cells] == [True, False, False, False, True, False, False, False, True]
     assert cells[6].fraction == "<1"
@@ -132,7 +135,8 @@ def test_the_gallery_shows_the_most_confident_mistakes_first_and_the_right_thumb
     test = facts.predictions.of_split(2)
     wrong = np.flatnonzero(test.predicted != test.targets)
     expected = np.sort(test.probabilities[wrong].max(axis=1))[::-1][:24]
-    assert [p.probability.replace("\xa0", " ") for p in galleries.wrong] == [f"{100 * p:.1f} %" for p in expected]
+    told = [present(p.probability).replace("\xa0", " ") for p in galleries.wrong]
+    assert told == [f"{100 * p:.1f} %" for p in expected]
     ids = [facts.manifest.ids[row].as_py() for row in shown]
     assert ids == [p.id for p in galleries.right + galleries.wrong]
     assert all(p.true != p.predicted for p in galleries.wrong)

@@ -5,6 +5,7 @@ import types
 
 import numpy as np
 import pyarrow as pa
+from tests.report.reading import present
 
 from linnaeus.config.settings import EvaluateConfig
 from linnaeus.judging.judge import Settled, Submission, judge
@@ -31,6 +32,7 @@ def test_counts_at_every_threshold_are_those_of_counting_anew():
     facts = facts_of()
     predictions = facts.predictions
     section = make_thresholds(facts)
+    assert section is not None
     for k, row in enumerate(section.rows):
         for step in range(STEPS + 1):
             predicted = predictions.probabilities[:, k] >= step / STEPS
@@ -48,4 +50,4 @@ def test_only_validation_images_are_counted():
     both = facts_of()
     test = dataclasses.replace(both.predictions, splits=np.array([1, 2] * 100, np.int8))
     both.predictions = test
-    assert make_thresholds(both).rows[0].true_positives[0] == int(test.targets[::2, 0].sum())
+    assert present(make_thresholds(both)).rows[0].true_positives[0] == int(test.targets[::2, 0].sum())

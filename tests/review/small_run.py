@@ -15,7 +15,7 @@ from linnaeus.bundle import Bundle
 from linnaeus.bundle.files import save_bundle
 from linnaeus.config.pages import to_yaml
 from linnaeus.data.image_spec import ImageSpec
-from linnaeus.data.manifest import TEST, TRAIN, VALIDATION, Manifest
+from linnaeus.data.manifest import TEST, TRAIN, VALIDATION, Manifest, Task
 from linnaeus.models import build_classifier
 from linnaeus.predictions import Predictions, predictions_of
 from linnaeus.run_folder import RunDir
@@ -43,7 +43,7 @@ def make_run(root: Path, *, several: bool = False, num_images: int = 48) -> Path
     splits = np.array([TRAIN, TRAIN, VALIDATION, TEST] * (num_images // 4), np.int8)
     ids = pa.array([f"photos/{path.name}" for path in paths], pa.large_string())
     targets = hot[given] if several else given
-    task = "multi" if several else "single"
+    task: Task = "multi" if several else "single"
     manifest = Manifest(ids, pa.array(list(map(str, paths)), pa.large_string()), targets, splits, CLASSES, task=task)
     run = RunDir(root / "run")
     noise = np.random.default_rng(1).normal(size=(num_images, len(CLASSES)))

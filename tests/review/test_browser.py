@@ -11,7 +11,7 @@ from typing import Literal
 
 import pytest
 import uvicorn
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Request, expect
 from tests.axe import needs_axe, violations
 from tests.browsing import chromium, needs_chromium, patient
 from tests.review.small_run import CLASSES, write_images
@@ -57,7 +57,12 @@ def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}"))
         own = f"http://127.0.0.1:{port}"
-        page.on("request", lambda request: request.url.startswith(own) or complaints.append(request.url))
+
+        def watch(request: Request) -> None:
+            if not request.url.startswith(own):
+                complaints.append(request.url)
+
+        page.on("request", watch)
         page.goto(f"{own}/?token=t")
         expect(page.locator("#question")).not_to_be_empty()
         return page

@@ -219,7 +219,7 @@ def test_copies_and_neighbours_come_while_the_page_is_open(run_folder: Callable[
     assert session.describe(4)["neighbours"] == []
     session.prepare(lambda own: prepare_run(own, config, start_runtime(config.runtime))).join()
     assert session.preparing == ""
-    assert session.queues[1].title == "Copies with different labels"
+    assert session.queues[1].title == "Duplicates with different labels"
     assert session.queues[1].rows.tolist() == [4, 5]
     near = session.describe(4)["neighbours"]
     assert (near[0]["row"], near[0]["similarity"]) == (5, pytest.approx(1.0, abs=1e-3))

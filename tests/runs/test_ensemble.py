@@ -162,7 +162,9 @@ def test_prediction_asks_each_member_with_its_own_image_size_and_views(runs: Pat
         Image.fromarray(rng.integers(0, 255, (30, 24, 3), np.uint8)).save(tmp_path / f"{k}.png")
     (tmp_path / "broken.png").write_bytes(b"no image")
     files = [tmp_path / "0.png", tmp_path / "broken.png", tmp_path / "1.png", tmp_path / "2.png"]
-    weights = evaluation_of("both").ensemble.weights
+    found = evaluation_of("both").ensemble
+    assert found is not None
+    weights = found.weights
     table = Predictor(bundle, precision="32").predict(files, top_k=10)
     assert list(table["error"] != "") == [False, True, False, False]
     singles = {path: Predictor(load_bundle(Path(path) / "model"), precision="32") for path in weights}
@@ -173,6 +175,7 @@ def test_prediction_asks_each_member_with_its_own_image_size_and_views(runs: Pat
             for rank in range(1, 11):
                 suffix = "" if rank == 1 else f"_{rank}"
                 mean[own[f"label{suffix}"]] += fraction * own[f"probability{suffix}"]
+        assert isinstance(bundle.temperature, float)
         scaled = {name: value ** (1 / bundle.temperature) for name, value in mean.items()}  # what ships is calibrated
         assert table["label"][row] == max(mean, key=mean.__getitem__)
         assert table["probability"][row] == pytest.approx(max(scaled.values()) / sum(scaled.values()), abs=1e-6)
@@ -217,6 +220,7 @@ def test_averaged_weights_are_one_network_with_features_of_its_own(runs: Path) -
 def test_an_ensemble_says_that_its_configurations_are_those_of_its_members(runs: Path) -> None:
     assert ensemble(runs, "a", "wide") == 0
     run = Run(Path("both"))
+    assert run.evaluation.ensemble is not None
     taken = [path for path, fraction in run.evaluation.ensemble.weights.items() if fraction]
     with pytest.raises(RunError, match="is an ensemble") as raised:
         _ = run.config

@@ -27,7 +27,7 @@ from linnaeus.statistics import resample
 CLASSES = ("ant", "bee", "<i>cow")
 
 
-def write_table(path: Path, *, num: int = 300, seed: int = 0, multi: bool = False, **changes: object) -> pd.DataFrame:
+def write_table(path: Path, *, num: int = 300, seed: int = 0, multi: bool = False, **changes: Any) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     targets = rng.integers(0, 3, num)
     logits = rng.normal(size=(num, 3)) + 1.5 * np.eye(3)[targets]
@@ -209,7 +209,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(
     ],
 )
 def test_what_does_not_fit_is_told_by_row_and_column(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, object], words: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], words: str
 ) -> None:
     path = tmp_path / "theirs.csv"
     write_table(path, **changes)

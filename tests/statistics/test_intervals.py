@@ -1,5 +1,7 @@
 """Intervals: closed forms against published numbers, resampling against simulated truth."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy.stats import norm, t
@@ -123,7 +125,7 @@ def test_the_interval_of_grouped_images_covers_the_truth_about_95_times_in_100(n
 def test_means_of_groups_are_those_of_their_sums():
     rng = np.random.default_rng(4)
     values, groups = rng.random(200), rng.integers(0, 30, 200)
-    sums, sizes = np.bincount(groups, values), np.bincount(groups)
+    sums, sizes = np.bincount(groups, values).astype(np.float64), np.bincount(groups)
     expected = clustered_interval(sums, sizes, confidence=0.95, variance=float(values.var()))
     assert mean_interval(values, 7 * groups, confidence=0.95) == pytest.approx(expected)
 
@@ -188,7 +190,7 @@ def test_a_few_images_without_an_error_do_not_count_as_proof(monkeypatch):
     # They are expected where others err most (class 2 is given 6 wrongly, class 1 none); class 2's own go to class 0.
     missed = 50 - counts.true_positives[:, 2].mean()
     assert counts.predicted[:, 0].mean() == pytest.approx(8 - expected + 400 * (1 - 390 / 400) * 0.4 + missed, rel=0.02)
-    settings = {"confidence": 0.95, "num_samples": 1000, "seed": 0}
+    settings: dict[str, Any] = {"confidence": 0.95, "num_samples": 1000, "seed": 0}
     careful = bootstrap_intervals(confusion, MACRO, **settings)["recall"].low
     monkeypatch.setattr(intervals, "_PSEUDO_IMAGES", 0)
     assert careful < bootstrap_intervals(confusion, MACRO, **settings)["recall"].low - 0.01

@@ -1,6 +1,7 @@
 """Paired tests: against SciPy's binomial test, enumeration by hand, and simulated truth, with groups and without."""
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from scipy.stats import binomtest
 
 from linnaeus.statistics.paired import compare_correct, paired_bootstrap, permutation_test
 
-SETTINGS = {"confidence": 0.95, "num_samples": 400, "seed": 0}
+SETTINGS: dict[str, Any] = {"confidence": 0.95, "num_samples": 400, "seed": 0}
 
 
 def accuracy(sums):
@@ -36,6 +37,7 @@ def test_without_groups_the_test_is_that_of_a_fair_coin(pairs):
     assert found.name == "mcnemar"
     assert found.only_first == sum(a and not b for a, b in pairs)
     assert found.only_second == sum(b and not a for a, b in pairs)
+    assert found.only_first is not None and found.only_second is not None
     total = found.only_first + found.only_second
     assert found.p_value == pytest.approx(binomtest(found.only_first, total).pvalue if total else 1.0)
 
@@ -103,10 +105,10 @@ def test_of_two_equally_good_models_on_scenes_only_mcnemar_sees_a_difference_in_
         alarms["groups"] += compare_correct(first, second, groups=groups, seed=trial).p_value < 0.05
         alarms["images"] += compare_correct(first, second, groups=None, seed=trial).p_value < 0.05
         num_labels = rng.integers(1, 4, len(groups)).astype(float)
-        tables = [np.stack([2 * right * num_labels, 2 * num_labels + ~right], axis=1) for right in (first, second)]
-        alarms["f1"] += permutation_test(*tables, accuracy, groups=groups, seed=trial, num_permutations=199) < 0.05
-        tables = [columns(right) for right in (first, second)]
-        found = paired_bootstrap(*tables, accuracy, groups=groups, confidence=0.95, num_samples=200, seed=trial)
+        one, two = (np.stack([2 * right * num_labels, 2 * num_labels + ~right], axis=1) for right in (first, second))
+        alarms["f1"] += permutation_test(one, two, accuracy, groups=groups, seed=trial, num_permutations=199) < 0.05
+        one, two = columns(first), columns(second)
+        found = paired_bootstrap(one, two, accuracy, groups=groups, confidence=0.95, num_samples=200, seed=trial)
         covered += found.interval.low <= 0 <= found.interval.high
     assert alarms["images"] > 120
     assert 3 <= alarms["groups"] <= 25 and 3 <= alarms["f1"] <= 25  # 15 expected

@@ -22,7 +22,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from safetensors import safe_open
+from safetensors.torch import save_file
 
 from linnaeus.run import fit, write
 from linnaeus.training import checkpoint, loop, run
@@ -35,6 +37,10 @@ SETTINGS: dict[str, Any] = {
     "phases": [{"name": "one", "optimizer": "adam", "batch_size": 32, "epochs": 2, "schedule": "cosine"}],
     "runtime": {"threads": 1, "checkpoint_seconds": 1e-6, "device": "cpu"},
 }
+
+
+PATCH = pytest.MonkeyPatch()
+"""Never undone: the process ends."""
 
 
 def transfer(weights: Path) -> dict[str, Any]:
@@ -75,7 +81,7 @@ def before_batch(phase_name: str, epoch: int, batch: int, time: int) -> None:
                 die()
         train_batch(state, job, phase, *others)
 
-    loop.train_batch = watched
+    PATCH.setattr(loop, "train_batch", watched)
 
 
 def is_checkpoint_of(header: dict[str, str], names: list[str], where: tuple[str, int, int]) -> bool:
@@ -86,15 +92,13 @@ def is_checkpoint_of(header: dict[str, str], names: list[str], where: tuple[str,
 
 
 def half_saved(names: list[str], where: tuple[str, int, int]) -> None:
-    save_file = checkpoint.save_file
-
     def watched(tensors: Any, path: Path, metadata: dict[str, str] | None = None) -> None:
         if metadata is not None and is_checkpoint_of(metadata, names, where):
             Path(path).write_bytes(b"half of a checkpoint")
             die()
         save_file(tensors, path, metadata=metadata)
 
-    checkpoint.save_file = watched
+    PATCH.setattr(checkpoint, "save_file", watched)
 
 
 def before_rename(is_meant: Callable[[Path, Path], bool]) -> None:
@@ -105,7 +109,7 @@ def before_rename(is_meant: Callable[[Path, Path], bool]) -> None:
             die()
         return replace(self, target)
 
-    Path.replace = watched  # type: ignore[method-assign]
+    PATCH.setattr(Path, "replace", watched)
 
 
 def main(path: Path, moment: str, settings: dict[str, Any]) -> None:
@@ -128,10 +132,10 @@ def main(path: Path, moment: str, settings: dict[str, Any]) -> None:
     elif kind == "rename":
         before_rename(is_file)
     elif kind == "judge":
-        write.save_bundle = lambda *_, **named: die()
+        PATCH.setattr(write, "save_bundle", lambda *_, **named: die())
     else:
         raise SystemExit(f"no moment {moment}")
-    assert run.train_epoch is loop.train_epoch
+    assert vars(run)["train_epoch"] is loop.train_epoch
     fit.fit(settings, out=path)
 
 

@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from linnaeus.run import fit
 from linnaeus.training import loop
 
@@ -37,7 +39,7 @@ def kill_in_second_epoch() -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         train_batch(state, job, *others)
 
-    loop.train_batch = until
+    pytest.MonkeyPatch().setattr(loop, "train_batch", until)
 
 
 if __name__ == "__main__":

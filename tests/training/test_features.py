@@ -10,13 +10,14 @@ import threading
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from linnaeus.config.settings import AugmentConfig
-from linnaeus.data.cache.folder import clear_caches, list_caches
+from linnaeus.data.cache.folder import cache_folder, clear_caches, list_caches
 from linnaeus.data.cache.images import open_cache
 from linnaeus.data.image_spec import ImageSpec
 from linnaeus.data.loader import FeatureStore, ImageStore
@@ -25,6 +26,7 @@ from linnaeus.data.sources import read_source
 from linnaeus.errors import Interrupted, OutputError, TrainingError
 from linnaeus.models import build_classifier
 from linnaeus.models.classifier import Classifier
+from linnaeus.progress import SILENT
 from linnaeus.training import features as features_module
 from linnaeus.training.features import KeptFeatures, extract_features
 
@@ -45,11 +47,11 @@ def network(seed: int = 0) -> Classifier:
     return build_classifier("mish_cnn", num_classes=10, image_size=16, options={})
 
 
-def extract(classifier: Classifier, store: ImageStore, **settings):  # type: ignore[no-untyped-def]
+def extract(classifier: Classifier, store: ImageStore, **settings: Any) -> np.ndarray:
     return keep(classifier, store, **settings).values
 
 
-def keep(classifier: Classifier, store: ImageStore, **settings) -> KeptFeatures:  # type: ignore[no-untyped-def]
+def keep(classifier: Classifier, store: ImageStore, **settings: Any) -> KeptFeatures:
     settings = {"spec": SPEC, "batch_size": 16, "autocast": nullcontext, **settings}
     return extract_features(classifier, store, train_rows=ROWS, other_rows=OTHERS, **settings)
 
@@ -188,8 +190,8 @@ def test_too_little_memory_halves_the_batch_and_says_so(
 
     monkeypatch.setattr(classifier, "features", tight)
     said: list[str] = []
-    monkeypatch.setattr(type(features_module.SILENT), "say", lambda self, text: said.append(text))
-    assert np.array_equal(extract(classifier, store, progress=features_module.SILENT), whole)
+    monkeypatch.setattr(type(SILENT), "say", lambda self, text: said.append(text))
+    assert np.array_equal(extract(classifier, store, progress=SILENT), whole)
     assert [line for line in said if "Not enough memory" in line] == [
         "Not enough memory for 16 images at once; going on with 8.",
         "Not enough memory for 8 images at once; going on with 4.",
@@ -227,7 +229,7 @@ def test_a_second_process_waits_and_takes_the_result(store: ImageStore, monkeypa
     found: list[np.ndarray] = []
     said: list[str] = []
     waiting = threading.Event()
-    monkeypatch.setattr(type(features_module.SILENT), "say", lambda self, text: (said.append(text), waiting.set()))
+    monkeypatch.setattr(type(SILENT), "say", lambda self, text: (said.append(text), waiting.set()))
     other = threading.Thread(target=lambda: found.append(np.array(extract(second, store))))
     original, calls = first.features, 0
 
@@ -270,7 +272,7 @@ def test_features_are_cleared_with_the_other_caches(store: ImageStore) -> None:
     assert size > 50 * 2 * network().num_features
     assert clear_caches() >= size
     assert kept_bytes() == 0
-    assert not list(features_module.cache_folder().glob("features-*"))
+    assert not list(cache_folder().glob("features-*"))
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory(store: ImageStore, monkeypatch: pytest.MonkeyPatch) -> None:

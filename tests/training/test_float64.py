@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import linnaeus
+from linnaeus.config.resolved import resolve
 from linnaeus.config.settings import parse_config
 from linnaeus.data import intake
 from linnaeus.data.cache.images import open_cache
@@ -47,30 +48,30 @@ def test_a_whole_training_needs_no_float64(head_only: bool, tmp_path: Path, monk
         "ema_decay": 0.9,
     }
     head = {"optimizer": "adam", "epochs": 1, "batch_size": 64, "train": "head", "feature_views": 2}
-    config = parse_config(
-        {
-            "data": {"source": "digits", "test_fraction": 0.6},
-            "image": {"size": 8},
-            "augment": {
-                "flip": "horizontal",
-                "hue": 0.1,
-                "rotate_degrees": 5,
-                "random_erasing": 0.3,
-                "mixup": 0.2,
-                "cutmix": 1,
-            },
-            "loss": {"class_weights": "effective", "logit_adjustment": 1.0, "l2": {"head": 1e-4}},
-            "phases": [head if head_only else phase],
-            "evaluate": {"tta": "flip_shift", "batch_size": 256},
-            "runtime": {"device": "cpu", "threads": 1, "precision": "32"},
-        }
-    )
+    page = {
+        "data": {"source": "digits", "test_fraction": 0.6, "out_of_fold": 0},
+        "image": {"size": 8},
+        "augment": {
+            "flip": "horizontal",
+            "hue": 0.1,
+            "rotate_degrees": 5,
+            "random_erasing": 0.3,
+            "mixup": 0.2,
+            "cutmix": 1,
+        },
+        "model": {"name": "mish_cnn", "features": "last"},
+        "loss": {"class_weights": "effective", "logit_adjustment": 1.0, "l2": {"head": 1e-4}},
+        "phases": [head if head_only else phase],
+        "evaluate": {"tta": "flip_shift", "batch_size": 256},
+        "runtime": {"device": "cpu", "threads": 1, "precision": "32"},
+    }
+    config = resolve(parse_config(page))
     manifest = intake.divide(intake.read_manifest(config.data, None), config.data, seed=0)
     spec = ImageSpec(8, 8, mean=(0.4, 0.4, 0.4), std=(0.3, 0.3, 0.3))
     cache, runtime = open_cache(manifest, spec), start_runtime(config.runtime)
     classifier = build_classifier("mish_cnn", num_classes=10, image_size=8, options={})
     with NoFloat64():
-        job = Job(config, manifest, ImageStore(cache, manifest, runtime.device), spec, runtime, "mirror_shift")
+        job = Job(config, manifest, ImageStore(cache, manifest, runtime.device), spec, runtime, "flip_shift")
         position = train(classifier, job, RunDir(tmp_path / "run"))
     assert position.finished and np.isfinite(position.history[-1]["train_loss"])
 

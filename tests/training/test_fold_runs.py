@@ -23,6 +23,9 @@ from linnaeus.run import fit
 from linnaeus.run.finished import Run
 from linnaeus.run_folder import RunDir
 from linnaeus.training import fold_runs
+from linnaeus.training import run as training_run
+from linnaeus.training.loop import train_epoch
+from linnaeus.training.run import train
 
 HERE = Path(__file__).parent
 
@@ -47,7 +50,6 @@ def seen() -> list[Manifest]:
 def whole(tmp_path_factory: pytest.TempPathFactory, cache_for_all: Path, seen: list[Manifest]) -> Run:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LINNAEUS_CACHE", str(cache_for_all))
-        train = fold_runs.train
         patch.setattr(fold_runs, "train", lambda c, job, run: (seen.append(job.manifest), train(c, job, run))[1])
         return fit.fit(FOLDS, out=tmp_path_factory.mktemp("runs") / "whole")
 
@@ -100,11 +102,10 @@ def test_a_kill_in_the_middle_of_fold_3_costs_nothing_but_time(whole: Run, tmp_p
     assert (RunDir(path).folds / "3" / "checkpoints").is_dir() and not RunDir(RunDir(path).folds / "3").history.exists()
     trained: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
-        epoch = fold_runs.train.__globals__["train_epoch"]
-        patch.setitem(
-            fold_runs.train.__globals__,
+        patch.setattr(
+            training_run,
             "train_epoch",
-            lambda state, *rest, **named: (trained.append(state.position.batch), epoch(state, *rest, **named))[1],
+            lambda state, *rest, **named: (trained.append(state.position.batch), train_epoch(state, *rest, **named))[1],
         )
         fit.resume(path)
     assert len(trained) == 1 and trained[0] > 0, "only fold 3 was trained, and not from its beginning"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from sklearn.datasets import make_classification
@@ -14,7 +16,7 @@ EXACT = 1e-6
 """Tolerance where solutions are compared with each other or with those of scikit-learn."""
 
 
-def problem(seed: int, *, num: int = 400, dim: int = 12, classes: int = 4):  # type: ignore[no-untyped-def]
+def problem(seed: int, *, num: int = 400, dim: int = 12, classes: int = 4) -> tuple[np.ndarray, np.ndarray]:
     features, targets = make_classification(
         num, dim, n_informative=6, n_classes=classes, n_clusters_per_class=1, flip_y=0.2, random_state=seed
     )
@@ -180,7 +182,7 @@ def test_logit_adjustment_in_the_loss_moves_the_bias_by_as_much(folds: bool) -> 
     targets = generator.choice(3, 240, p=[0.7, 0.2, 0.1])
     features = (generator.normal(size=(240, 5)) + 0.7 * np.eye(3, 5)[targets]).astype(np.float32)
     adjustment = np.log(np.bincount(targets) / 240).astype(np.float32)
-    settings = {"num_classes": 3, "penalties": (0.01,), "tolerance": EXACT}
+    settings: dict[str, Any] = {"num_classes": 3, "penalties": (0.01,), "tolerance": EXACT}
     if folds:
         parts = np.arange(240) % 3
         plain = solve_folds(features, targets, parts, **settings).logits

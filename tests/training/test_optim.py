@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from linnaeus.config.settings import PhaseConfig
+from linnaeus.config.resolved import ResolvedPhase
 from linnaeus.models import build_classifier
 from linnaeus.training.optim import (
     build_optimizers,
@@ -19,8 +19,8 @@ from linnaeus.training.optim import (
 )
 
 
-def phase(**settings: object) -> PhaseConfig:
-    return PhaseConfig.model_validate({"batch_size": 10, "epochs": 1, **settings})
+def phase(**settings: object) -> ResolvedPhase:
+    return ResolvedPhase.model_validate({"batch_size": 10, "epochs": 1, **settings})
 
 
 def factors(total: int, **settings: object) -> list[float]:
@@ -81,6 +81,7 @@ def test_rmsprop_is_torchs_with_the_smoothing_of_the_phase() -> None:
     torch.manual_seed(0)
     classifier = build_classifier("mish_cnn", num_classes=3, image_size=8, options={})
     (optimizer,) = build_optimizers(classifier, phase(optimizer="rmsprop", lr=0.01, rmsprop_alpha=0.8))
+    assert isinstance(classifier.head, torch.nn.Linear)
     weight = torch.nn.Parameter(classifier.head.weight.detach().clone())
     peer = torch.optim.RMSprop([weight], lr=0.01, alpha=0.8)
     for gradient in (1.0, -0.5):

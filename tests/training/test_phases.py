@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from linnaeus.config.settings import PhaseConfig, RunConfig, parse_config
+from linnaeus.config.resolved import ResolvedPhase
+from linnaeus.config.settings import RunConfig, parse_config
 from linnaeus.models import build_classifier
 from linnaeus.models.classifier import Classifier
 from linnaeus.training.optim import build_optimizers
@@ -24,8 +25,8 @@ def network(name: str = "resnet10t") -> Classifier:
     return build_classifier(name, num_classes=3, image_size=32, options={})
 
 
-def phase(**settings: object) -> PhaseConfig:
-    return PhaseConfig.model_validate({"batch_size": 4, "epochs": 1, **settings})
+def phase(**settings: object) -> ResolvedPhase:
+    return ResolvedPhase.model_validate({"batch_size": 4, "epochs": 1, **settings})
 
 
 def trained(classifier: Classifier) -> set[str]:
@@ -97,12 +98,15 @@ def test_the_moving_average_is_that_of_its_equation() -> None:
     classifier = network()
     average = moving_average(classifier, phase(ema_decay=0.75))
     assert average is not None
+    assert isinstance(classifier.head, torch.nn.Linear) and isinstance(average.module, Classifier)
     wanted = None
     for step in range(4):
         with torch.no_grad():
             classifier.head.bias.fill_(float(step))
         average.update(classifier, first=step == 0)
         wanted = float(step) if wanted is None else 0.75 * wanted + 0.25 * step
+    assert wanted is not None
+    assert isinstance(average.module.head, torch.nn.Linear)
     assert torch.allclose(average.module.head.bias, torch.full((3,), wanted))
     assert moving_average(classifier, phase()) is None
 

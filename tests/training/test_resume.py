@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -251,15 +252,17 @@ def test_a_full_disk_leaves_the_last_checkpoint_intact(
 ) -> None:
     import errno
 
+    from safetensors.torch import save_file
+
     from linnaeus.training import checkpoint
 
-    save_file, calls = checkpoint.save_file, iter(range(1, 10**6))
+    calls = iter(range(1, 10**6))
 
-    def full(tensors: object, path: Path, metadata: object = None) -> None:
+    def full(tensors: Any, path: Path, metadata: Any = None) -> None:
         if next(calls) == 5:
             path.write_bytes(b"as much as there was room for")
             raise OSError(errno.ENOSPC, "No space left on device")
-        save_file(tensors, path, metadata=metadata)  # type: ignore[arg-type]
+        save_file(tensors, path, metadata=metadata)
 
     path = tmp_path / "full"
     with monkeypatch.context() as patch:

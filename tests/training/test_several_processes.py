@@ -66,9 +66,9 @@ def test_fractions_are_equally_long_and_join_in_the_order_of_the_rows(
         )
         for rank in range(world_size)
     ]
-    fractions = [runtime.own_fraction(rows) for runtime in runtimes]
-    assert len({len(fraction) for fraction in fractions}) == 1
-    logits = [np.stack([fraction, fraction + 1], axis=1).astype(np.float32) for fraction in fractions]
+    shards = [runtime.own_rows(rows) for runtime in runtimes]
+    assert len({len(shard) for shard in shards}) == 1
+    logits = [np.stack([shard, shard + 1], axis=1).astype(np.float32) for shard in shards]
 
     def all_gather(parts: list[torch.Tensor], own: torch.Tensor) -> None:
         for part, values in zip(parts, logits, strict=True):
@@ -76,7 +76,7 @@ def test_fractions_are_equally_long_and_join_in_the_order_of_the_rows(
 
     monkeypatch.setattr(torch.distributed, "all_gather", all_gather)
     for runtime, values in zip(runtimes, logits, strict=True):
-        joined = runtime.join_fractions(values, num_rows=num_rows)
+        joined = runtime.gather_rows(values, num_rows=num_rows)
         assert joined.tolist() == [[float(row), float(row + 1)] for row in rows]
 
 

@@ -17,7 +17,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from linnaeus.config.pages import read_recipe
-from linnaeus.config.settings import AugmentConfig, LossConfig, PhaseConfig, parse_config
+from linnaeus.config.resolved import ResolvedPhase, resolve
+from linnaeus.config.settings import AugmentConfig, LossConfig, parse_config
 from linnaeus.data.cache.images import open_cache
 from linnaeus.data.image_spec import ImageSpec
 from linnaeus.data.loader import FeatureStore, ImageStore
@@ -129,13 +130,21 @@ def job(tmp_path_factory: pytest.TempPathFactory, runtime: Runtime) -> Callable[
         if several:
             manifest = replace(manifest, targets=np.eye(3, dtype=np.uint8)[manifest.targets.astype(np.int64)])
         store = ImageStore(open_cache(manifest, spec, folder=folder / "cache"), manifest, runtime.device)
-        config = parse_config({"image": {"size": SIDE}, "evaluate": {"tta": "none", "batch_size": 16}, **settings})
-        return Job(config, manifest, store, spec, runtime, "one")
+        page = {
+            "data": {"out_of_fold": 0},
+            "image": {"size": SIDE},
+            "model": {"name": "mish_cnn", "features": "last"},
+            "phases": [{"batch_size": 12, "epochs": 1}],
+            "evaluate": {"tta": "none", "batch_size": 16},
+            **settings,
+        }
+        config = resolve(parse_config(page))
+        return Job(config, manifest, store, spec, runtime, "none")
 
     return make
 
 
-def state_of(job: Job, phase: PhaseConfig, name: str = "mish_cnn") -> TrainState:
+def state_of(job: Job, phase: ResolvedPhase, name: str = "mish_cnn") -> TrainState:
     torch.manual_seed(0)
     classifier = build_classifier(name, num_classes=3, image_size=SIDE, options={})
     classifier.to(memory_format=torch.channels_last)
@@ -146,7 +155,7 @@ def state_of(job: Job, phase: PhaseConfig, name: str = "mish_cnn") -> TrainState
     return TrainState(model, optimizers, Position(), moving_average(part, phase), penalties)
 
 
-def waits_of_two_steps(job: Job, phase: PhaseConfig, name: str = "mish_cnn") -> list[str]:
+def waits_of_two_steps(job: Job, phase: ResolvedPhase, name: str = "mish_cnn") -> list[str]:
     """The first step, which builds optimizer states, goes before."""
     state, rows = state_of(job, phase, name), job.manifest.rows(TRAIN)
     batches = loop._batches(job, state.position, rows, batch_size=12)
@@ -160,7 +169,7 @@ def waits_of_two_steps(job: Job, phase: PhaseConfig, name: str = "mish_cnn") -> 
     return watch.waits
 
 
-PHASE = PhaseConfig(optimizer="sgd", lr=1e-3, batch_size=12, epochs=1)
+PHASE = ResolvedPhase(optimizer="sgd", lr=1e-3, batch_size=12, epochs=1)
 
 
 def test_the_watch_sees_what_waits() -> None:
@@ -220,11 +229,10 @@ def test_losses_are_read_after_so_many_steps_and_at_the_end(
     job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[int] = []
-    read_sums_ = loop.read_sums
 
     def watched(unread: Any, position: Position, *others: Any, **named: Any) -> None:
         read.append(position.batch)
-        read_sums_(unread, position, *others, **named)
+        read_sums(unread, position, *others, **named)
 
     monkeypatch.setattr(loop, "read_sums", watched)
     sums = []
@@ -264,19 +272,20 @@ def test_nothing_is_saved_before_its_losses_are_read(job: Callable[..., Job]) ->
 
 def test_the_moving_average_is_torchs() -> None:
     torch.manual_seed(0)
-    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    convolution, norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+    network = nn.Sequential(convolution, norm)
     ours = MovingAverage(network, 0.9)
-    theirs = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(0.9), use_buffers=True)  # type: ignore[no-untyped-call]
+    theirs = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(0.9), use_buffers=True)
     for step in range(5):
         network(torch.randn(2, 3, 8, 8))
         with torch.no_grad():
-            network[0].weight.add_(0.1)
+            convolution.weight.add_(0.1)
         ours.update(network, first=step == 0)
         theirs.update_parameters(network)
     for name, value in theirs.module.state_dict().items():
         if value.is_floating_point():
             assert torch.equal(ours.module.state_dict()[name], value), name
-    assert int(ours.module[1].num_batches_tracked) == 5
+    assert int(ours.module.state_dict()["1.num_batches_tracked"]) == 5
 
 
 def test_torchs_functions_are_looked_at_only_where_that_helps() -> None:

@@ -67,7 +67,7 @@ class WrongExtension(NamedImage):
     extension: str
     """The format that the name promises."""
     found: str
-    """The format that its first bytes tell."""
+    """The format according to its first bytes."""
 
 
 class LargeImage(NamedImage):
@@ -78,7 +78,7 @@ class LargeImage(NamedImage):
     height: int | None
     """In pixels; null where it is too large to open."""
     file_bytes: int
-    """Size of the file; a small one that unfolds into very many pixels may be an attack."""
+    """Size of the file; a small file with very many pixels may be a decompression bomb."""
 
 
 class DarkImage(NamedImage):
@@ -147,7 +147,7 @@ class Duplicate(NamedImage):
     labels: list[str]
     """Its labels."""
     relation: Relation
-    """What ties it to the first of the group."""
+    """Its relation to the first image of the group."""
 
 
 class DuplicateGroup(AuditPart):
@@ -160,7 +160,7 @@ class DuplicateGroup(AuditPart):
     """
 
     kind: Tie
-    """The loosest tie in the group: equal files, equal pixels when decoded, or near."""
+    """The weakest relation in the group: equal files, equal decoded pixels, or near duplicates."""
     leak: bool
     """Whether it stands in two splits that the data brought."""
     labels_differ: bool
@@ -172,7 +172,7 @@ class DuplicateGroup(AuditPart):
 
 
 class LeakCount(AuditPart):
-    """Held-out images with a copy where they must have none."""
+    """Held-out images with a duplicate in another split."""
 
     num_images: int
     """How many."""
@@ -181,7 +181,7 @@ class LeakCount(AuditPart):
 
 
 class Leaks(AuditPart):
-    """Held-out images that have a copy in a split the model learns from or is chosen by.
+    """Held-out images with a duplicate in a split that is used for training or for choosing the model.
 
     Only splits that the data brought can leak; Linnaeus keeps duplicates together when it makes a split.
     """
@@ -200,7 +200,8 @@ class Shortcut(AuditPart):
     """A property of the file or of the whole picture that alone predicts the label.
 
     Found by a decision tree of depth 4, cross-validated in five parts. Of boxes, the `findings` call width, height and
-    aspect ratio something to `look` at and all others `serious`: the size of an object may well tell what it is.
+    aspect ratio something to `look` at and all others `serious`: its class may well
+    determine the size of an object.
     """
 
     property: str
@@ -219,13 +220,13 @@ class Finding(AuditPart):
     """What matters, in a sentence."""
 
     level: Level
-    """How grave it is."""
+    """How serious it is."""
     what: str
     """A few words."""
     sentence: str
     """What was found, with an example."""
     section: PageSection
-    """Where audit.html tells more."""
+    """The section of audit.html with details."""
 
 
 class Audit(AuditPart):

@@ -76,7 +76,7 @@ def _relations(health: Health, rows: _Rows) -> list[Relation]:
 
 
 def summarise_leaks(manifest: Manifest, groups: list[DuplicateGroup]) -> Leaks:
-    """Held-out images that have a copy in a split the model learns from or is chosen by."""
+    """Held-out images with a duplicate in a split that is used for training or for choosing the model."""
     affected: dict[int, list[int]] = {TEST: [], VALIDATION: []}
     leaks = [group for group in groups if group.leak]
     for group in leaks:

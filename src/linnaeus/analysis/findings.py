@@ -29,12 +29,12 @@ def _leaks(audit: Audit) -> list[Finding]:
     if test.num_images:
         words = f"{_images(test.num_images, 'test image')} ({test.fraction:.1%})"
         has = "has a copy" if test.num_images == 1 else "have copies"
-        sentence = f"{words} {has} among the images the model learns from or is chosen by: scores look too good."
+        sentence = f"{words} {has} in training or validation: scores are too optimistic."
         found.append(_finding("serious", "Leaks into the test set", sentence, "duplicates"))
     if validation.num_images:
         words = f"{_images(validation.num_images, 'validation image')} ({validation.fraction:.1%})"
         has = "has a copy" if validation.num_images == 1 else "have copies"
-        sentence = f"{words} {has} in training: the choice of the best epoch is too lenient."
+        sentence = f"{words} {has} in training: the choice of the best epoch is biased."
         found.append(_finding("look", "Leaks into validation", sentence, "duplicates"))
     return found
 
@@ -99,7 +99,7 @@ def _shortcuts(audit: Audit) -> list[Finding]:
             sentence += "Boxes are as large as their objects, which is no mistake if it holds for new images too."
             found.append(_finding("look", "Size tells the class", sentence, "shortcuts"))
         else:
-            sentence += "A model may learn that and not the picture."
+            sentence += "A model may learn this shortcut instead of the content."
             found.append(_finding("serious", "A shortcut", sentence, "shortcuts"))
     return found
 

@@ -34,15 +34,15 @@ _SCORES_OF_SEVERAL = {
     "subset_accuracy": "Subset accuracy",
 }
 _RESIZE = {
-    "squash": "the whole image is stretched to that size",
-    "crop": "the image is shrunk with its aspect ratio and the centre square is cut out",
-    "pad": "the whole image is shrunk with its aspect ratio and set on a grey square",
-    "letterbox": "the whole image is set on a grey square, shrunk with its aspect ratio if it is larger",
+    "squash": "the whole image is scaled to that size, without keeping its aspect ratio",
+    "crop": "the image is scaled with its aspect ratio and the centre square is cut out",
+    "pad": "the whole image is scaled with its aspect ratio and placed on a grey square",
+    "letterbox": "the whole image is placed on a grey square, scaled down with its aspect ratio if it is larger",
 }
 _TTA = {
     "none": "Each image is seen once.",
-    "flip": "The logits of the image and of its mirror image are averaged.",
-    "flip_shift": "The logits of the image, its mirror image and both shifted by a pixel each way are averaged.",
+    "flip": "The logits of the image and of its horizontal flip are averaged.",
+    "flip_shift": "The logits of the image, its horizontal flip, and both shifted by a pixel each way are averaged.",
 }
 
 
@@ -143,10 +143,10 @@ def _image(facts: Mapping[str, Any]) -> str:
     spec = facts["image_spec"]
     mean, std = (", ".join(f"{value:.4f}" for value in spec[key]) for key in ("mean", "std"))
     return (
-        "## What is done to an image\n\n"
-        f"The camera's orientation is applied, transparency is laid over white, and {_RESIZE[spec['resize']]}: "
+        "## Preprocessing\n\n"
+        f"The EXIF orientation is applied, transparent images are placed on white, and {_RESIZE[spec['resize']]}: "
         f"{spec['width']}x{spec['height']} pixels, {spec['interpolation']}, antialiased. Values in 0-1 are then "
-        f"reduced by the mean ({mean}) and divided by the deviation ({std}), per channel. {_TTA[facts['tta']]}"
+        f"normalized by the mean ({mean}) and standard deviation ({std}) of each channel. {_TTA[facts['tta']]}"
     )
 
 
@@ -159,14 +159,14 @@ def _limits(facts: Mapping[str, Any]) -> str:
     several = facts["thresholds"] is not None
     calibrated = (
         f"Probabilities are a plain {'sigmoid' if several else 'softmax'} and have not been calibrated; networks tend "
-        "to be too sure."
+        "to be overconfident."
         if temperature == 1.0
         else f"Probabilities are calibrated with {_temperature(temperature)}, for images like those it was tested on."
     )
     answers = (
-        "It knows its labels and no others; an image without a label may also show something it never saw."
+        "It predicts only its own labels; an image without a label may also show something unknown to it."
         if several
-        else "It answers with one of its classes for every image, also for images that show none of them."
+        else "It predicts one of its classes for every image, also for images that show none of them."
     )
     return (
         "## Limits\n\n"

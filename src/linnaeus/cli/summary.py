@@ -81,7 +81,7 @@ def _print_classes(test: Scores, console: Console) -> None:
     imperfect.sort(key=lambda item: item[1].recall)
     weakest = [f"{escape(name)} {row.recall:.0%} of {row.support}" for name, row in imperfect[:_WEAKEST]]
     lowest = f"Lowest recall: {', '.join(weakest)}." if weakest else "Every one was right."
-    console.print(f"{test.num_images:,} test images, looked at once. {lowest}", soft_wrap=True)
+    console.print(f"{test.num_images:,} test images, used once. {lowest}", soft_wrap=True)
 
 
 def _print_labels(test: Scores, console: Console) -> None:
@@ -90,7 +90,7 @@ def _print_labels(test: Scores, console: Console) -> None:
     imperfect.sort(key=lambda item: item[1].f1)
     weakest = [f"{escape(name)} {row.f1:.0%} ({row.support})" for name, row in imperfect[:_WEAKEST]]
     lowest = f"Lowest F1: {', '.join(weakest)}." if weakest else "Every label of every one was right."
-    console.print(f"{test.num_images:,} test images, looked at once. {lowest}", soft_wrap=True)
+    console.print(f"{test.num_images:,} test images, used once. {lowest}", soft_wrap=True)
     wrong = [*(test.wrong_labels or []), 0, 0]
     more = f"one in {wrong[1]:,}, more in {sum(wrong[2:]):,}"
     console.print(f"Wrong labels: none in {wrong[0]:,} images, {more}.", soft_wrap=True)

@@ -100,7 +100,7 @@ class Predictor:
         if top_k < 1:
             raise ConfigError(f"The number of classes to list must be 1 at least, not {top_k}.")
         if prediction_sets and self.bundle.sets is None:
-            raise ConfigError("This model has no prediction sets: nobody calibrated them when it was made.")
+            raise ConfigError("This model has no prediction sets: it had no validation images to calibrate them on.")
         files = expand_paths([paths] if isinstance(paths, (str, Path)) else paths)
         num_classes = len(self.bundle.classes)
         num_shown = min(top_k, num_classes)

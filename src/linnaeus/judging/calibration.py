@@ -100,7 +100,7 @@ def describe_calibration(table: ScoreTable) -> CalibrationState:
 
 
 def reliability_bins(bins: Reliability) -> list[ReliabilityBin]:
-    """The bins that hold answers, from low to high probability."""
+    """The bins that are not empty, from low to high probability."""
     accuracies, means = divide(bins.correct, bins.counts), divide(bins.confidence, bins.counts)
     return [
         ReliabilityBin(

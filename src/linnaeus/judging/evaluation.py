@@ -168,19 +168,19 @@ class ReliabilityBin(Section):
     """One bar of the reliability diagram."""
 
     low: float
-    """Lower edge, a probability."""
+    """Lower edge of the bin, a probability."""
     high: float
     """Upper edge."""
     count: int
-    """Answers in the bin."""
+    """Number of predictions in the bin."""
     confidence: float
     """Their mean probability."""
     accuracy: float
-    """The fraction of them that is right."""
+    """Fraction of them that is correct."""
 
 
 class CalibrationState(Section):
-    """How far probabilities can be trusted, at one temperature."""
+    """Calibration of the probabilities at one temperature."""
 
     log_loss: float
     """Mean log loss."""
@@ -189,79 +189,80 @@ class CalibrationState(Section):
     ece: float
     """Expected calibration error."""
     reliability: list[ReliabilityBin]
-    """The bins that hold answers, from low to high probability."""
+    """The bins that are not empty, from low to high probability."""
 
 
 class CalibrationChange(Section):
     """Before and after dividing the logits by the temperature."""
 
     before: CalibrationState | None
-    """At temperature 1; null for predictions that were brought as probabilities."""
+    """At temperature 1; null for predictions that were given as probabilities."""
     after: CalibrationState
     """At the temperature of the model."""
 
 
 class Calibration(Section):
-    """Temperature scaling (arXiv 1706.04599), fitted on images that training has not seen, by the model as it ships."""
+    """Temperature scaling (arXiv 1706.04599), fitted on images not used for training, for the model as it ships."""
 
     temperature: float | dict[str, float]
-    """What logits are divided by: one number, or for several labels one per label."""
+    """Divisor of the logits: one number, or for several labels one per label."""
     validation: CalibrationChange | None
-    """On the images by which it was fitted; null without such images."""
+    """On the images on which it was fitted; null without such images."""
     test: CalibrationChange
     """On the test images."""
 
 
 class TargetOutcome(Section):
-    """A score that was asked for one class (`evaluate.targets`), and what became of it."""
+    """A target for the score of one class (`evaluate.targets`), and whether it was reached."""
 
     score: Literal["recall", "precision"]
     """Which score."""
     class_name: str
     """Of which class or label."""
     target: float
-    """What it was to be at least."""
+    """The lowest acceptable value."""
     validation: float | None
-    """What is reached on the images by which the operating point was chosen; null where none tells."""
+    """The value on the images on which the operating point was chosen; null if undefined."""
     met: bool
-    """Whether that is what was asked for."""
+    """Whether this reaches the target."""
     test: Score | None
-    """What is reached on test images; null where none tells."""
+    """The value on the test images; null if undefined."""
 
 
 class OperatingPointEvaluation(Section):
-    """How probabilities became answers."""
+    """The rule by which classes are predicted from probabilities."""
 
     rule: Literal["argmax", "f1", "costs"]
-    """What the choice began with."""
+    """The decision rule before targets are applied."""
     weights: dict[str, float] | None = None
-    """Factor of each class's probability, where answers are not simply the most probable class."""
+    """Factor of each class's probability, where the prediction is not simply the most probable class."""
     costs: list[list[float]] | None = None
-    """Cost of answering class j for an image of class i, where answers minimise expected costs."""
+    """Cost of predicting class j for an image of class i, where predictions minimise the expected cost."""
     num_changed: int | None = None
-    """Test images whose answer is not the most probable class."""
+    """Number of test images whose predicted class is not the most probable one."""
     accuracy_of_argmax: Score | None = None
-    """Accuracy if the most probable class were answered."""
+    """Accuracy if the most probable class were predicted."""
     mean_cost: float | None = None
-    """Mean cost of the answers to test images."""
+    """Mean cost of the predictions for test images."""
     mean_cost_of_argmax: float | None = None
-    """Mean cost if the most probable class were answered."""
+    """Mean cost if the most probable class were predicted."""
     targets: list[TargetOutcome] = Field(default_factory=list)
-    """Scores asked for single classes."""
+    """Targets for scores of single classes."""
 
 
 class PredictionSets(Section):
-    """Sets of classes that hold the true one as often as was asked for.
+    """Sets of classes that contain the true class with a given probability (conformal prediction).
 
     RAPS (arXiv 2009.14193) for one label per image, conformal risk control (arXiv 2208.02814) for several.
     """
 
     target_coverage: float
-    """`evaluate.coverage`: how often the true class shall be in the set; of several labels, the fraction of them."""
+    """`evaluate.coverage`: probability that the set contains the true class; for several labels, the fraction of an
+    image's labels."""
     coverage: Score | None
-    """What the sets of the test images keep; null where no test image has a label."""
+    """Coverage on the test images; null if no test image has a label."""
     mean_size: float
-    """Classes in a set, on average."""
+    """Mean number of classes in a set."""
     sizes: list[float]
     """Fraction of sets with 1, 2, ... classes; the last entry is for 10 and more."""
     empty: float
@@ -269,22 +270,22 @@ class PredictionSets(Section):
     per_class: dict[str, float | None]
     """Coverage of each class's test images; null without any."""
     penalty: float | None
-    """Of RAPS; null for several labels."""
+    """Penalty of RAPS (lambda); null for several labels."""
     num_free: int | None
     """Classes free of the penalty (k_reg of RAPS); null for several labels."""
     threshold: float | None
-    """Of the rule; null where calibration images are too few, and then every set holds every class."""
+    """Threshold of the rule; null if there are too few calibration images, and then every set contains every class."""
 
 
 class OodEvaluation(Section):
     """Out-of-distribution detection by the distance to the nearest features of training images (arXiv 2204.06507)."""
 
     in_distribution_fraction: float
-    """Fraction of the validation images that shall not be flagged; it sets the threshold."""
+    """Fraction of the validation images that are not flagged; it determines the threshold."""
     threshold: float
     """Images whose distance is larger are flagged."""
     num_neighbours: int
-    """The distance is that to this nearest training image."""
+    """The distance is that to the k-th nearest training image; this is k."""
     num_reference: int
     """Training images whose features the model keeps."""
     flagged: Score
@@ -296,14 +297,14 @@ class OodEvaluation(Section):
 
 
 class SelectivePoint(Section):
-    """Accuracy where only answers of at least some confidence are given."""
+    """Accuracy of the predictions of at least some confidence."""
 
     threshold: float
-    """The confidence."""
+    """The lowest confidence."""
     coverage: float
-    """Fraction of the images that is answered."""
+    """Fraction of the images with at least this confidence."""
     accuracy: float
-    """Among them."""
+    """Accuracy on these images."""
     low: float
     """Lower end of its interval."""
     high: float
@@ -316,13 +317,13 @@ class SelectiveGoal(Section):
     accuracy: float
     """The accuracy."""
     coverage: float
-    """Fraction of the images that is answered."""
+    """Fraction of the images with at least this confidence."""
     threshold: float
-    """From which confidence on."""
+    """The lowest confidence."""
 
 
 class SelectivePrediction(Section):
-    """Leaving the least confident answers to a person (El-Yaniv and Wiener, JMLR 11 (2010), 1605-1641)."""
+    """Leaving the least confident predictions to a person (El-Yaniv and Wiener, JMLR 11 (2010), 1605-1641)."""
 
     points: list[SelectivePoint]
     """The accuracy-coverage curve, at most 100 points."""
@@ -333,7 +334,7 @@ class SelectivePrediction(Section):
 
 
 class Slice(Section):
-    """A part of the test images, compared with the others."""
+    """A subset of the test images, compared with the rest."""
 
     column: str
     """What the images have in common."""
@@ -348,7 +349,7 @@ class Slice(Section):
     score: Score
     """Accuracy, or F1 per image where images have several labels."""
     rest: float
-    """The same of all other test images."""
+    """The score of all other test images."""
     p_value: float
     """One-sided, corrected for the number of slices by Holm's method."""
     worse: bool
@@ -356,12 +357,12 @@ class Slice(Section):
 
 
 class Slices(Section):
-    """Where the model fares worse than on the rest."""
+    """Subsets on which the model performs worse than on the rest."""
 
     num_tested: int
     """Slices that were compared."""
     minimum_support: int
-    """Smaller ones were not."""
+    """Number of images below which a slice is not compared."""
     overall: float
     """The score of all test images."""
     slices: list[Slice]
@@ -400,14 +401,14 @@ class ClassCurves(Section):
 
 
 class Baseline(Section):
-    """What the features of the untouched pretrained network answer without any training; a model must beat these."""
+    """A classifier on the features of the pretrained network without any training; a trained model should be better."""
 
     test: Scores
     """Of the test images, without those of single classes."""
     validation: Scores
     """Of the validation images, likewise."""
     num_neighbours: int | None = None
-    """Of `nearest_neighbours`: how many vote; the best of 1, 3, 5, 10, 20 and 50 on the validation images."""
+    """Of `nearest_neighbours`: their number; the best of 1, 3, 5, 10, 20 and 50 on the validation images."""
     model_minus_baseline: PairedDifference
     """The baseline first, the model second, on the test images."""
 
@@ -435,9 +436,9 @@ class BalancedClasses(Section):
     precision: WithAndWithout | None = None
     """Of these classes together."""
     only_with: int | None = None
-    """Images right only with balancing."""
+    """Images that are correct only with balancing."""
     only_without: int | None = None
-    """Images right only without."""
+    """Images that are correct only without."""
     p_value: float | None = None
     """Of the paired test."""
     average_precision: WithAndWithout | None = None
@@ -445,7 +446,7 @@ class BalancedClasses(Section):
 
 
 class Balancing(Section):
-    """What balancing did: a linear head with it and one without, on the same features, on validation images."""
+    """Effect of balancing: linear heads with and without it on the same features, evaluated on validation images."""
 
     num_images: int
     """Validation images."""
@@ -458,7 +459,7 @@ class Balancing(Section):
 
 
 class EnsembleEvaluation(Section):
-    """Of what `linnaeus ensemble` writes: how the model came about, and whether that was worth it."""
+    """How `linnaeus ensemble` made the model, and whether it is better than the best single run."""
 
     method: Literal["probabilities", "weights"]
     """What was averaged."""
@@ -471,7 +472,7 @@ class EnsembleEvaluation(Section):
     ensemble_minus_best: PairedDifference
     """The best single run first, the ensemble second, on the test images."""
     verdict: str
-    """That as a sentence."""
+    """The result of the paired test as a sentence."""
 
 
 class Seconds(Section):
@@ -482,11 +483,11 @@ class Seconds(Section):
     train: float | None = None
     """Training."""
     evaluate: float | None = None
-    """Judging."""
+    """Evaluation."""
     total: float | None = None
     """All of it."""
     cached_features: float | None = None
-    """What earlier runs had spent on features that this one found in the cache."""
+    """Time that earlier runs spent on computing features that this run found in the cache."""
 
 
 class Evaluation(Section):
@@ -503,22 +504,22 @@ class Evaluation(Section):
     test: Scores
     """On the test images, measured once, after everything else was settled."""
     validation: Scores | None = None
-    """The same on validation images, by the same model. These chose weights, temperature, thresholds and operating
-    point, so they flatter the model."""
+    """The same on validation images, by the same model. Weights, temperature, thresholds and operating
+    point were chosen on them, so these scores are optimistic."""
     test_without_duplicates: Scores | None = None
     """Where test images have a copy in training or validation: `test` without those images."""
     calibration: Calibration
     """Temperature and reliability."""
     operating_point: OperatingPointEvaluation | None = None
-    """How probabilities become answers."""
+    """How classes are predicted from probabilities."""
     prediction_sets: PredictionSets | None = None
-    """Sets of classes with a promise."""
+    """Sets of classes with a target coverage."""
     ood: OodEvaluation | None = None
     """Out-of-distribution detection."""
     selective_prediction: SelectivePrediction
-    """Accuracy where the least confident answers are left out."""
+    """Accuracy without the least confident predictions."""
     slices: Slices
-    """Parts of the test images where the model fares worse."""
+    """Subsets of the test images on which the model performs worse."""
     curves: dict[str, ClassCurves]
     """By class; of more than 30 classes the 30 with the lowest average precision."""
     baselines: dict[str, Baseline] | None = None
@@ -527,14 +528,14 @@ class Evaluation(Section):
     balancing: Balancing | None = None
     """Where classes are balanced and the first phase is on features."""
     tta: PairedDifference | None = None
-    """Where a backbone answers from one view although training flips: the model as it is first, and averaged with the
-    mirror image second, on validation images."""
+    """For backbones without test-time augmentation although training flips images: the model as it is (first) and with
+    flip test-time augmentation (second), on validation images."""
     ensemble: EnsembleEvaluation | None = None
     """Of an ensemble or of averaged weights."""
     seconds: Seconds = Field(default_factory=Seconds)
     """How long it took."""
     omitted: dict[str, str] = Field(default_factory=dict)
-    """Section -> why it could not be worked out for this model."""
+    """Section -> why it could not be computed for this model."""
 
     def to_json(self) -> dict[str, object]:
         """Plain JSON values, for `atomic.write_json`."""
@@ -549,7 +550,7 @@ def read_evaluation(path: Path) -> Evaluation:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise RunError(f"{path} cannot be read: {error}. Work it out again: linnaeus resume {path.parent}") from error
+        raise RunError(f"{path} cannot be read: {error}. Compute it again: linnaeus resume {path.parent}") from error
     found = values.get("format") if isinstance(values, dict) else None
     if found != FORMAT:
         raise RunError(

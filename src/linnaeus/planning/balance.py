@@ -36,7 +36,7 @@ def plan_balance(plan: Plan, manifest: Manifest, *, shown: npt.NDArray[np.float6
         why = f"images that an epoch shows: {_listed(changes)}"
         plan = plan.note("balancing", config.data.balance.replace("_", " "), why)
     if config.loss.class_weights != "none":
-        why = "rare classes weigh more in the loss, as loss.class_weights asks"
+        why = "rare classes have a larger weight in the loss (loss.class_weights)"
         plan = plan.note("class weights", config.loss.class_weights, why)
     for section, when in ((config.loss, "in the loss"), (config.evaluate, "after training")):
         if section.logit_adjustment:

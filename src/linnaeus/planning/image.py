@@ -36,7 +36,10 @@ def plan_image(plan: Plan, fingerprint: Fingerprint) -> Plan:
 
 def _own_size(longest_px: int) -> tuple[int, str]:
     if longest_px > SMALL_PX:
-        return LARGE_PX, f"smaller than their {longest_px} px: from scratch, more pixels cost more than they bring"
+        return (
+            LARGE_PX,
+            f"smaller than their {longest_px} px: larger ones are not worth their time from scratch",
+        )
     if longest_px >= MIN_PX:
         return longest_px, "the images' own size"
     return MIN_PX, f"enlarged from {longest_px} px: shifts need room"

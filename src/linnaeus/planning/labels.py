@@ -49,7 +49,7 @@ def plan_folds(plan: Plan, manifest: Manifest) -> Plan:
         why = f"more than {MOST_FOLDED:,} images, for which they would take minutes; ask for them with --folds"
     else:
         num_folds = _possible_folds(manifest, rows)
-        why = "on features they take seconds, and find wrong labels" if num_folds else "a class has a single image"
+        why = "they find label errors and take only seconds" if num_folds else "a class has a single image"
     words = f"by {num_folds} heads that each left out a part" if num_folds else "none"
     return plan.settle("out-of-fold predictions", words, why, {"data.out_of_fold": num_folds})
 
@@ -72,7 +72,7 @@ def _with_loss_of_labels(plan: Plan) -> Plan:
                 f"loss.name={loss.name} is for images with one label each, and these have several. Leave it out, or "
                 f"take one of {', '.join(SEVERAL_LABELS)}."
             )
-        why = "images have several labels, and each is a question of its own"
+        why = "images have several labels, and each is predicted independently"
         plan = plan.settle("loss", "bce", why, {"loss.name": "bce"})
         if loss.label_smoothing and "label_smoothing" not in asked:
             why = f"half of the recipe's {loss.label_smoothing:g} would be the least probability of every label"

@@ -1,6 +1,6 @@
 """What fits a time limit, at a speed that was measured on this machine.
 
-The last step of planning, with a network at hand. Knows nothing of how the speed was measured.
+The last step of planning, when the network has been built. Knows nothing of how the speed was measured.
 """
 
 from __future__ import annotations

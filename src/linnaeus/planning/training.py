@@ -57,13 +57,13 @@ def plan_augment(plan: Plan, *, grey: bool) -> Plan:
     """Settle `augment`: flips and shifts follow the images."""
     if plan.config.augment.flip == "auto":
         flip = "none" if grey else "horizontal"
-        why = "a mirrored photo shows the same thing; if yours does not (text): --set augment.flip=none"
+        why = "a flipped photo shows the same class; if yours do not (text): --set augment.flip=none"
         if grey:
             why = "all images are grey, and mirrored characters or scans mean something else"
-        plan = plan.settle("mirror images", flip, why, {"augment.flip": flip})
+        plan = plan.settle("flip", flip, why, {"augment.flip": flip})
     if plan.config.augment.pad_crop_px == "auto":
         pad_px = max(1, round(resolve_image(plan.config.image).size / 16))
-        plan = plan.settle("shift images", f"up to {pad_px} px", "a 16th of the side", {"augment.pad_crop_px": pad_px})
+        plan = plan.settle("random shift", f"up to {pad_px} px", "a 16th of the side", {"augment.pad_crop_px": pad_px})
     return plan
 
 
@@ -74,9 +74,9 @@ def plan_prediction(plan: Plan) -> Plan:
         backbone = is_backbone(plan.config.model)
         mirrored = plan.config.augment.flip in ("horizontal", "both")
         tta = "flip" if mirrored and not backbone else "none"
-        why = "training shows mirror images too" if mirrored else "training shows no mirror images"
+        why = "training flips images too" if mirrored else "training does not flip images"
         if mirrored and backbone:
-            why = "a second view would double the time of every prediction"
+            why = "a second view would double the prediction time"
         plan = plan.settle("test-time augmentation", tta, why, {"evaluate.tta": tta})
     if evaluate.batch_size == "auto":
         plan = plan.change({"evaluate.batch_size": forward_batch(resolve_image(plan.config.image).size)})

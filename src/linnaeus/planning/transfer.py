@@ -106,7 +106,7 @@ def choose_features(plan: Plan) -> Plan:
     if not is_head_alone(plan.config.phases):
         features, why = "last", "all layers are trained after the head"
     elif model.head.map_dropout or not shows_stages(model.name):
-        features, why = "last", "those of all stages need a backbone that shows them, without dropout on its maps"
+        features, why = "last", "those of all stages need a backbone that provides them, without map_dropout"
     else:
-        features, why = "stages", "a head alone is two points better on those of all stages: docs/transfer.md"
+        features, why = "stages", "for a head on frozen features, all stages are two points better: docs/transfer.md"
     return plan.settle("features", features, why, {"model.features": features})

@@ -63,7 +63,7 @@ def divide_anew(facts: ReportFacts) -> Recommendation | None:
     copies = test.num_images - rest.num_images
     return Recommendation(
         f"Take {plural(copies, 'copy', 'copies')} out of the test set",
-        f"{percent(copies / test.num_images)} of the test images are copies or near copies of images the model "
+        f"{percent(copies / test.num_images)} of the test images are duplicates or near duplicates of images the model "
         f"was trained or selected on; without them {score_words(test.main)} is "
         f"{percent(rest.score(test.main).value)}, not {percent(test.score(test.main).value)}.",
         f"linnaeus inspect {facts.config.data.source}",
@@ -79,7 +79,7 @@ def relabel(facts: ReportFacts) -> Recommendation | None:
         return Recommendation(
             f"Look through the {REVIEWED_AT_ONCE} most suspicious labels",
             f"{count(len(issues))} look wrong, in {percent(fraction_in_doubt(facts))} of the images. The model is "
-            "often unsure, and doubts right labels too: only the top of the list is worth your time.",
+            "often unsure and also suspects correct labels: only the top of the list is worth reviewing.",
             "linnaeus review RUN",
         )
     kinds = issues.groupby(["given", "suggested"]).size().sort_values(ascending=False, kind="stable")
@@ -89,7 +89,7 @@ def relabel(facts: ReportFacts) -> Recommendation | None:
     )
     return Recommendation(
         f"Relabel these {count(len(issues))}" if len(issues) > 1 else "Relabel this one",
-        f"So many labels of training and validation images look wrong; see below, and label_issues.csv.{often}"
+        f"These labels of training and validation images look wrong; see below, and label_issues.csv.{often}"
         if len(issues) > 1
         else "It looks wrong; see below.",
         "linnaeus review RUN",
@@ -146,7 +146,7 @@ def collect_more(facts: ReportFacts) -> Recommendation | None:
         return None
     wanted.sort(key=lambda item: (item[0], item[1]))
     lines = [
-        f"{name}: {plural(number, 'training image')}" + ("" if recall is None else f", {percent(recall)} found")
+        f"{name}: {plural(number, 'training image')}" + ("" if recall is None else f", recall {percent(recall)}")
         for number, name, recall in wanted[:_MOST_CLASSES]
     ]
     one, many = ("label", "labels") if facts.manifest.task == "multi" else ("class", "classes")
@@ -203,7 +203,7 @@ def vary_more(facts: ReportFacts) -> Recommendation | None:
         return None
     return Recommendation(
         "Add images, or use stronger augmentation",
-        f"{percent(train)} of the training images are right, but {percent(validation)} of the validation images: the "
+        f"Training accuracy is {percent(train)}, but validation accuracy {percent(validation)}: the "
         "model overfits. More images, or stronger augmentation, help more than a longer training.",
     )
 
@@ -222,8 +222,8 @@ def tell_pair_apart(facts: ReportFacts) -> Recommendation | None:
         return None
     return Recommendation(
         f"Tell {names[i]} from {names[j]}",
-        f"They are behind {count(number)} of {plural(total, 'mistake')} ({percent(number / total)}). If you cannot "
-        "tell them apart in the pictures above either, join or redefine them; if you can, collect more of both.",
+        f"They account for {count(number)} of {plural(total, 'mistake')} ({percent(number / total)}). If you cannot "
+        "tell them apart in the images above either, merge or redefine them; if you can, collect more of both.",
     )
 
 
@@ -238,8 +238,8 @@ def test_on_more(facts: ReportFacts) -> Recommendation | None:
     number, what = (test.num_images, "image") if test.num_groups is None else (test.num_groups, "group")
     return Recommendation(
         f"Label about {count(math.ceil(number * (times - 1) / 10) * 10)} more test {what}s",
-        f"With {plural(number, what)} the interval is {100 * width:.1f} points wide; it narrows with the root of their "
-        f"number, so that would bring it to about {100 * WIDE_INTERVAL:.0f}.",
+        f"With {plural(number, what)} the interval is {100 * width:.1f} points wide; it falls with the square root of "
+        f"their number, so this would make it about {100 * WIDE_INTERVAL:.0f}.",
     )
 
 

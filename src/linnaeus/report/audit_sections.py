@@ -91,7 +91,7 @@ def make_tiles(audit: Audit) -> list[AuditTile]:
             percent(leaks.fraction) if "test" in audit.counts else "–",
             f"{plural(leaks.num_images, 'test image')} with a copy in training or validation"
             if "test" in audit.counts
-            else "the data brings no test images",
+            else "the data has no test split",
             not leaks.num_images,
         ),
         AuditTile(
@@ -175,17 +175,17 @@ def make_files(audit: Audit) -> list[dict[str, Any]]:
     tables = [
         table(
             f"{plural(len(unreadable), 'image')} cannot be read",
-            "Training leaves them out; it never fills them up or puts others in their place.",
+            "They are excluded from training, and never filled up or replaced by others.",
             [(item.id, item.reason) for item in unreadable],
         ),
         table(
             f"{plural(len(wrong), 'file')} {'has' if len(wrong) == 1 else 'have'} a wrong extension",
-            "Their first bytes say something else than their names. Linnaeus goes by the bytes; others may fail.",
+            "Their content has another format than their names say. Linnaeus reads them; other programs may fail.",
             [(item.id, f"{item.found}, called {item.extension}") for item in wrong],
         ),
         table(
             f"{plural(len(large), 'image')} suspiciously large",
-            "Far more pixels than the others. A small file that unfolds into very many pixels may be an attack.",
+            "Far more pixels than the others. A small file with very many pixels may be a decompression bomb.",
             [(item.id, _large_words(item)) for item in large],
         ),
     ]

@@ -39,9 +39,9 @@ def make_balancing(facts: ReportFacts) -> BalancingSection | None:
     if effect is None:
         return BalancingSection(
             [
-                "This run balances rare classes. A single run does not show what that changed: train again with "
-                "--set data.balance=none --set loss.class_weights=none --set loss.logit_adjustment=0, and let linnaeus "
-                "compare put the two side by side."
+                "This run balances rare classes. A single run does not show the effect: train again with "
+                "--set data.balance=none --set loss.class_weights=none --set loss.logit_adjustment=0, and compare "
+                "the two with linnaeus compare."
             ],
             [],
         )
@@ -54,8 +54,8 @@ def make_balancing(facts: ReportFacts) -> BalancingSection | None:
             sentences.append(_sentence(name, part, part.recall, confidence=facts.evaluation.confidence))
     rows += [_row("all classes", score, values) for score, values in effect.scores.items()]
     sentences.append(
-        f"Two heads on the features of the pretrained network, one with and one without balancing, answered the "
-        f"{plural(effect.num_images, 'validation image')}; each has the penalty that is best for it there."
+        f"Two heads on the features of the pretrained network, one with and one without balancing, were evaluated on "
+        f"{plural(effect.num_images, 'validation image')}; each with its best penalty there."
     )
     return BalancingSection(sentences, rows)
 

@@ -59,11 +59,11 @@ def _verdict(differences: Mapping[str, PairedDifference]) -> str:
     unbeaten = [name for name, gap in differences.items() if not (gap.significant and gap.value > 0)]
     if unbeaten:
         return (
-            "Training has not clearly paid off: on these images the model is not significantly better than "
+            "Training has no significant benefit: on these images the model is not significantly better than "
             f"{listing([f'the {name}' for name in unbeaten], at_most=2)}."
         )
     least = min(differences.values(), key=lambda gap: gap.value)
     return (
-        f"Training has paid off: the model is {figure(least.value)} points better than the best of these "
+        f"Training helps: the model is {figure(least.value)} points better than the best of these "
         f"({100 * least.low:.1f} to {100 * least.high:.1f}), significantly so ({p_words(least.p_value)})."
     )

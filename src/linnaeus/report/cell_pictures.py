@@ -1,6 +1,6 @@
 """The pictures behind the cells of the confusion matrix: shown when a cell is clicked, the worst mistakes first.
 
-They are small, taken from the pixels the network saw where those are at hand, and bounded in number and bytes however
+They are small, taken from the pixels the network saw where those are available, and bounded in number and bytes however
 many test images there are.
 """
 

@@ -17,9 +17,9 @@ from linnaeus.report.wording import count, duration, percent, plural
 _KEPT_BY = {
     "validation_loss": "had the lowest validation loss",
     "validation_accuracy": "had the highest validation accuracy",
-    "validation_balanced_accuracy": "had the highest balanced accuracy in validation",
-    "validation_micro_f1": "had the highest micro F1 in validation",
-    "validation_mean_average_precision": "had the highest mean average precision in validation",
+    "validation_balanced_accuracy": "had the highest validation balanced accuracy",
+    "validation_micro_f1": "had the highest validation micro F1",
+    "validation_mean_average_precision": "had the highest validation mean average precision",
     "last": "was the last",
 }
 

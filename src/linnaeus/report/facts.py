@@ -30,14 +30,14 @@ class ReportFacts:
             validation_balanced_accuracy, images_per_second. Missing values are NaN.
         decisions: (what, choice, why) of every decision of the plan.
         environment: names and values, such as {"device": "CPU, 2 threads"}.
-        fitted: row -> uint8 [H, W, 3], the pixels the network saw, where they are still at hand; UnreadableImageError
+        fitted: row -> uint8 [H, W, 3], the pixels the network saw, where they are still available; UnreadableImageError
             where there are none.
         thumbnails: row of the manifest -> a WebP, PNG or JPEG file; UnreadableImageError where there is none.
         problems: (id, reason) of quarantined images.
         explained: the most telling mistakes in the test, with what the network looked at.
         num_parameters: of the network.
         label_issues: of `linnaeus.analysis.label_issues`; None where no labels were looked at.
-        kept_epoch: the epoch (as in `history`) whose weights were kept; None: follows from the last phase's `keep`.
+        kept_epoch: the epoch (as in `history`) whose weights were kept; None: follows from the last phase's `monitor`.
     """
 
     title: str

@@ -164,8 +164,8 @@ def _notices(facts: ReportFacts) -> list[Notice]:
         notices.append(
             Notice(
                 "not-above-baseline",
-                "Not clearly better than guessing.",
-                f"Always answering {name}, the most frequent class, would be right for {percent(baseline)} of the "
+                "Not significantly better than the most frequent class.",
+                f"Always predicting {name}, the most frequent class, would be right for {percent(baseline)} of the "
                 "test images, which is not below the interval.",
             )
         )

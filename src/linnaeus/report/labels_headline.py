@@ -25,13 +25,13 @@ _TILES = (
     (
         "mean_average_precision",
         "Mean average precision",
-        "how well images are ranked for each label, whatever its threshold",
+        "how well images are ranked for each label; needs no threshold",
     ),
     ("samples_f1", "Samples F1", "F1 of each image's own labels, averaged over images"),
     ("micro_precision", "Micro precision", "of the labels predicted, those that are right"),
     ("micro_recall", "Micro recall", "of the labels that images have, those predicted"),
-    ("hamming_accuracy", "Hamming accuracy", "of all answers yes or no, those that are right"),
-    ("subset_accuracy", "Subset accuracy", "images without one wrong label"),
+    ("hamming_accuracy", "Hamming accuracy", "of all pairs of image and label, those that are right"),
+    ("subset_accuracy", "Subset accuracy", "images with all labels right"),
 )
 
 
@@ -113,7 +113,7 @@ def _notices(test: Scores) -> list[Notice]:
             f"Giving every image the label {name} and no other would have a micro F1 of {percent(baseline)}, which is "
             "not below the interval."
         )
-        notices.append(Notice("not-above-baseline", "Not clearly better than guessing.", sentence))
+        notices.append(Notice("not-above-baseline", "Not significantly better than the most frequent label.", sentence))
     notices += support_notices(test, what="Labels")
     gap = score.value - macro_f1.value
     if gap >= LARGE_GAP:

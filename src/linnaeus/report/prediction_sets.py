@@ -14,7 +14,7 @@ def make_prediction_sets(evaluation: Evaluation) -> list[str] | None:
     if sets.threshold is None or (several and sets.threshold == 0):
         what = "label" if several else "class"
         images = "validation images with labels" if several else "validation images"
-        return [f"There are too few {images} for prediction sets; every set holds every {what}."]
+        return [f"There are too few {images} for prediction sets; every set contains every {what}."]
     if sets.coverage is None:
         return None
     return _of_labels(sets, sets.coverage) if several else _of_classes(sets, sets.coverage)
@@ -22,8 +22,8 @@ def make_prediction_sets(evaluation: Evaluation) -> list[str] | None:
 
 def _of_classes(sets: PredictionSets, coverage: Score) -> list[str]:
     return [
-        f"Prediction sets shall hold the true class for {percent(sets.target_coverage)} of images. On test images they "
-        f"held it for {percent(coverage.value)} ({percent_range(coverage.low, coverage.high)}): "
+        f"Prediction sets should contain the true class for {percent(sets.target_coverage)} of images. On test images "
+        f"they contain it for {percent(coverage.value)} ({percent_range(coverage.low, coverage.high)}): "
         f"{_kept(sets, coverage)}.",
         f"They have {sets.mean_size:.2f} classes on average; {percent(sets.sizes[0])} have a single one.",
     ]
@@ -31,12 +31,12 @@ def _of_classes(sets: PredictionSets, coverage: Score) -> list[str]:
 
 def _of_labels(sets: PredictionSets, coverage: Score) -> list[str]:
     return [
-        f"Prediction sets, all labels of a probability of {sets.threshold:.3f} and more, shall hold "
-        f"{percent(sets.target_coverage)} of an image's labels on average. On test images with labels they held "
+        f"Prediction sets (all labels with a probability of at least {sets.threshold:.3f}) should contain "
+        f"{percent(sets.target_coverage)} of an image's labels on average. On test images with labels they contain "
         f"{percent(coverage.value)} of them ({percent_range(coverage.low, coverage.high)}): {_kept(sets, coverage)}.",
         f"They have {sets.mean_size:.2f} labels on average; {percent(sets.empty)} are empty.",
     ]
 
 
 def _kept(sets: PredictionSets, coverage: Score) -> str:
-    return "kept" if coverage.high >= sets.target_coverage else "not kept"
+    return "target reached" if coverage.high >= sets.target_coverage else "target not reached"

@@ -33,8 +33,8 @@ def make_selective(evaluation: Evaluation) -> SelectiveSection | None:
     several = evaluation.test.several_labels
     outcome = "have every label right" if several else "be right"
     goals = [
-        f"Answering only the most confident {percent(goal.coverage)} of the images (confidence {goal.threshold:.2f} "
-        f"and more) would {outcome} for {percent(goal.accuracy)} of them."
+        f"Predicting only the most confident {percent(goal.coverage)} of the images (confidence of at least "
+        f"{goal.threshold:.2f}) would {outcome} for {percent(goal.accuracy)} of them."
         for goal in evaluation.selective_prediction.goals[:_MOST_GOALS]
     ]
     chart = _chart(points, num_images=evaluation.test.num_images, several=several)

@@ -40,13 +40,13 @@ def _sentences(point: OperatingPointEvaluation) -> list[str]:
     found = []
     if point.num_changed is not None and point.accuracy_of_argmax is not None:
         found.append(
-            f"The operating point, chosen on validation images, changes {plural(point.num_changed, 'answer')} on test "
-            f"images. The most probable class would be right for {percent(point.accuracy_of_argmax.value)} of all test "
-            "images."
+            f"The operating point, chosen on validation images, changes {plural(point.num_changed, 'prediction')} on "
+            f"test images. The most probable class would be right for {percent(point.accuracy_of_argmax.value)} of "
+            "all test images."
         )
     if point.mean_cost is not None and point.mean_cost_of_argmax is not None:
         found.append(
-            f"An answer costs {point.mean_cost:.3f} on average; the most probable class would cost "
+            f"The mean cost of a prediction is {point.mean_cost:.3f}; with the most probable class it would be "
             f"{point.mean_cost_of_argmax:.3f}."
         )
     return found

@@ -16,7 +16,7 @@ _WRITTEN = {
     "top_5_accuracy": "top-5 accuracy",
 }
 """Names of scores, or words in them, that are not written as in files."""
-CACHED_FEATURES = "what earlier runs spent on features that this one found in the cache"
+CACHED_FEATURES = "time that earlier runs spent on features found in the cache"
 
 
 def figure(fraction: float) -> str:

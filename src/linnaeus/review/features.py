@@ -111,7 +111,7 @@ def open_folder(
             seed=config.seed,
         )
     ]
-    hint = "The model would learn most from these: it is unsure of them, and no two are alike."
+    hint = "The most informative images for training: uncertain and diverse."
     session = Session(
         title=folder.name,
         manifest=found,

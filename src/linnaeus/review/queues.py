@@ -62,15 +62,15 @@ def make_queues(
     queues = [
         Queue(
             "Suspected wrong labels",
-            "Labels that models which have not seen the image think wrong, the most suspicious first.",
+            "Labels that are wrong according to out-of-fold predictions, the most suspicious first.",
             np.asarray(suspects.drop_null().to_numpy(zero_copy_only=False), np.int64),
         ),
-        Queue("Most confident errors", "The model confidently predicts something else than the label.", wrong),
-        Queue("Most uncertain", "The model hesitates most about these.", unsure),
+        Queue("Most confident errors", "The model confidently predicts another class than the label.", wrong),
+        Queue("Most uncertain", "The images about which the model is least certain.", unsure),
         Queue(
             "Test errors",
-            "For understanding. To correct only what the model gets wrong would flatter its test score: correct all "
-            "test labels with the same care, or none.",
+            "For understanding. Correcting only the labels that the model gets wrong would bias its test score "
+            "upwards: correct all test labels with the same care, or none.",
             wrong_test,
         ),
         *_pairs(manifest, probabilities, issues, wrong),
@@ -82,7 +82,9 @@ def contradictions(manifest: Manifest, copies: Copies) -> Queue:
     """Copies of one picture whose labels differ, group by group."""
     groups = [group for group in copies.groups if len(np.unique(manifest.targets[group], axis=0)) > 1]
     rows = np.concatenate(groups) if groups else np.zeros(0, np.int64)
-    return _cut(Queue("Copies with different labels", "The same picture is in the data twice, with two labels.", rows))
+    return _cut(
+        Queue("Duplicates with different labels", "The same image is in the data twice, with different labels.", rows)
+    )
 
 
 def _cut(queue: Queue) -> Queue:
@@ -120,7 +122,7 @@ def _pairs(
         keys = [(int(manifest.targets[row]), int(k)) for row, k in zip(wrong, predicted, strict=True)]
         named = {key: f"{manifest.classes[key[0]]} → {manifest.classes[key[1]]}" for key in keys}
         rows_of = {key: np.array([r for r, k in zip(wrong, keys, strict=True) if k == key]) for key in named}
-        hint = "Labelled as the first, taken for the second."
+        hint = "Labelled as the first class, predicted as the second."
     else:
         labels = issues["given"].where(issues["given"] != "", issues["suggested"])
         positions = pc.index_in(pa.array(issues["id"].tolist(), pa.large_string()), value_set=manifest.ids).to_numpy()

@@ -50,7 +50,7 @@ class Session:
         manifest: the N rows that are looked at.
         probabilities: float32 [N, K], NaN where nothing is known.
         issues: of `linnaeus.analysis.label_issues`.
-        queues: in the order in which they are offered.
+        queues: in the order in which they are shown.
         decisions: what was decided.
         bundle: the run's model.
         labelled: whether the rows have labels already.

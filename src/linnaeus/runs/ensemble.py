@@ -31,9 +31,7 @@ from linnaeus.runs.average_weights import average_greedily
 from linnaeus.runs.members import Member, best_member, read_members, settings_of
 from linnaeus.runs.write import write_ensemble
 
-NO_FEATURES = (
-    "The first member keeps no features of its training images, by which images out of distribution could be told."
-)
+NO_FEATURES = "The first member has no out-of-distribution detector, which an ensemble takes from it."
 
 
 @dataclass(frozen=True)

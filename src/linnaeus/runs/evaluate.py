@@ -23,8 +23,8 @@ from linnaeus.judging.operating_point import Chosen, TargetResult
 from linnaeus.predictions import Predictions, groups_of, rows_of
 from linnaeus.run_folder import RunDir
 
-_NO_IMAGES = "A file of predictions leaves no other images by which it could be settled."
-_NO_FEATURES = "A file of predictions holds no features of the images."
+_NO_IMAGES = "A file of predictions has no validation images on which it could be computed."
+_NO_FEATURES = "A file of predictions has no features of the images."
 
 
 def evaluate_file(path: Path, *, config: EvaluateConfig, threshold: float, seed: int = 0) -> Evaluation:

@@ -63,7 +63,7 @@ def read_members(paths: Sequence[Path]) -> list[Member]:
     if len(paths) < 2:
         raise ConfigError("An ensemble needs two runs at least: linnaeus ensemble runs/a runs/b")
     if len({path.resolve() for path in paths}) < len(paths):
-        raise ConfigError("The same run is named twice. An ensemble finds each one's weight by itself.")
+        raise ConfigError("The same run is named twice. The weights of an ensemble are chosen automatically.")
     members: list[Member] = []
     for path in paths:
         run = run_folder.open_existing(path)

@@ -89,7 +89,7 @@ def write_ensemble(
 def _decisions(told: EnsembleEvaluation, said: str) -> list[Decision]:
     decisions = [Decision("model", "ensemble", said)]
     decisions += [
-        Decision(path, f"weight {weight:.0%}", "taken by validation" if weight else "would not help in validation")
+        Decision(path, f"weight {weight:.0%}", "chosen on validation" if weight else "no better on validation")
         for path, weight in told.weights.items()
     ]
     points = f"{100 * told.ensemble_minus_best.value:+.1f} points"

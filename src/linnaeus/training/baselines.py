@@ -114,7 +114,7 @@ def answer_baselines(
     Args:
         classifier: its backbone as it was before the first phase; the head is not asked.
         job: on images. Features of training and validation images are reopened from the cache where they are there.
-        of_test: float [T, D], features of the test images by this very backbone, where they are at hand; None to
+        of_test: float [T, D], features of the test images by this very backbone, where they are known; None to
             compute them.
 
     Returns predictions by "nearest_centroid" (not for several labels per image) and "nearest_neighbours", and the

@@ -69,7 +69,7 @@ class Job:
 
     @property
     def shard(self) -> int:
-        """Which of the fractions is this process's."""
+        """The number of this process's shard."""
         return 0 if self.on_features else self.runtime.fabric.global_rank
 
 

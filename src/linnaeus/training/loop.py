@@ -266,17 +266,17 @@ def validate(state: TrainState, job: Job) -> dict[str, float]:
 
 
 def answer(trained: nn.Module, job: Job, rows: npt.NDArray[np.int64]) -> Predictions:
-    """What a classifier, or a head on features, makes of these rows; each process looks at its fraction of the
+    """What a classifier, or a head on features, makes of these rows; each process predicts its own part of the
     images."""
     runtime, batch_size = job.runtime, job.config.evaluate.batch_size
     with runtime.fabric.autocast():
         if job.features is not None:
             on_features = job.features.batches(rows, batch_size=batch_size)
             return predict(trained, on_features, job.manifest, spec=None, tta="none")
-        runtime.fraction_statistics(trained)
-        batches = job.images.batches(runtime.own_fraction(rows), batch_size=batch_size)
+        runtime.broadcast_statistics(trained)
+        batches = job.images.batches(runtime.own_rows(rows), batch_size=batch_size)
         own = predict(trained, batches, job.manifest, spec=job.spec, tta=job.tta)
-    return predictions_of(job.manifest, rows, runtime.join_fractions(own.logits, num_rows=len(rows)))
+    return predictions_of(job.manifest, rows, runtime.gather_rows(own.logits, num_rows=len(rows)))
 
 
 def prepare(classifier: Classifier, job: Job) -> None:

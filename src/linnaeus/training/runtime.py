@@ -81,15 +81,15 @@ class Runtime:
         assert isinstance(reduced, torch.Tensor)
         return reduced
 
-    def own_fraction(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    def own_rows(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Every `num_processes`-th of the rows, from this process's rank on; the same number on every process, for
         which the first rows are repeated.
         """
         per_process = -(-len(rows) // self.num_processes)
         return np.resize(rows, per_process * self.num_processes)[self.fabric.global_rank :: self.num_processes]
 
-    def join_fractions(self, values: npt.NDArray[np.float32], *, num_rows: int) -> npt.NDArray[np.float32]:
-        """float32 [num_rows, K] on every process, in the order of the rows, from the values of `own_fraction`."""
+    def gather_rows(self, values: npt.NDArray[np.float32], *, num_rows: int) -> npt.NDArray[np.float32]:
+        """float32 [num_rows, K] on every process, in the order of the rows, from the values of `own_rows`."""
         if self.num_processes == 1:
             return values
         own = torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
@@ -98,7 +98,7 @@ class Runtime:
         joined: npt.NDArray[np.float32] = torch.stack(parts, dim=1).flatten(0, 1)[:num_rows].cpu().numpy()
         return joined
 
-    def fraction_statistics(self, module: nn.Module) -> None:
+    def broadcast_statistics(self, module: nn.Module) -> None:
         """Give every process the main process's batch-norm statistics: each has seen images of its own."""
         if self.num_processes > 1:
             for buffer in module.buffers():

@@ -66,6 +66,9 @@ class Watching:
     def say(self, message: str) -> None:
         self.said.append(message)
 
+    def log_to(self, path: Path) -> None:
+        raise AssertionError("a cache keeps no log")
+
     @contextmanager
     def task(self, description: str, *, total: int, unit: str) -> Iterator[Task]:
         self.total = total
@@ -406,7 +409,7 @@ def no_space(*_: object) -> None:
 def test_a_disk_too_full_for_the_cache_is_said_before_any_work(
     data: Path, caches: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(build.os, "posix_fallocate", no_space, raising=False)
+    monkeypatch.setattr(os, "posix_fallocate", no_space, raising=False)
     progress = Watching()
     with pytest.raises(OutputError, match=r"disk is full: .* needs 10\.8 kB, .* are free"):
         open_cache(read_source(str(data)), SPEC, progress=progress)

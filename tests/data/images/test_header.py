@@ -98,7 +98,7 @@ def test_the_size_of_a_png_needs_no_decoding_unless_it_may_be_turned(
     exif = Image.Exif()
     if orientation is not None:
         exif[0x0112] = orientation
-    Image.new("RGB", (30, 20)).save(path, **({} if orientation is None else {"exif": exif}))
+    Image.new("RGB", (30, 20)).save(path, exif=exif if orientation is not None else None)
     content = path.read_bytes()
     if orientation is not None and late:
         start = content.index(b"eXIf") - 4

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -62,7 +62,9 @@ LAYOUTS = {
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_every_layout_gives_the_same_pixels(tmp_path: Path, photos: np.ndarray, layout: str, order: str) -> None:
+def test_every_layout_gives_the_same_pixels(
+    tmp_path: Path, photos: np.ndarray, layout: str, order: Literal["C", "F"]
+) -> None:
     data = save(tmp_path / "d", np.array(LAYOUTS[layout](photos), order=order))
     assert recognise(data) == "arrays"
     manifest = read_source(str(data))
@@ -126,7 +128,12 @@ def test_npz_members_are_mapped_where_they_lie_or_extracted_into_the_cache(
     write = np.savez_compressed if compressed else np.savez
     path = tmp_path / "d" / "data.npz"
     path.parent.mkdir()
-    arrays = {"x_train": photos[:4], "y_train": LABELS[:4], "x_test": photos[4:], "y_test": LABELS[4:, None]}
+    arrays: dict[str, Any] = {
+        "x_train": photos[:4],
+        "y_train": LABELS[:4],
+        "x_test": photos[4:],
+        "y_test": LABELS[4:, None],
+    }
     write(path, **arrays, class_names=names)
     before = path.read_bytes()
     manifest = read_source(str(path))

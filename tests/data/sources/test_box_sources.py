@@ -177,7 +177,7 @@ def test_coco_crowds_unknown_categories_and_broken_boxes_are_counted(tmp_path: P
     write_coco(tmp_path)
     content = coco_of(SCENES)
     usual = {"image_id": 0, "category_id": 18, "bbox": [1, 1, 5, 5]}
-    for change in (
+    changes: list[dict[str, Any]] = [
         {"iscrowd": 1},
         {"category_id": 99},
         {"category_id": [18]},
@@ -188,7 +188,8 @@ def test_coco_crowds_unknown_categories_and_broken_boxes_are_counted(tmp_path: P
         {"bbox": "1,1,5,5"},
         {"bbox": [1, 1, True, 5]},
         {"bbox": [1, 1, 10**400, 5]},
-    ):
+    ]
+    for change in changes:
         content["annotations"].append(usual | change)
     content["annotations"] += [7, {"image_id": 0, "category_id": 18}]
     content["images"] += [None, {"id": 5}, {"id": [1], "file_name": "x"}]

@@ -229,7 +229,7 @@ def test_the_scenes_made_of_all_smears_hold_the_objects_that_voc_gives(tmp_path:
     found: dict[tuple[str, int, tuple[int, ...]], list[int]] = {}
     for row, uri in enumerate(scenes.uris.to_pylist()):
         found.setdefault((Path(uri).name, int(scenes.targets[row]), tuple(scenes.boxes[row].tolist())), []).append(row)
-    num_equal, open_page, smear = 0, "", np.zeros(0)
+    num_equal, open_page, smear = 0, "", np.zeros((0, 0, 3), np.uint8)
     canvases = {uri: read_image(uri) for uri in sorted(set(scenes.uris.to_pylist()))[:8]}
     for row, uri in enumerate(smears.uris.to_pylist()):
         if uri not in place:

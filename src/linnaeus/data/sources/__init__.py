@@ -35,7 +35,7 @@ from linnaeus.run_folder import RunDir
 
 @dataclass(frozen=True)
 class Source:
-    """One layout on disk: how it is told from others, and how it is read."""
+    """One layout on disk: how it is recognised, and how it is read."""
 
     read: Callable[[Path, SourceOptions], Manifest]
     recognise: Callable[[Path], bool]

@@ -3,7 +3,7 @@
     DATA/cat/1.jpg                 the folder below DATA names the class; deeper folders do not matter
     DATA/train/cat/1.jpg           `train`, `val` (or `valid`, `validation`) and `test`, in any case, name splits
 
-Only names are looked at, and of files with an unfamiliar extension the first bytes. Nothing is decoded or written.
+Only names are looked at, and of files with an unknown extension the first bytes. Nothing is decoded or written.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 The half of `split` and `folds` for several labels. Iterative stratification: Sechidis, Tsoumakas and Vlahavas, "On the
 Stratification of Multi-Label Data" (ECML PKDD 2011, algorithm 1). The label that fewest undealt images have is dealt
 first, each image to the part that lacks that label most; images without labels fill up what is missing at the end.
-Two things are added. Images with the very same labels can stand for each other, so whole fractions of them are dealt at
+Two things are added. Images with the very same labels can stand for each other, so whole parts of them are dealt at
 once, which makes a million images a matter of seconds. And where a part got none of a label that is frequent enough
 for all, one image is moved. A group (a scene, a patient, copies) is one unit, and is never divided.
 """

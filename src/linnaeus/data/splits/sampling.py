@@ -60,10 +60,10 @@ def draw_positions(
         return _oversample(
             targets, epoch_length(num_rows, balance=balance, oversample_factor=oversample_factor), generator
         )
-    fractions = _square_root_weights(targets)
-    # Systematic sampling: an image whose fraction is 2.3 is shown two or three times, 2.3 times on average.
+    weights = _square_root_weights(targets)
+    # Systematic sampling: an image that is due 2.3 times is shown two or three times, 2.3 times on average.
     points = (generator.random() + np.arange(num_rows)) / num_rows
-    drawn = np.searchsorted(np.cumsum(fractions) / fractions.sum(), points)
+    drawn = np.searchsorted(np.cumsum(weights) / weights.sum(), points)
     return np.minimum(drawn, num_rows - 1).astype(np.int64)
 
 
