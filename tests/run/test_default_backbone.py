@@ -10,9 +10,11 @@ import pytest
 from PIL import Image
 
 from linnaeus.cli.main import main
+from linnaeus.config.resolved import ResolvedPhase
+from linnaeus.models import Classifier
 from linnaeus.run import begin
 from linnaeus.run.finished import Run
-from linnaeus.training import run as training_run
+from linnaeus.training.job import Job
 
 FAST = ["--set", "image.size=32", "--set", "runtime.threads=1"]
 
@@ -40,7 +42,8 @@ def test_the_default_for_photos_is_the_packaged_backbone(photos: Path) -> None:
     run = Run(Path("run"))
     assert run.config.model.name == "tf_efficientnet_lite0"
     assert run.history["phase"].tolist() == ["head"]
-    assert run.evaluation.test.accuracy.value == 1.0
+    accuracy = run.evaluation.test.accuracy
+    assert accuracy is not None and accuracy.value == 1.0
     card = Path("run/model/README.md").read_text(encoding="utf-8")
     assert "Pretrained weights: tf\\_efficientnet\\_lite0" in card and "Apache-2.0" in card
 
@@ -74,16 +77,12 @@ def test_the_speed_of_a_solved_head_is_not_measured_with_all_images_at_once(
     photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With 1,613 photos of 512 x 384 px that took 23 GB."""
-    sizes: list[int] = []
-    train_batch = training_run.train_batch
 
-    def watched(state, job, phase, batch):  # type: ignore[no-untyped-def]
-        sizes.append(len(batch.images))
-        return train_batch(state, job, phase, batch)
+    def forbidden(classifier: Classifier, job: Job, phase: ResolvedPhase) -> float:
+        raise AssertionError(f"measured with batches of {phase.batch_size}")
 
-    monkeypatch.setattr(training_run, "train_batch", watched)
+    monkeypatch.setattr(begin, "measure_throughput", forbidden)
     assert main(["train", str(photos), "--time-limit", "60s", "--out", "run", *FAST]) == 0
-    assert sizes == []
     assert "time limit | nothing to cut" in Path("run/plan.md").read_text(encoding="utf-8")
 
 
@@ -92,7 +91,7 @@ def test_the_speed_is_that_of_the_phase_with_batches_wherever_it_stands(
 ) -> None:
     measured: list[int] = []
 
-    def measure(classifier, job, phase):  # type: ignore[no-untyped-def]
+    def measure(classifier: Classifier, job: Job, phase: ResolvedPhase) -> float:
         measured.append(phase.batch_size)
         return 1000.0
 
