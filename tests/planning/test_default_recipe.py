@@ -113,6 +113,8 @@ def test_weights_may_be_fetched_where_that_is_allowed() -> None:
         ({"phases": [{}, {"lr": 1e-4}]}, "epochs or other settings"),
         ({"data": {"folds": 3, "fold_training": "finetune"}}, "whole networks are asked for"),
         ({"loss": {"name": "focal"}}, "the loss that is asked for"),
+        ({"model": {"head": {"hidden": [64]}}}, "another head than a linear one"),
+        ({"augment": {"rotate_degrees": 10.0}}, "augmentation is asked for"),
     ],
 )
 def test_what_a_solved_head_cannot_do_is_done_by_finetuning(asked: dict[str, Any], why: str) -> None:

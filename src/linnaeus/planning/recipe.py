@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from linnaeus.config.settings import RunConfig
+from linnaeus.config.settings import HeadConfig, RunConfig
 from linnaeus.models import MODELS
 from linnaeus.planning.fingerprint import Fingerprint
 from linnaeus.planning.head_loss import solves_for_loss
@@ -83,6 +83,10 @@ def _reason_for_finetuning(asked: RunConfig) -> str | None:
     """What of a person's settings a head that is solved for cannot do; None for nothing."""
     if any(phase.model_fields_set - {"feature_views"} for phase in asked.phases):
         return "epochs or other settings of training are asked for, and a head that is solved for has none"
+    if asked.model.head != HeadConfig():
+        return "another head than a linear one is asked for, and only linear heads are solved for"
+    if asked.augment.model_fields_set - {"flip"}:
+        return "augmentation is asked for, and a head that is solved for sees none"
     if asked.data.fold_training == "finetune":
         return "whole networks are asked for in each fold"
     if not solves_for_loss(asked):
