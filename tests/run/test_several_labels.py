@@ -119,7 +119,7 @@ def test_history_and_plan_speak_of_labels(run: linnaeus.Run) -> None:
     kept = run.history[run.history["kept"]]["validation_mean_average_precision"]
     assert kept.item() == run.history["validation_mean_average_precision"].max()
     plan = RunDir(run.path).plan.read_text(encoding="utf-8")
-    assert "each is a question of its own" in plan
+    assert "| loss | bce |" in plan
     assert run.config.loss.name == "bce"
 
 
