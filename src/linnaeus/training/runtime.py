@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import platform
 import warnings
@@ -127,6 +128,14 @@ class Runtime:
         return FabricModule(module, self.fabric.strategy)
 
 
+def _leave_group() -> None:
+    """Leave the process group before the interpreter ends: threads of gloo that are still there then abort the process,
+    now and then ("terminate called without an active exception").
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 def start_runtime(config: RuntimeConfig) -> Runtime:
     """Choose device and precision, set the number of threads, and start the other processes if several are asked for.
 
@@ -153,6 +162,8 @@ def start_runtime(config: RuntimeConfig) -> Runtime:
             precision="bf16-mixed" if precision == "bf16" else "32-true",
         )
         fabric.launch()
+    atexit.unregister(_leave_group)  # once, however many runs a process starts
+    atexit.register(_leave_group)
     if name == "cuda":
         torch.set_float32_matmul_precision("high")
         torch.backends.cudnn.benchmark = True
